@@ -1,0 +1,136 @@
+"""A data set in memory: images and labels of the train, validation and test splits in a fixed row order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError
+
+Array = NDArray[Any]
+SplitName = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows in a fixed order.
+
+    Attributes
+    ----------
+    images : (N, C, H, W) array of uint8 or float32
+    labels : (N,) array of int64 in [0, classes)
+    """
+
+    images: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, index: Array) -> Split:
+        return Split(np.ascontiguousarray(self.images[index]), self.labels[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three splits and the names of the classes.
+
+    Training sees `train`, selection sees `val`, and only the evaluation of a selected team sees `test`.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every pixel, label and class name in row order: equal only if predictions are comparable."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for split in (self.train, self.val, self.test):
+            for array in (split.images, split.labels):
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of every channel over the train split, in the images' own unit."""
+        count = self.train.images[:, 0].size
+        if self.train.images.dtype == np.uint8:  # exact integer sums, without a float copy of all images
+            levels = np.arange(256, dtype=np.float64)
+            hists = [np.bincount(self.train.images[:, c].ravel(), minlength=256) for c in range(self.input_shape[0])]
+            means = [float(hist @ levels / count) for hist in hists]
+            variances = [float(hist @ (levels - m) ** 2 / count) for hist, m in zip(hists, means, strict=True)]
+        else:
+            means = [float(x) for x in self.train.images.mean((0, 2, 3), dtype=np.float64)]
+            variances = [float(x) for x in self.train.images.var((0, 2, 3), dtype=np.float64)]
+        return means, [max(variance, 1e-12) ** 0.5 for variance in variances]
+
+
+def make_split(images: Array, labels: Array, where: str) -> Split:
+    """Check and bring to the canonical form: images (N, H, W), (N, H, W, C) or (N, C, H, W) with few channels.
+
+    A last axis of 1, 3 or 4 is taken for channels; MedMNIST's labels of shape (N, 1) are accepted.
+    """
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iub":
+        raise UserError(f"{where}: labels must be one integer a row, not {labels.dtype} of shape {labels.shape}")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise UserError(f"{where}: images must be (rows, height, width[, channels]), not of shape {images.shape}")
+    if images.shape[-1] in (1, 3, 4):
+        images = images.transpose(0, 3, 1, 2)
+    if images.dtype != np.uint8:
+        if images.dtype.kind not in "iuf":
+            raise UserError(f"{where}: images must be numbers, not {images.dtype}")
+        images = images.astype(np.float32)
+        if not np.isfinite(images).all():
+            raise UserError(f"{where}: images hold NaN or infinite values")
+    if len(images) != len(labels):
+        raise UserError(f"{where}: {len(images)} images but {len(labels)} labels")
+    if len(images) == 0:
+        raise UserError(f"{where}: there are no rows")
+    return Split(np.ascontiguousarray(images), labels.astype(np.int64))
+
+
+def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Split]:
+    """Cut a stratified share `fraction` of the rows off: (rest, cut), both in the original order of rows."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, off = train_test_split(
+            np.arange(len(split)), test_size=fraction, random_state=seed, stratify=split.labels
+        )
+    except ValueError as error:
+        raise UserError(f"cannot cut {what} = {fraction} of {len(split)} rows, stratified: {error}") from None
+    return split.rows(np.sort(rest)), split.rows(np.sort(off))
+
+
+def check_classes(splits: Sequence[tuple[str, Split]], class_names: Sequence[str]) -> None:
+    """Raise `UserError` when a label is outside the classes or the shapes of the splits differ."""
+    shapes = {split.images.shape[1:] for _, split in splits}
+    if len(shapes) > 1:
+        raise UserError(f"the splits hold images of different shapes: {', '.join(map(str, sorted(shapes)))}")
+    if len(class_names) < 2:
+        raise UserError(f"a task needs at least 2 classes, the train split has {len(class_names)}")
+    for name, split in splits:
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= len(class_names):
+            raise UserError(f"{name} labels run from {low} to {high}, but there are {len(class_names)} classes (0 to {len(class_names) - 1})")

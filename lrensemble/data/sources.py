@@ -1,0 +1,229 @@
+"""Where data sets come from, by name. A source returns raw splits; `load_dataset` cuts, checks and orders them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrensemble.data.dataset import Dataset, Split, check_classes, cut, make_split
+from lrensemble.data.idx import FILES, find_idx, read_idx
+from lrensemble.errors import UserError, did_you_mean
+
+CACHE = Path("~/.cache/lrensemble/data")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+DIGITS = tuple("0123456789")
+CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a source delivers: train and test, and a validation split only where the source has one of its own."""
+
+    train: Split
+    test: Split
+    val: Split | None = None
+    class_names: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for."""
+
+    name: str
+    root: Path | None = None
+    download: bool = False
+    size: int | None = None
+
+
+def _digits(request: Request) -> Raw:
+    """1,797 images of 8x8 pixels, embedded in scikit-learn; a stratified quarter, always the same, is the test split."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    everything = make_split(digits.images.astype(np.uint8), digits.target, "digits")
+    train, test = cut(everything, 0.25, seed=0, what="test share")
+    return Raw(train, test, class_names=DIGITS)
+
+
+def _existing(request: Request, kind: str) -> Path:
+    """The root, which must exist and be a ``folder`` or a ``file``."""
+    if request.root is None:
+        raise UserError(f"data set {request.name!r} needs data.root={'FOLDER' if kind == 'folder' else 'FILE'}")
+    root = request.root.expanduser()
+    if not (root.is_dir() if kind == "folder" else root.is_file()):
+        what = f"a {kind} is expected there" if root.exists() else "it does not exist"
+        raise UserError(f"data.root = {root}: {what}")
+    return root
+
+
+def _idx(request: Request) -> Raw:
+    folder = _existing(request, "folder")
+    files = find_idx(folder)
+    if missing := [FILES[key] for key in FILES if key not in files]:
+        raise UserError(f"data.root = {folder}: no {missing[0]}(.gz) there")
+    arrays = {key: read_idx(path) for key, path in files.items()}
+    return Raw(
+        make_split(arrays["train_images"], arrays["train_labels"], str(files["train_images"])),
+        make_split(arrays["test_images"], arrays["test_labels"], str(files["test_images"])),
+    )
+
+
+def _torchvision(class_name: str) -> Callable[[Request], Raw]:
+    def source(request: Request) -> Raw:
+        from torchvision import datasets
+
+        root = (request.root or CACHE).expanduser()
+        if request.root is not None and not root.is_dir() and not request.download:
+            raise UserError(f"data.root = {request.root}: it does not exist (data.download=true creates and fills it)")
+        kind = getattr(datasets, class_name)
+        keys: list[dict[str, Any]] = [{"train": True}, {"train": False}]
+        if class_name == "SVHN":
+            keys = [{"split": "train"}, {"split": "test"}]
+        try:
+            train, test = (kind(root, download=request.download, **key) for key in keys)
+        except (RuntimeError, OSError) as error:  # not found or damaged; no network
+            fix = "is there a network?" if request.download else "data.download=true fetches it"
+            raise UserError(f"{request.name} is not (whole) in {root}: {fix} ({str(error).splitlines()[0]})") from None
+        names = tuple(getattr(train, "classes", ()))
+        splits = []
+        for part in (train, test):
+            labels = np.asarray(part.labels if class_name == "SVHN" else part.targets)
+            images = np.asarray(part.data)
+            splits.append(make_split(images, labels, request.name))
+        return Raw(splits[0], splits[1], class_names=names)
+
+    return source
+
+
+def _mnist(class_name: str, names: tuple[str, ...], standard: Path | None = None) -> Callable[[Request], Raw]:
+    """IDX files directly in the root (or in the `standard` place) win over torchvision's folders."""
+
+    def source(request: Request) -> Raw:
+        for folder in (request.root, None if request.root else standard):
+            if folder is not None and find_idx(folder.expanduser()):
+                raw = _idx(Request(request.name, folder))
+                return Raw(raw.train, raw.test, class_names=names)
+        return _torchvision(class_name)(request)
+
+    return source
+
+
+def _npz(request: Request) -> Raw:
+    """One archive with MedMNIST's keys: train_images, train_labels, test_*, optionally val_* and class_names."""
+    path = _existing(request, "file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{path}: not a readable .npz archive ({error})") from None
+    for key in ("train_images", "train_labels", "test_images", "test_labels"):
+        if key not in arrays:
+            raise UserError(f"{path}: no array {key!r}: {did_you_mean(key, arrays)}")
+    splits = {
+        split: make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"], f"{path} ({split})")
+        for split in ("train", "val", "test")
+        if f"{split}_images" in arrays and f"{split}_labels" in arrays
+    }
+    names = tuple(str(name) for name in arrays.get("class_names", ()))
+    return Raw(splits["train"], splits["test"], splits.get("val"), names)
+
+
+def _folder(request: Request) -> Raw:
+    """Images in ROOT/train/CLASS/ and ROOT/test/CLASS/, optionally ROOT/val/CLASS/."""
+    from PIL import Image, UnidentifiedImageError
+    from torchvision.datasets import ImageFolder
+
+    root = _existing(request, "folder")
+    splits: dict[str, Split] = {}
+    names: tuple[str, ...] = ()
+    for name in ("train", "val", "test"):
+        if name == "val" and not (root / name).is_dir():
+            continue
+        try:
+            found = ImageFolder(str(root / name))
+        except FileNotFoundError as error:
+            raise UserError(f"data.root = {root}: {name}/CLASS/IMAGE files expected ({error})") from None
+        if names and tuple(found.classes) != names:
+            raise UserError(f"{root / name}: its classes {found.classes} are not those of train, {list(names)}")
+        names = tuple(found.classes)
+        images = []
+        for path, _ in found.samples:
+            try:
+                image = Image.open(path).convert("RGB")
+            except (UnidentifiedImageError, OSError) as error:
+                raise UserError(f"{path}: not a readable image ({error})") from None
+            if request.size is not None:
+                image = image.resize((request.size, request.size), Image.Resampling.BILINEAR)
+            images.append(np.asarray(image))
+            if images[-1].shape != images[0].shape:
+                raise UserError(
+                    f"{path}: {image.width}x{image.height} pixels, but the first image has "
+                    f"{images[0].shape[1]}x{images[0].shape[0]}: data.size=32 (for example) resizes all"
+                )
+        splits[name] = make_split(np.stack(images), np.asarray(found.targets), str(root / name))
+    return Raw(splits["train"], splits["test"], splits.get("val"), names)
+
+
+SOURCES: dict[str, Callable[[Request], Raw]] = {
+    "digits": _digits,
+    "mnist": _mnist("MNIST", DIGITS),
+    "fashion_mnist": _mnist("FashionMNIST", CLOTHES, DEBIAN_FASHION_MNIST),
+    "cifar10": _torchvision("CIFAR10"),
+    "cifar100": _torchvision("CIFAR100"),
+    "svhn": _torchvision("SVHN"),
+    "idx": _idx,
+    "npz": _npz,
+    "folder": _folder,
+}
+
+
+def load_dataset(
+    name: str,
+    *,
+    root: Path | None = None,
+    download: bool = False,
+    size: int | None = None,
+    val_fraction: float | None = None,
+    split_seed: int = 0,
+) -> Dataset:
+    """Load a data set and cut the validation split off train, stratified by class.
+
+    Parameters
+    ----------
+    name : str
+        A name in `SOURCES`.
+    root : Path, optional
+        Folder (or .npz file) with the data; torchvision's sets default to ``~/.cache/lrensemble/data``.
+    download : bool
+        Let torchvision fetch what is missing.
+    size : int, optional
+        Resize images of a ``folder`` to size x size pixels.
+    val_fraction : float, optional
+        Share of train that becomes the validation split, default 0.1. A source with a validation split of its own
+        uses that one and takes no fraction.
+    split_seed : int
+        Seed of that cut.
+
+    Raises
+    ------
+    UserError
+        Unknown name, missing or damaged files, impossible split.
+    """
+    if name not in SOURCES:
+        raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
+    raw = SOURCES[name](Request(name, root, download, size))
+    class_names = raw.class_names or tuple(str(i) for i in range(int(raw.train.labels.max()) + 1))
+    train, val = raw.train, raw.val
+    check_classes([("train", train), ("test", raw.test), *([("val", val)] if val else [])], class_names)
+    if val is None:
+        train, val = cut(train, 0.1 if val_fraction is None else val_fraction, split_seed, "data.val_fraction")
+    elif val_fraction is not None:
+        raise UserError(f"data.val_fraction = {val_fraction}: {name} has a validation split of its own; leave it out")
+    return Dataset(train, val, raw.test, class_names)

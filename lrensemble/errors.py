@@ -1,0 +1,24 @@
+"""What a user can get wrong, said in one line that names the value and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input or a bad environment (not a bug): the shell prints one line and exits with code 2."""
+
+
+def did_you_mean(name: object, options: Iterable[str]) -> str:
+    """Return ``"did you mean 'x'? "`` when something is close, then the whole list.
+
+    >>> did_you_mean("gredy", ["greedy", "all"])
+    "did you mean 'greedy'? Known: all, greedy"
+    """
+    lower = {option.lower(): option for option in sorted(options)}
+    close = [lower[match] for match in difflib.get_close_matches(str(name).lower(), lower, n=5, cutoff=0.6)]
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    if len(lower) > 40 and close:  # a long list helps nobody
+        return f"{hint}Similar: {', '.join(close)}"
+    return f"{hint}Known: {', '.join(lower.values()) or 'none'}"

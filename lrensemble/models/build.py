@@ -1,0 +1,104 @@
+"""From a name and parameters to a module."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.models.caffe import cnn3, lenet
+from lrensemble.models.mlp import mlp
+from lrensemble.models.resnet import resnet
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "lenet": lenet,
+    "cnn3": cnn3,
+    "resnet20": functools.partial(resnet, depth=20),
+    "resnet32": functools.partial(resnet, depth=32),
+    "resnet56": functools.partial(resnet, depth=56),
+}
+
+
+class GreyToRGB(nn.Module):
+    """Repeat one channel three times, so that torchvision's networks take grey images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)
+
+
+def build_model(
+    name: str, *, input_shape: tuple[int, ...], num_classes: int, parameters: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Build a module that maps (B, *input_shape) to (B, num_classes) logits.
+
+    Parameters
+    ----------
+    name : str
+        A name in `MODELS`; ``torchvision:NAME`` for any classifier of ``torchvision.models`` (random weights); or
+        ``package.module:callable``, called with ``input_shape``, ``num_classes`` and `parameters` as keywords.
+    input_shape : tuple of int
+        (channels, height, width).
+
+    Raises
+    ------
+    UserError
+        Unknown name or parameter (with the nearest ones), or a callable that cannot be imported.
+    """
+    parameters = dict(parameters or {})
+    source, colon, rest = name.partition(":")
+    if source == "torchvision" and colon:
+        return _torchvision(rest, input_shape, num_classes, parameters)
+    builder = _import(source, rest) if colon else MODELS.get(name)
+    if builder is None:
+        raise UserError(
+            f"unknown model {name!r}: {did_you_mean(name, MODELS)}, torchvision:NAME or package.module:callable"
+        )
+    arguments = {"input_shape": input_shape, "num_classes": num_classes, **parameters}
+    signature = inspect.signature(builder)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        options = [p for p in signature.parameters if p not in ("input_shape", "num_classes")]
+        wrong = [p for p in parameters if p not in options]
+        hint = did_you_mean(wrong[0], options) if wrong else f"it takes {signature}"
+        raise UserError(f"model {name!r}: {error}: {hint}") from None
+    return builder(**arguments)
+
+
+def _torchvision(
+    name: str, input_shape: tuple[int, ...], num_classes: int, parameters: dict[str, Any]
+) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(f"unknown torchvision model {name!r}: {did_you_mean(name, known)}")
+    try:
+        model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **parameters)
+    except TypeError as error:
+        raise UserError(f"model 'torchvision:{name}': {error}") from None
+    return nn.Sequential(GreyToRGB(), model) if input_shape[0] == 1 else model
+
+
+def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a user's my_models.py beside the config
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
+            raise  # an import inside the user's module: their traceback helps them
+        raise UserError(f"model {module}:{attribute}: there is no module {module!r} in {Path.cwd()} or installed") from None
+    builder = getattr(found, attribute, None)
+    if not callable(builder):
+        names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]
+        raise UserError(f"model {module}:{attribute}: {did_you_mean(attribute, names)}")
+    return builder  # type: ignore[no-any-return]

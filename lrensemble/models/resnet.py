@@ -1,0 +1,51 @@
+"""Residual networks for 32x32 images (He et al. 2016, section 4.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrensemble.errors import UserError
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with a parameter-free shortcut (option A: subsample, pad channels with zeros)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride, self.grow = stride, channels - channels_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.grow))
+        return F.relu(out + shortcut)
+
+
+def resnet(*, input_shape: tuple[int, ...], num_classes: int, depth: int = 20, width: int = 16) -> nn.Module:
+    """CIFAR ResNet of depth 6n + 2: three stages of n blocks with width, 2 width and 4 width channels.
+
+    ResNet-20 has 269,722 parameters on RGB images with 10 classes.
+    """
+    if depth < 8 or (depth - 2) % 6:
+        raise UserError(f"a CIFAR ResNet cannot have depth {depth}: it must be 6n + 2 (8, 14, 20, 26, 32, ...)")
+    layers: list[nn.Module] = [
+        nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+    channels_in = width
+    for stage in range(3):
+        channels = width * 2**stage
+        for block in range((depth - 2) // 6):
+            layers.append(Block(channels_in, channels, stride=2 if stage and not block else 1))
+            channels_in = channels
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels_in, num_classes))
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net

@@ -1,0 +1,51 @@
+"""Lengths of training with a unit: optimizer steps, epochs, or a share of the budget."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from lrensemble.errors import UserError
+
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LENGTH = re.compile(rf"({NUMBER})(e|%)?", re.ASCII)
+
+
+def format_number(value: float) -> str:
+    """Shortest text that parses back to the same float (``10``, ``0.05``, ``1e-07``)."""
+    text = repr(float(value))
+    return text.removesuffix(".0")
+
+
+@dataclass(frozen=True, order=False)
+class Length:
+    """A stretch of training: ``500`` steps, ``10e`` epochs or ``50%`` of the budget.
+
+    The number is kept as written (``50`` for ``50%``), so that the text form is lossless.
+    """
+
+    value: float
+    unit: str = ""  # "" = optimizer steps, "e" = epochs, "%" = percent of the budget
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("", "e", "%"):
+            raise UserError(f"unknown unit {self.unit!r}: use '' (steps), 'e' (epochs) or '%' (share of the budget)")
+        if not math.isfinite(self.value):
+            raise UserError(f"a length must be finite, not {self.value}")
+
+    def __str__(self) -> str:
+        return format_number(self.value) + self.unit
+
+    @classmethod
+    def parse(cls, text: str) -> Length:
+        """Parse ``500``, ``10e`` or ``50%``; raise `UserError` for anything else."""
+        match = _LENGTH.fullmatch(text.strip())
+        if match is None:
+            raise UserError(f"{text!r} is not a length: write 500 (steps), 10e (epochs) or 50% (share of the budget)")
+        return cls(float(match[1]), match[2] or "")
+
+    def in_steps(self, steps_per_epoch: int, total_steps: int) -> Length:
+        """Return the same length in optimizer steps (not rounded)."""
+        factor = {"": 1.0, "e": float(steps_per_epoch), "%": total_steps / 100}[self.unit]
+        return Length(self.value * factor)

@@ -1,0 +1,8 @@
+"""Pools on disk: the contract between training and everything that comes after it."""
+
+from lrensemble.pool.pool import Member, Pool
+from lrensemble.pool.predictions import Predictions
+from lrensemble.pool.record import MemberSpec, Named, Record, Task, Training
+from lrensemble.pool.team import Team
+
+__all__ = ["Member", "MemberSpec", "Named", "Pool", "Predictions", "Record", "Task", "Team", "Training"]

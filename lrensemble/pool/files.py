@@ -1,0 +1,115 @@
+"""Files that are either whole or not there: write to a temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def clear_disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"the disk is full: {path} was not written. Free some space and run the same command again; "
+                "everything finished so far is kept"
+            ) from None
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        raise
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True) -> None:
+    """Make `path` appear with everything that ``write(file)`` writes, or not at all.
+
+    `sync` False leaves out fsync: enough for files that only show progress.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with clear_disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        if sync and os.name == "posix":  # the rename itself must survive a power cut
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def json_text(data: Any, *, indent: int | None = 2) -> str:
+    """Strict JSON: numbers that JSON does not know (NaN, infinity) become null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(k): clean(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(v) for v in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(clean(data), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, data: Any) -> None:
+    write_atomic(path, lambda file: file.write(json_text(data).encode() + b"\n"))
+
+
+def read_text(path: Path) -> str:
+    """Text of a file of a pool, or a `UserError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Plain .npy, never pickled."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Open a .npy memory-mapped and read-only; nothing in it is ever executed."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: cut off or damaged ({error})") from None
+    return array
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

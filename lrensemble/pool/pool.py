@@ -1,0 +1,311 @@
+"""A pool on disk: members, their predictions on the same rows, and the teams chosen from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from lrensemble import __version__
+from lrensemble.data import Dataset
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.pool.files import file_hash, read_array, read_text, write_array, write_json
+from lrensemble.pool.predictions import Predictions
+from lrensemble.pool.record import MemberSpec, Record, Task
+from lrensemble.pool.team import Team
+
+FORMAT = 1
+CONTROL = "control"  # folder of the seeds-only pool inside the pool
+PREDICTED = ("val", "test")  # splits that members leave predictions for
+
+
+def now() -> str:
+    """Current time in ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def labels_hash(labels: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
+
+
+class Member:
+    """One folder under ``members/``. Its files are read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+
+    @property
+    def record_path(self) -> Path:
+        return self.path / "record.json"
+
+    @cached_property
+    def record(self) -> Record:
+        """The record; `UserError` when it is missing, cut off or of another kind."""
+        try:
+            return Record.model_validate_json(read_text(self.record_path))
+        except ValidationError as error:
+            raise UserError(
+                f"{self.record_path}: cut off or damaged ({error.errors()[0]['msg']}): "
+                f"delete the folder {self.path} and train again"
+            ) from None
+
+    def write_record(self, record: Record) -> None:
+        write_json(self.record_path, record.model_dump(mode="json"))
+        self.__dict__["record"] = record
+
+    @property
+    def status(self) -> str:
+        """planned, running, complete, diverged, failed, or damaged (the record cannot be read)."""
+        try:
+            status = self.record.status
+        except UserError:
+            return "damaged"
+        return "running" if status in ("planned", "failed") and self._is_locked() else status
+
+    def lock(self) -> FileLock:
+        """The lock of whoever plans or trains this member; the kernel frees it when that process dies."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock")
+
+    def _is_locked(self) -> bool:
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.lock().acquire(blocking=False):
+                return False
+        except (Timeout, OSError):
+            return True
+
+    def check_file(self, name: str) -> Path:
+        """Path of a file of a complete member, checked against the size and hash in its record."""
+        path, info = self.path / name, self.record.files.get(name)
+        if info is None:
+            raise UserError(f"{path}: the record of member {self.id} knows no such file ({self.record.status})")
+        size = path.stat().st_size if path.is_file() else None
+        if size != info.bytes or file_hash(path) != info.sha256:
+            found = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
+            raise UserError(f"{path}: cut off or damaged ({found}): delete the folder {self.path} and train again")
+        return path
+
+    def history(self) -> list[dict[str, Any]]:
+        """One dict per evaluation while training: step, epoch, lr, losses, accuracies, seconds."""
+        path = self.path / "history.jsonl"
+        if not path.exists():
+            return []
+        try:
+            return [json.loads(line) for line in read_text(path).splitlines()]
+        except ValueError as error:
+            raise UserError(f"{path}: cut off or damaged ({error})") from None
+
+    def weights(self) -> dict[str, Any]:
+        """The final weights as a state dict."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.check_file("weights.safetensors")
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise UserError(f"{path}: cut off or damaged ({error})") from None
+
+
+class Pool:
+    """All members of one task.
+
+    Open an existing pool with ``Pool.open(path)``. Opening reads ``pool.json`` alone: it works however many members
+    are unfinished or damaged, and what is damaged is named when it is used.
+    """
+
+    def __init__(self, path: Path, task: Task) -> None:
+        self.path = path
+        self.task = task
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open the pool in the folder `path`; raise `UserError` when there is none."""
+        path = Path(path)
+        file = path / "pool.json"
+        if not file.is_file():
+            why = "it does not exist" if not path.exists() else "there is no pool.json in it"
+            near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob("*/pool.json")])
+            raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
+        try:
+            task = Task.model_validate_json(read_text(file))
+        except ValidationError as error:
+            raise UserError(f"{file}: cut off or damaged ({error.errors()[0]['msg']})") from None
+        if task.format > FORMAT:
+            raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
+        return cls(path, task)
+
+    @classmethod
+    def create(cls, path: str | Path, name: str, data: Dataset, source: dict[str, Any]) -> Self:
+        """Create a pool for `data`, or open it if it is there; raise `UserError` if it holds other data.
+
+        `source` says where the data came from, for people and for later commands.
+        """
+        path = Path(path)
+        if (path / "pool.json").exists():
+            pool = cls.open(path)
+            if pool.task.data_fingerprint != data.fingerprint:
+                raise UserError(
+                    f"{path} is a pool for other data or another validation split (fingerprint "
+                    f"{pool.task.data_fingerprint[:8]}, this is {data.fingerprint[:8]}): choose another --pool"
+                )
+            return pool
+        if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / "labels").is_dir():
+            raise UserError(f"{path} exists and is not a pool: choose another --pool")
+        splits = {"val": data.val, "test": data.test}
+        for split, rows in splits.items():
+            write_array(path / "labels" / f"{split}.npy", rows.labels)
+        mean, std = data.normalisation
+        task = Task(
+            name=name,
+            data=source,
+            data_fingerprint=data.fingerprint,
+            class_names=data.class_names,
+            input_shape=data.input_shape,
+            rows={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+            normalisation={"mean": mean, "std": std},
+            labels_sha256={split: labels_hash(rows.labels) for split, rows in splits.items()},
+            created=now(),
+            version=__version__,
+        )
+        write_json(path / "pool.json", task.model_dump(mode="json"))
+        return cls(path, task)
+
+    # Members
+
+    @property
+    def members(self) -> list[Member]:
+        """Every member, whatever its status, in the order of the ids."""
+        folder = self.path / "members"
+        return [Member(path) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+
+    def member(self, member_id: str) -> Member:
+        """The member whose id is, or starts with, `member_id`."""
+        ids = [member.id for member in self.members]
+        found = [i for i in ids if i.startswith(member_id)]
+        if len(found) == 1:
+            return Member(self.path / "members" / found[0])
+        why = "is ambiguous" if found else "is not in the pool"
+        raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, found or ids)}")
+
+    @property
+    def complete(self) -> list[Member]:
+        """Members that can be in a team, in the order of the ids.
+
+        Raises `UserError` when a record cannot be read, or comes from other data than the pool's.
+        """
+        members = [member for member in self.members if member.record.status == "complete"]
+        for member in members:
+            if member.record.data_fingerprint != self.task.data_fingerprint:
+                raise UserError(
+                    f"{member.path}: its predictions are for other data or another order of rows (fingerprint "
+                    f"{member.record.data_fingerprint[:8]}, the pool's is {self.task.data_fingerprint[:8]}): "
+                    "move the folder out of the pool"
+                )
+        return members
+
+    def usable(self) -> list[Member]:
+        """`complete`, or a `UserError` that says why there is none."""
+        if members := self.complete:
+            return members
+        counts: dict[str, int] = {}
+        for member in self.members:
+            counts[member.status] = counts.get(member.status, 0) + 1
+        what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "it is empty"
+        if set(counts) == {"diverged"}:
+            what += ": lower the learning rates"
+        raise UserError(f"{self.path} has no complete member ({what})")
+
+    def best_single(self) -> Member:
+        """The complete member with the highest validation accuracy (ties: the lower NLL): the one to beat.
+
+        Accuracy, because that is how people choose the run they keep; it makes the baseline as strong as it can be.
+        """
+
+        def key(member: Member) -> tuple[float, float]:
+            val = member.record.metrics["val"]
+            return -(val["accuracy"] or 0.0), val["nll"] or 0.0
+
+        return min(self.usable(), key=key)
+
+    @property
+    def control(self) -> Pool | None:
+        """The seeds-only pool that was trained beside this one, if there is one."""
+        path = self.path / CONTROL
+        return Pool.open(path) if (path / "pool.json").is_file() else None
+
+    def plan(self, specs: Iterable[MemberSpec]) -> list[Member]:
+        """Add members that are to be trained; those that are there stay as they are."""
+        members = []
+        for spec in specs:
+            member = Member(self.path / "members" / spec.id(self.task.data_fingerprint))
+            if not member.record_path.exists():
+                with member.lock():  # another process may be planning, even training, the same member
+                    if not member.record_path.exists():
+                        member.write_record(
+                            Record(
+                                id=member.id,
+                                status="planned",
+                                spec=spec,
+                                data_fingerprint=self.task.data_fingerprint,
+                                created=now(),
+                            )
+                        )
+            members.append(member)
+        return members
+
+    # Arrays
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Labels of the rows that the predictions are for: (N,)."""
+        self._check_split(split)
+        path = self.path / "labels" / f"{split}.npy"
+        labels = np.asarray(read_array(path))
+        if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
+            raise UserError(f"{path}: these are not the labels that the pool was made with")
+        return labels
+
+    def predictions(self, split: str, members: Sequence[Member] | None = None) -> Predictions:
+        """Probabilities of `members` (default: all complete ones): (M, N, C), memory-mapped.
+
+        Every file is checked against its record first. ``np.asarray`` brings them into memory.
+        """
+        self._check_split(split)
+        shape = (self.task.rows[split], len(self.task.class_names))
+        name = f"predictions/{split}.npy"
+        members = self.complete if members is None else members
+        return Predictions([member.check_file(name) for member in members], shape)
+
+    def _check_split(self, split: str) -> None:
+        if split not in PREDICTED:
+            raise UserError(f"there are no predictions for split {split!r}: {did_you_mean(split, PREDICTED)}")
+
+    # Teams
+
+    @property
+    def teams(self) -> list[Team]:
+        """The teams that were selected, by name."""
+        return [Team.read(path) for path in sorted((self.path / "teams").glob("*.json"))]
+
+    def team(self, name: str) -> Team:
+        """The team called `name`; raise `UserError` with the nearest name."""
+        path = self.path / "teams" / f"{name}.json"
+        if not path.is_file():
+            known = [p.stem for p in (self.path / "teams").glob("*.json")]
+            raise UserError(f"{self.path} has no team {name!r}: {did_you_mean(name, known)}")
+        return Team.read(path)
+
+    def save_team(self, team: Team) -> None:
+        write_json(self.path / "teams" / f"{team.name}.json", team.model_dump(mode="json"))

@@ -1,0 +1,41 @@
+"""The predictions of many members as one (M, N, C) array that stays on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from lrensemble.errors import UserError
+from lrensemble.pool.files import read_array
+
+
+class Predictions(Sequence[NDArray[Any]]):
+    """Members x rows x classes. Indexing by member gives a memory-mapped (N, C) array; ``np.asarray`` stacks all."""
+
+    def __init__(self, paths: Sequence[Path], shape: tuple[int, int]) -> None:
+        self._arrays = []
+        for path in paths:
+            array = read_array(path)
+            if array.shape != shape or array.dtype.kind != "f":
+                raise UserError(
+                    f"{path}: {array.dtype} of shape {array.shape}, but the pool has {shape[0]} rows of {shape[1]} classes"
+                )
+            self._arrays.append(array)
+        self.shape = (len(self._arrays), *shape)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._arrays[index]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("predictions lie in several files: one array of them is always a copy")
+        if not self._arrays:
+            return np.empty(self.shape, dtype=dtype or np.float32)
+        return np.stack(self._arrays).astype(dtype or self._arrays[0].dtype, copy=False)

@@ -1,0 +1,169 @@
+"""Experiment configurations: YAML in, a validated plan out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lrensemble.data import SOURCES
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.policies import parse_policies
+from lrensemble.pool.record import MemberSpec, Named, Strict, Training
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class DataConfig(Strict):
+    """Which data, and how the validation split is cut from train."""
+
+    name: str
+    root: Path | None = None
+    download: bool = False
+    size: int | None = Field(default=None, gt=0)
+    val_fraction: float | None = Field(default=None, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SOURCES:
+            raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
+        return name
+
+
+class Config(Strict):
+    """One experiment: a pool, and optionally its control.
+
+    The members are policies x seeds x every combination of `grid`, whose keys are dotted paths into this
+    configuration (``training.batch_size: [64, 128]``).
+    """
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    data: DataConfig
+    model: Named
+    optimizer: Named = Named(name="SGD")
+    training: Training
+    policies: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = (0,)
+    grid: dict[str, tuple[Any, ...]] = {}
+    control: bool = False  # also train a pool of the same size that varies nothing but the seed
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _one_policy(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seed_count(cls, value: Any) -> Any:
+        """``seeds: 3`` is ``seeds: [0, 1, 2]``."""
+        return tuple(range(value)) if isinstance(value, int) and value > 0 else value
+
+    @model_validator(mode="after")
+    def _plannable(self) -> Self:
+        for name, values in (("seeds", self.seeds), *self.grid.items()):
+            if not values:
+                raise UserError(f"{name} is empty: at least one value is needed")
+        self.specs()
+        return self
+
+    def specs(self) -> list[MemberSpec]:
+        """The members this configuration asks for, each once."""
+        policies = [policy for text in self.policies for policy in parse_policies(text)]
+        base = {
+            "model": self.model.model_dump(),
+            "optimizer": self.optimizer.model_dump(),
+            "training": self.training.model_dump(),
+        }
+        specs: dict[str, MemberSpec] = {}
+        for values in itertools.product(*self.grid.values()):
+            varied = base
+            for path, value in zip(self.grid, values, strict=True):
+                if path.split(".")[0] not in base:
+                    raise UserError(f"grid: {path!r} cannot vary: its first part must be one of {', '.join(base)}")
+                varied = _with(varied, path, value)
+            for policy, seed in itertools.product(policies, self.seeds):
+                spec = validated(MemberSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
+                specs[spec.model_dump_json()] = spec
+        return list(specs.values())
+
+
+def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of `tree` with `value` at the dotted `path`."""
+    head, _, rest = path.partition(".")
+    if not rest:
+        return {**tree, head: value}
+    inside = tree.get(head) or {}
+    if isinstance(inside, str):  # model: lenet, overridden by model.hidden=64
+        inside = {"name": inside}
+    if not isinstance(inside, dict):
+        raise UserError(f"{path}: {head} is {inside!r}, which has no {rest!r} in it")
+    return {**tree, head: _with(inside, rest, value)}
+
+
+def validated(kind: type[T], data: Any, where: str) -> T:
+    """Build `kind` from plain data; what is wrong becomes one `UserError` that starts with `where`."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{where}: {_explain(kind, first['loc'], first)}") from None
+
+
+def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any) -> str:
+    path = ".".join(map(str, location))
+    if error["type"] == "missing":
+        return f"{path} is missing"
+    if error["type"] == "extra_forbidden":
+        inside: Any = kind
+        for part in location[:-1]:
+            inside = inside.model_fields[part].annotation
+        return f"unknown key {path!r}: {did_you_mean(location[-1], inside.model_fields)}"
+    return f"{path} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration from a YAML file (or a dict) and apply overrides such as ``training.epochs=5``.
+
+    Raises
+    ------
+    UserError
+        Unreadable file, unknown key, impossible value: one line that names it.
+    """
+    if isinstance(source, dict):
+        where, data = "config", source
+    else:
+        path = Path(source)
+        where = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        data = _yaml(text, where)
+        if not isinstance(data, dict):
+            raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {type(data).__name__}")
+        data = {"name": path.stem, **data}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"{override!r} is not an override: write key.sub=value, for example training.epochs=5")
+        data = _with(data, key, _yaml(value, override))
+    return validated(Config, data, where)

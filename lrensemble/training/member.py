@@ -1,0 +1,190 @@
+"""Train one planned member of a pool: lock, resume, train, write. Runs in the main or in a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import pickle
+import platform
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import Timeout
+from safetensors.torch import save
+
+from lrensemble import __version__
+from lrensemble.data import Dataset, load_dataset
+from lrensemble.errors import UserError
+from lrensemble.metrics import summary
+from lrensemble.pool import Member, Pool, Record
+from lrensemble.pool.files import file_hash, json_text, write_array, write_atomic
+from lrensemble.pool.pool import now
+from lrensemble.pool.record import FileInfo
+from lrensemble.training.config import DataConfig
+from lrensemble.training.device import DeviceData
+from lrensemble.training.loop import Outcome, Run, State, fit
+
+CHECKPOINT_SECONDS = 20.0  # at most so much training is lost when the process is killed (and the epoch that runs)
+HISTORY_SECONDS = 1.0
+FINISHED = ("complete", "diverged")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One member to train; small, because it travels to a worker process."""
+
+    pool: Path
+    member_id: str
+    data: DataConfig
+    device: str
+    threads: int
+    wait: bool = False  # for a member that another process is training; else report "busy"
+
+
+@functools.lru_cache(maxsize=1)
+def _load(config: DataConfig) -> Dataset:
+    return load_dataset(**dict(config))
+
+
+@functools.lru_cache(maxsize=1)
+def _on_device(config: DataConfig, device: str) -> DeviceData:
+    return DeviceData.of(_load(config), torch.device(device))
+
+
+def start_worker(parent: int) -> None:
+    """Set a worker process up: Ctrl-C is the parent's business, and a worker does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)  # the parent was killed; whatever is half-written has a temporary name
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def train_member(job: Job) -> Record | None:
+    """Train the member unless it is finished; return its record, or None if another process is at it."""
+    member = Member(job.pool / "members" / job.member_id)
+    try:
+        with member.lock().acquire(timeout=-1 if job.wait else 0, poll_interval=0.2):
+            if member.record.status not in FINISHED:
+                _train(member, job)
+            with contextlib.suppress(OSError):  # tidy; whoever waits for it finds the member finished
+                (member.path / ".lock").unlink()
+            return member.record
+    except Timeout:
+        return None
+
+
+def _train(member: Member, job: Job) -> None:
+    _clean(member)
+    data = _on_device(job.data, job.device)
+    if _load(job.data).fingerprint != member.record.data_fingerprint:
+        raise UserError(f"the data changed while the pool was trained: {job.data.root or job.data.name}")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(job.threads)
+    deterministic = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    gpus = [data.train.images.device] if job.device.startswith("cuda") else []
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            outcome = fit(
+                member.record.spec,
+                member.id,
+                data,
+                state=_read_state(member, job.device),
+                after_epoch=_Checkpoints(member),
+            )
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        _finish(member, job, status="failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    else:
+        _write(member, job, outcome)
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic
+
+
+class _Checkpoints:
+    """After an epoch: save the state and the history if the last time is long enough ago."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.saved = self.shown = time.monotonic()
+
+    def __call__(self, run: Run) -> None:
+        moment = time.monotonic()
+        if moment - self.saved >= CHECKPOINT_SECONDS and run.epoch < run.spec.training.epochs:
+            buffer = io.BytesIO()
+            torch.save(run.state(), buffer)
+            write_atomic(self.member.path / "state.pt", lambda file: file.write(buffer.getbuffer()))
+            self.saved = moment
+        if moment - self.shown >= HISTORY_SECONDS:
+            _write_history(self.member, run.history, sync=False)
+            self.shown = moment
+
+
+def _read_state(member: Member, device: str) -> State | None:
+    path = member.path / "state.pt"
+    try:
+        state: State = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        return None  # it only saves time: without it the member starts again
+    return state
+
+
+def _clean(member: Member) -> None:
+    """Remove what a killed process left under temporary names."""
+    for path in member.path.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _write_history(member: Member, history: list[dict[str, Any]], *, sync: bool = True) -> None:
+    text = "".join(json_text(line, indent=None) + "\n" for line in history)
+    write_atomic(member.path / "history.jsonl", lambda file: file.write(text.encode()), sync=sync)
+
+
+def _write(member: Member, job: Job, outcome: Outcome) -> None:
+    """Write everything, the record last: a member is finished exactly when its record says so."""
+    _write_history(member, outcome.history)
+    names = ["history.jsonl"]
+    metrics: dict[str, dict[str, float | None]] = {}
+    if outcome.status == "complete":
+        for split, probabilities in outcome.probabilities.items():
+            names.append(f"predictions/{split}.npy")
+            write_array(member.path / names[-1], probabilities)
+        names.append("weights.safetensors")
+        weights = save(outcome.weights)
+        write_atomic(member.path / names[-1], lambda file: file.write(weights))
+        labels = Pool.open(job.pool).labels("val")
+        metrics["val"] = dict(summary(outcome.probabilities["val"], labels))
+    last = outcome.history[-1]
+    metrics["train"] = {"loss": last["train_loss"], "accuracy": last["train_accuracy"]}
+    files = {name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name)) for name in names}
+    _finish(member, job, status=outcome.status, reason=outcome.reason, metrics=metrics, costs=outcome.costs, files=files)
+    (member.path / "state.pt").unlink(missing_ok=True)
+
+
+def _finish(member: Member, job: Job, **values: Any) -> None:
+    device = torch.device(job.device)
+    environment = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": job.threads,
+        "lrensemble": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    member.write_record(member.record.model_copy(update={"finished": now(), "environment": environment, **values}))

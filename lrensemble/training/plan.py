@@ -1,0 +1,128 @@
+"""What a configuration will train and what that takes, checked before anything is written."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from lrensemble.data import Dataset, load_dataset
+from lrensemble.errors import UserError
+from lrensemble.models import build_model
+from lrensemble.pool import Member, MemberSpec
+from lrensemble.training.config import Config
+from lrensemble.training.loop import build_optimizer, steps_per_epoch
+from lrensemble.training.member import FINISHED
+
+STATE_COPIES = 3  # weights and two moments, the most that common optimizers keep
+LINE_BYTES = 250  # one line of the history
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The members of one configuration.
+
+    Attributes
+    ----------
+    parameters : list of int
+        Trainable parameters of every member's model.
+    """
+
+    config: Config
+    pool: Path
+    data: Dataset
+    specs: list[MemberSpec]
+    parameters: list[int]
+
+    @property
+    def ids(self) -> list[str]:
+        return [spec.id(self.data.fingerprint) for spec in self.specs]
+
+    @property
+    def statuses(self) -> list[str]:
+        """Status of every member, ``new`` for those that the pool does not have."""
+        members = [Member(self.pool / "members" / member_id) for member_id in self.ids]
+        return [member.status if member.path.is_dir() else "new" for member in members]
+
+    @property
+    def todo(self) -> list[int]:
+        return [i for i, status in enumerate(self.statuses) if status not in FINISHED]
+
+    @property
+    def total_bytes(self) -> int:
+        """Estimate of the disk space for the members that are not finished, and for the control if there is one."""
+        predictions = 4 * (len(self.data.val) + len(self.data.test)) * self.data.num_classes
+
+        def size(i: int) -> int:
+            return 4 * self.parameters[i] + predictions + LINE_BYTES * self.specs[i].training.epochs
+
+        members = sum(size(i) for i in self.todo)
+        control = len(self.specs) * max(map(size, range(len(self.specs)))) if self.config.control else 0
+        return members + control + STATE_COPIES * 4 * max(self.parameters)
+
+    def steps(self, i: int) -> int:
+        """Optimizer steps of member `i`."""
+        training = self.specs[i].training
+        return training.epochs * steps_per_epoch(len(self.data.train), training.batch_size)
+
+
+def make_plan(config: Config, pool: Path) -> Plan:
+    """Load the data, expand the configuration and try every distinct model and optimizer on two rows.
+
+    Raises `UserError` for whatever would stop the training later.
+    """
+    data = load_dataset(**dict(config.data))
+    specs = config.specs()
+    tried: dict[str, int] = {}
+    parameters = []
+    for spec in specs:
+        key = f"{spec.model!r} {spec.optimizer!r} {spec.training.augment}"
+        if key not in tried:
+            tried[key] = _try(spec, data)
+        parameters.append(tried[key])
+    return Plan(config, pool, data, specs, parameters)
+
+
+def _try(spec: MemberSpec, data: Dataset) -> int:
+    """Build model and optimizer and run two rows forward; return the number of parameters."""
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(
+            spec.model.name,
+            input_shape=data.input_shape,
+            num_classes=data.num_classes,
+            parameters=spec.model.parameters,
+        )
+        build_optimizer(spec.optimizer, model)
+        x, y = torch.zeros(2, *data.input_shape), torch.zeros(2, dtype=torch.int64)
+        try:
+            logits = model(x)
+            F.cross_entropy(logits, y)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UserError(
+                f"model {spec.model} cannot take images of shape {data.input_shape} "
+                f"(channels, height, width): {str(error).splitlines()[0]}"
+            ) from error
+        if tuple(logits.shape) != (2, data.num_classes):
+            raise UserError(
+                f"model {spec.model} gives outputs of shape {tuple(logits.shape)} for 2 images, "
+                f"(2, {data.num_classes}) is needed: one logit a class"
+            )
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def check_disk(path: Path, needed: int) -> None:
+    """Raise `UserError` when fewer than `needed` bytes are free where `path` is or will be."""
+    existing = next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(f"{path} needs about {human_bytes(needed)}, but only {human_bytes(free)} are free there")
+
+
+def human_bytes(count: float) -> str:
+    """``1.2 MB`` and the like (powers of 1000)."""
+    power = min(4, int(math.log(max(count, 1), 1000)))
+    return f"{count / 1000**power:.{0 if power == 0 else 1}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
