@@ -133,4 +133,7 @@ def check_classes(splits: Sequence[tuple[str, Split]], class_names: Sequence[str
     for name, split in splits:
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= len(class_names):
-            raise UserError(f"{name} labels run from {low} to {high}, but there are {len(class_names)} classes (0 to {len(class_names) - 1})")
+            raise UserError(
+                f"{name} labels run from {low} to {high}, but there are {len(class_names)} classes, "
+                f"0 to {len(class_names) - 1}"
+            )

@@ -43,7 +43,7 @@ class Request:
 
 
 def _digits(request: Request) -> Raw:
-    """1,797 images of 8x8 pixels, embedded in scikit-learn; a stratified quarter, always the same, is the test split."""
+    """1,797 images of 8x8 pixels from scikit-learn; a stratified quarter, always the same, is the test split."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -18,12 +18,14 @@ TINY = float(np.finfo(np.float64).eps)
 
 def true_class(probabilities: Array, labels: Array) -> Array:
     """Probability given to the true class: (..., N)."""
-    return np.take_along_axis(probabilities, labels[..., :, None], axis=-1)[..., 0]
+    picked: Array = probabilities[..., np.arange(len(labels)), labels]
+    return picked
 
 
 def correct_rows(probabilities: Array, labels: Array) -> Array:
     """1.0 where the most probable class is the label, else 0.0: (..., N)."""
-    return (probabilities.argmax(-1) == labels).astype(np.float64)
+    right: Array = probabilities.argmax(-1) == labels
+    return right.astype(np.float64)
 
 
 def nll_of(true_probability: Array) -> Array:

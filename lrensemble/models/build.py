@@ -73,9 +73,7 @@ def build_model(
     return builder(**arguments)
 
 
-def _torchvision(
-    name: str, input_shape: tuple[int, ...], num_classes: int, parameters: dict[str, Any]
-) -> nn.Module:
+def _torchvision(name: str, input_shape: tuple[int, ...], num_classes: int, parameters: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -96,7 +94,9 @@ def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise  # an import inside the user's module: their traceback helps them
-        raise UserError(f"model {module}:{attribute}: there is no module {module!r} in {Path.cwd()} or installed") from None
+        raise UserError(
+            f"model {module}:{attribute}: there is no module {module!r} in {Path.cwd()} or installed"
+        ) from None
     builder = getattr(found, attribute, None)
     if not callable(builder):
         names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]

@@ -15,9 +15,11 @@ def _flat_features(features: nn.Module, name: str, input_shape: tuple[int, ...])
     """Length of the flattened output of `features`, or a `UserError` when the images are too small for it."""
     try:
         with torch.no_grad():
-            return features(torch.zeros(1, *input_shape)).numel()
+            return int(features(torch.zeros(1, *input_shape)).numel())
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"model {name} cannot take inputs of shape {input_shape} (channels, height, width): {error}") from None
+        raise UserError(
+            f"model {name} cannot take inputs of shape {input_shape} (channels, height, width): {error}"
+        ) from None
 
 
 def lenet(

@@ -10,6 +10,7 @@ the same values. Adding a function is adding one decorated definition.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Parameter:
         if not lengths:
             raise ValueError("empty list")
         if len({length.unit for length in lengths}) == 1 and any(
-            b.value <= a.value for a, b in zip(lengths, lengths[1:], strict=False)
+            b.value <= a.value for a, b in itertools.pairwise(lengths)
         ):
             raise ValueError("not ascending")
         return lengths
@@ -110,9 +111,7 @@ GAMMA = Parameter("gamma", "factor", high=1.0, low_open=True)
 RATE = Parameter("gamma", "how fast it decays")
 POWER = Parameter("p", "power")
 HALF = Parameter("l", "half a period", kind="length", low_open=True)
-PER = Parameter(
-    "per", "the time that one power of gamma takes", kind="length", low_open=True, default=Length(1.0)
-)
+PER = Parameter("per", "the time that one power of gamma takes", kind="length", low_open=True, default=Length(1.0))
 
 
 def _ramp(t: Any, half: float) -> Any:
@@ -138,7 +137,12 @@ def step(t: Any, m: Any, gamma: float, l: float) -> Any:  # noqa: E741 (the lite
 
 
 @_register(
-    "NSTEP", "gamma^(number of l_j <= t)", START, GAMMA, Parameter("l", "when it drops", kind="lengths"), FLOOR
+    "NSTEP",
+    "gamma^(number of l_j <= t)",
+    START,
+    GAMMA,
+    Parameter("l", "when it drops", kind="lengths"),
+    FLOOR,
 )
 def nstep(t: Any, m: Any, gamma: float, l: Iterable[float]) -> Any:  # noqa: E741
     return gamma ** (sum(t >= milestone for milestone in l) * 1.0)
@@ -154,7 +158,14 @@ def inv(t: Any, m: Any, gamma: float, p: float, per: float) -> Any:
     return (1 + gamma * (t / per)) ** -p
 
 
-@_register("POLY", "(1 - t / l)^p, 0 after l", START, POWER, Parameter("l", "where it ends", "length", low_open=True), FLOOR)
+@_register(
+    "POLY",
+    "(1 - t / l)^p, 0 after l",
+    START,
+    POWER,
+    Parameter("l", "where it ends", "length", low_open=True),
+    FLOOR,
+)
 def poly(t: Any, m: Any, p: float, l: float) -> Any:  # noqa: E741
     left = 1 - t / l
     # (x + |x|) / 2 is max(x, 0), exactly, for numbers and arrays alike. 0^0 = 1 would restart a p = 0 policy.

@@ -18,7 +18,9 @@ from lrensemble.errors import UserError
 from lrensemble.policies.policy import Policy, find_function
 from lrensemble.policies.units import NUMBER, Length
 
-_TOKEN = re.compile(rf"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<length>{NUMBER}(?:e(?![\w.])|%)?)|(?P<mark>[()\[\],=]))", re.ASCII)
+_TOKEN = re.compile(
+    rf"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<length>{NUMBER}(?:e(?![\w.])|%)?)|(?P<mark>[()\[\],=]))", re.ASCII
+)
 
 
 class _Reader:
@@ -45,7 +47,9 @@ class _Reader:
         token = self.peek()
         if not token or (expected and token != expected):
             found = repr(token) if token else "the end"
-            raise UserError(f"cannot read policy {self.text!r}: {f'{expected!r} expected, ' if expected else ''}found {found}")
+            raise UserError(
+                f"cannot read policy {self.text!r}: {f'{expected!r} expected, ' if expected else ''}found {found}"
+            )
         self.position += 1
         return token
 

@@ -22,7 +22,8 @@ class Predictions(Sequence[NDArray[Any]]):
             array = read_array(path)
             if array.shape != shape or array.dtype.kind != "f":
                 raise UserError(
-                    f"{path}: {array.dtype} of shape {array.shape}, but the pool has {shape[0]} rows of {shape[1]} classes"
+                    f"{path}: {array.dtype} of shape {array.shape}, "
+                    f"but the pool has {shape[0]} rows of {shape[1]} classes"
                 )
             self._arrays.append(array)
         self.shape = (len(self._arrays), *shape)

@@ -96,7 +96,7 @@ class Record(BaseModel):
     reason: str | None = None  # why it failed or diverged
     traceback: str | None = None  # of a failed member
     metrics: dict[str, dict[str, float | None]] = {}  # split -> metric -> value
-    costs: dict[str, float] = {}  # steps, seconds, parameters
+    costs: dict[str, int | float] = {}  # steps, seconds, parameters
     environment: dict[str, Any] = {}
     files: dict[str, FileInfo] = {}  # path inside the member's folder
 

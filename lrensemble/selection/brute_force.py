@@ -45,7 +45,8 @@ class BruteForce(Selector):
                 f"give a size of {max(s for s in fits if s <= total // 2)} or less, or use greedy"
             )
         teams = itertools.chain.from_iterable(itertools.combinations(range(total), size) for size in sizes)
-        best, equals = -math.inf, []
+        best = -math.inf
+        equals: list[tuple[int, ...]] = []
         while chunk := list(itertools.islice(teams, 4096)):
             scores = score_teams(_weights(chunk, total), P, y, self.objective)
             if scores.max() > best:

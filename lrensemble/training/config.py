@@ -56,7 +56,7 @@ class Config(Strict):
     training: Training
     policies: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = (0,)
-    grid: dict[str, tuple[Any, ...]] = {}
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     control: bool = False  # also train a pool of the same size that varies nothing but the seed
 
     @field_validator("policies", mode="before")

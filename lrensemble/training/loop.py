@@ -39,7 +39,7 @@ def derive_seed(*parts: object) -> int:
 
 def build_optimizer(named: Named, model: nn.Module) -> torch.optim.Optimizer:
     """Build any optimizer of ``torch.optim`` by name. Its LR is 1 until a policy sets it."""
-    known = {
+    known: dict[str, Any] = {
         name: kind
         for name, kind in vars(torch.optim).items()
         if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
@@ -55,9 +55,10 @@ def build_optimizer(named: Named, model: nn.Module) -> torch.optim.Optimizer:
         if name not in options:
             raise UserError(f"optimizer {named.name}: unknown parameter {name!r}: {did_you_mean(name, options)}")
     try:
-        return kind(model.parameters(), lr=1.0, **named.parameters)
+        optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=1.0, **named.parameters)
     except (ValueError, TypeError) as error:
         raise UserError(f"optimizer {named}: {error}") from None
+    return optimizer
 
 
 def steps_per_epoch(train_rows: int, batch_size: int) -> int:
@@ -72,7 +73,7 @@ class Outcome:
     status: str
     reason: str | None
     history: list[dict[str, Any]]
-    costs: dict[str, float]
+    costs: dict[str, int | float]
     weights: dict[str, Tensor]
     probabilities: dict[str, NDArray[np.float32]]  # val, test: (N, C)
 
@@ -121,8 +122,8 @@ class Run:
 
     def train_epoch(self) -> dict[str, Any]:
         """Train one epoch and return its line of the history."""
-        train, training = self.data.train, self.spec.training
-        augment = [AUGMENTATIONS[name] for name in training.augment]
+        train = self.data.train
+        augment = [AUGMENTATIONS[name] for name in self.spec.training.augment]
         start = time.perf_counter()
         torch.manual_seed(derive_seed(self.member_id, self.epoch))
         order = torch.randperm(len(train)).to(self.device)
@@ -135,21 +136,11 @@ class Run:
             x, y = train.images[index], train.labels[index]
             for change in augment:
                 x = change(x)
-
-            def closure(x: Tensor = x, y: Tensor = y) -> Tensor:
-                nonlocal logits
-                self.optimizer.zero_grad()
-                logits = self.model(x)
-                loss = F.cross_entropy(logits, y, label_smoothing=training.label_smoothing)
-                loss.backward()  # type: ignore[no-untyped-call]
-                return loss
-
-            logits = x
-            lr = self.scheduler.get_last_lr()[0]
-            loss = self.optimizer.step(closure)  # a closure, so that LBFGS works like the others
+            lr = float(self.scheduler.get_last_lr()[0])
+            loss, logits = self._step(x, y)
             self.scheduler.step()
-            loss_sum += loss.detach()
-            right_sum += (logits.detach().argmax(1) == y).sum()
+            loss_sum += loss
+            right_sum += (logits.argmax(1) == y).sum()
         self.epoch += 1
         train_loss = float(loss_sum) / self.steps_per_epoch
         self.seconds += time.perf_counter() - start
@@ -157,7 +148,7 @@ class Run:
         return {
             "epoch": self.epoch,
             "step": self.epoch * self.steps_per_epoch,
-            "lr": float(lr),
+            "lr": lr,
             "train_loss": train_loss,
             "train_accuracy": float(right_sum) / (self.steps_per_epoch * self.batch_size),
             "val_loss": val_loss,
@@ -165,11 +156,25 @@ class Run:
             "seconds": round(self.seconds, 3),
         }
 
+    def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimizer step on a batch: (loss, logits) as they were before it."""
+        outputs: list[Tensor] = []
+
+        def closure() -> Tensor:  # a closure, so that LBFGS works like the others
+            self.optimizer.zero_grad()
+            outputs.append(self.model(x))
+            loss = F.cross_entropy(outputs[-1], y, label_smoothing=self.spec.training.label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        loss: Any = self.optimizer.step(closure)  # type: ignore[arg-type]
+        return loss.detach(), outputs[0].detach()
+
     def logits(self, rows: Rows) -> Tensor:
         """Logits of every row, in order."""
         self.model.eval()
         with torch.no_grad():
-            return torch.cat([self.model(chunk) for chunk in rows.images.split(EVAL_ROWS)])
+            return torch.cat([self.model(chunk) for chunk in torch.split(rows.images, EVAL_ROWS)])
 
     def validate(self) -> tuple[float, float]:
         logits, labels = self.logits(self.data.val), self.data.val.labels
@@ -194,7 +199,9 @@ class Run:
                 "samples_per_second": round(steps * self.batch_size / max(self.seconds, 1e-9), 1),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
             },
-            weights={name: value.detach().cpu().clone().contiguous() for name, value in self.model.state_dict().items()},
+            weights={
+                name: value.detach().cpu().clone().contiguous() for name, value in self.model.state_dict().items()
+            },
             probabilities=probabilities,
         )
 

@@ -107,7 +107,13 @@ def _train(member: Member, job: Job) -> None:
     except (UserError, MemoryError):
         raise
     except Exception as error:
-        _finish(member, job, status="failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        _finish(
+            member,
+            job,
+            status="failed",
+            reason=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+        )
     else:
         _write(member, job, outcome)
     finally:
@@ -172,8 +178,19 @@ def _write(member: Member, job: Job, outcome: Outcome) -> None:
         metrics["val"] = dict(summary(outcome.probabilities["val"], labels))
     last = outcome.history[-1]
     metrics["train"] = {"loss": last["train_loss"], "accuracy": last["train_accuracy"]}
-    files = {name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name)) for name in names}
-    _finish(member, job, status=outcome.status, reason=outcome.reason, metrics=metrics, costs=outcome.costs, files=files)
+    files = {
+        name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name))
+        for name in names
+    }
+    _finish(
+        member,
+        job,
+        status=outcome.status,
+        reason=outcome.reason,
+        metrics=metrics,
+        costs=outcome.costs,
+        files=files,
+    )
     (member.path / "state.pt").unlink(missing_ok=True)
 
 

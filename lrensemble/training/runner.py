@@ -114,7 +114,13 @@ def _create(plan: Plan, path: Path) -> Pool:
 
 
 def _fill(
-    pool: Pool, specs: list[MemberSpec], config: Config, workers: int, threads: int, device: str, watcher: Watcher
+    pool: Pool,
+    specs: list[MemberSpec],
+    config: Config,
+    workers: int,
+    threads: int,
+    device: str,
+    watcher: Watcher,
 ) -> None:
     members = pool.plan(specs)
     todo = [member for member in members if member.record.status not in FINISHED]

@@ -1,0 +1,6 @@
+"""``python -m lrensemble``."""
+
+from lrensemble.cli.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,94 @@
+"""List the members of a pool, best validation accuracy first, and its teams."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lrensemble.cli import output
+
+HELP = "what is in a pool"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.errors import UserError
+    from lrensemble.pool import Pool
+
+    pool = Pool.open(args.pool)
+    members: list[dict[str, Any]] = []
+    for member in pool.members:
+        try:
+            record = member.record
+        except UserError as error:
+            members.append({"id": member.id, "status": "damaged", "reason": str(error)})
+            continue
+        members.append(
+            {
+                "id": member.id,
+                "status": member.status,
+                "policy": record.spec.policy,
+                "seed": record.spec.seed,
+                "model": str(record.spec.model),
+                "val": record.metrics.get("val", {}),
+                "costs": record.costs,
+                "reason": record.reason,
+            }
+        )
+    members.sort(key=lambda m: (-(m.get("val", {}).get("accuracy") or -1), m["id"]))
+    teams = pool.teams
+    if args.format == "json":
+        output.print_json(
+            {
+                "pool": str(pool.path),
+                "task": pool.task.model_dump(mode="json"),
+                "members": members,
+                "teams": [team.model_dump(mode="json") for team in teams],
+                "control": str(pool.control.path) if pool.control else None,
+            }
+        )
+        return 0
+    rows = pool.task.rows
+    output.print_table(
+        f"{pool.path}: {len(members)} members",
+        [
+            "<id",
+            "<status",
+            "<policy",
+            "seed",
+            "<model",
+            "val accuracy %",
+            "± se",
+            "val NLL",
+            "steps",
+            "seconds",
+        ],
+        [
+            [
+                m["id"],
+                m["status"],
+                m.get("policy", m["reason"] or ""),
+                str(m.get("seed", "")),
+                m.get("model", ""),
+                output.percent(m.get("val", {}).get("accuracy")),
+                output.standard_error(m.get("val", {}).get("accuracy"), rows["val"]),
+                output.number(m.get("val", {}).get("nll")),
+                f"{m.get('costs', {}).get('steps', 0):,}",
+                output.number(m.get("costs", {}).get("seconds"), 1),
+            ]
+            for m in members
+        ],
+        f"{pool.task.data['name']}: {rows['train']:,} train, {rows['val']:,} validation, {rows['test']:,} test rows, "
+        f"{len(pool.task.class_names)} classes"
+        + (f". Seeds-only control: {pool.control.path}" if pool.control else ""),
+    )
+    for m in members:
+        if m.get("reason") and m["status"] != "damaged":
+            print(f"{m['id']} {m['status']}: {m['reason']}")
+    if teams:
+        print("teams: " + ", ".join(f"{team.name} ({len(team.members)})" for team in teams))
+    return 0

@@ -1,0 +1,84 @@
+"""The ``lrensemble`` command: parse, hand over to one module per command, turn errors into one line.
+
+Heavy libraries are imported by the commands when they run: ``lrensemble --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from lrensemble import __version__
+from lrensemble.cli import evaluate, ls, select, show, train
+from lrensemble.errors import UserError, did_you_mean
+
+COMMANDS = {"train": train, "select": select, "evaluate": evaluate, "ls": ls, "show": show}
+DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and the parser of every command by name."""
+    parser = Parser(prog="lrensemble", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"lrensemble {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    commands = {}
+    for name, module in COMMANDS.items():
+        command: Parser = subparsers.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        commands[name] = command
+    return parser, commands
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; raise `UserError` with the nearest command or option."""
+    parser, commands = build_parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        raise UserError(f"unknown command {argv[0]!r}: {did_you_mean(argv[0], commands)}")
+    args, rest = parser.parse_known_args(argv)
+    # argparse gives up on positionals that come after options; overrides may stand anywhere.
+    if hasattr(args, "overrides"):
+        args.overrides += [word for word in rest if "=" in word and not word.startswith("-")]
+        rest = [word for word in rest if word not in args.overrides]
+    if rest:
+        options = [option for action in commands[args.command]._actions for option in action.option_strings]
+        raise UserError(f"lrensemble {args.command} does not know {rest[0]!r}: {did_you_mean(rest[0], options)}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 (members failed), 2 (bad input), 130 (Ctrl-C)."""
+    try:
+        args = parse(sys.argv[1:] if argv is None else argv)
+        code: int = COMMANDS[args.command].run(args)
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: everything finished is kept; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `lrensemble ls POOL | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def run() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(main())

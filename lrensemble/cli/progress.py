@@ -1,0 +1,74 @@
+"""Progress of a training pool on stderr. The epochs are counted in the files, so worker processes need no channel."""
+
+from __future__ import annotations
+
+import threading
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from lrensemble.pool import Member, Pool, Record
+
+SECONDS = 0.5  # between two looks at the files
+
+
+class Progress:
+    """A bar over the epochs of all members, and a line for each member that finishes."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def start(self, pool: Pool, members: list[Member], finished: int) -> None:
+        task = pool.task
+        self.val_rows, self.total, self.done = task.rows["val"], len(members) + finished, finished
+        self.members = {member.id: member for member in members}
+        self.epochs = {member.id: member.record.spec.training.epochs for member in members}
+        skipped = f", {finished} of them finished before" if finished else ""
+        self.console.print(f"{pool.path}: {self.total} members{skipped}")
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal or not members,
+            transient=True,
+        )
+        self.task_id = self.bar.add_task("training", total=sum(self.epochs.values()))
+        self.bar.start()
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self) -> None:
+        counts = dict.fromkeys(self.members, 0)
+        while not self.stopped.wait(SECONDS):
+            for member_id, member in self.members.items():
+                if counts[member_id] < self.epochs[member_id]:
+                    try:
+                        counts[member_id] = (member.path / "history.jsonl").read_bytes().count(b"\n")
+                    except FileNotFoundError:
+                        continue
+            self.bar.update(self.task_id, completed=sum(counts.values()))
+
+    def member_done(self, record: Record) -> None:
+        self.done += 1
+        if record.status == "complete":
+            accuracy = record.metrics["val"]["accuracy"] or 0.0
+            result = f"validation accuracy {100 * accuracy:.2f} % (n = {self.val_rows:,})"
+        else:
+            result = f"{record.status.upper()}: {record.reason}"
+        seconds = f", {record.costs['seconds']:.1f} s" if "seconds" in record.costs else ""
+        self.bar.console.print(
+            f"[{self.done}/{self.total}] {record.id} {record.spec.policy} seed {record.spec.seed}: {result}{seconds}",
+            markup=False,
+        )
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.thread.join()
+        self.bar.stop()

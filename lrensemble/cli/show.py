@@ -1,0 +1,64 @@
+"""Show one member: what it is, what came of it, and its training history."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lrensemble.cli import output
+
+HELP = "one member's record and history"
+LINES = 25  # of the history; JSON has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
+    parser.add_argument("member", metavar="MEMBER", help="id, or the beginning of one")
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.pool import Pool
+
+    pool = Pool.open(args.pool)
+    member = pool.member(args.member)
+    record, history = member.record, member.history()
+    if args.format == "json":
+        output.print_json({**record.model_dump(mode="json"), "status": member.status, "history": history})
+        return 0
+    spec = record.spec
+    facts: list[tuple[str, Any]] = [
+        ("status", member.status + (f": {record.reason}" if record.reason else "")),
+        ("policy", spec.policy),
+        ("model", spec.model),
+        ("optimizer", spec.optimizer),
+        *spec.training.model_dump().items(),
+        ("seed", spec.seed),
+    ]
+    for split, metrics in record.metrics.items():
+        n = pool.task.rows[split]
+        facts.append((f"{split} (n = {n:,})", ", ".join(f"{k} {output.number(v)}" for k, v in metrics.items())))
+    facts += [(key, f"{value:,}") for key, value in record.costs.items()]
+    facts += record.environment.items()
+    facts += [("created", record.created), ("finished", record.finished or "-"), ("folder", member.path)]
+    output.print_table(f"member {member.id}", ["<", "<"], [[str(k), str(v)] for k, v in facts])
+    if history:
+        every = -(-len(history) // LINES)
+        shown = [line for i, line in enumerate(history) if (len(history) - 1 - i) % every == 0]
+        columns = [key for key in history[0] if key != "seconds"]
+        output.print_table(
+            f"history ({len(shown)} of {len(history)} lines)",
+            [*columns, "seconds"],
+            [[_cell(key, line.get(key)) for key in [*columns, "seconds"]] for line in shown],
+        )
+    if record.traceback:
+        print(record.traceback)
+    return 0
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "NaN"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1f}" if key == "seconds" else f"{value:.3g}" if key == "lr" else f"{value:.4f}"

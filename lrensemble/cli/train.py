@@ -1,0 +1,90 @@
+"""Train every member of a configuration that is not finished yet.
+
+Stopping it at any time and running the same command again goes on where it was. Overrides change the
+configuration: training.epochs=5 seeds=3 model.hidden=[128].
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lrensemble.cli import output
+
+HELP = "train the pool of a configuration"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
+    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
+    parser.add_argument("--workers", metavar="N", type=int, help="members at a time (default: cores, on a GPU 1)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan and the disk space it needs, train nothing"
+    )
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.training import load_config, make_plan, train_pool
+    from lrensemble.training.runner import default_pool
+
+    config = load_config(args.config, args.overrides)
+    plan = make_plan(config, args.pool or default_pool(config))
+    if args.dry_run:
+        _print_plan(plan, args.format)
+        return 0
+
+    from lrensemble.cli.progress import Progress
+
+    pool = train_pool(plan, workers=args.workers, threads=args.threads, device=args.device, watcher=Progress())
+    counts: dict[str, int] = {}
+    for status in plan.statuses:
+        counts[status] = counts.get(status, 0) + 1
+    if args.format == "json":
+        output.print_json({"pool": str(pool.path), "members": counts})
+    else:
+        what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        print(f"{pool.path}: {what}. Next: lrensemble select {pool.path}")
+    return 1 if counts.get("failed") else 0
+
+
+def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # Plan would import torch here
+    from lrensemble.training.plan import human_bytes
+
+    rows = [
+        {
+            "id": member_id,
+            "status": status,
+            "policy": spec.policy,
+            "seed": spec.seed,
+            "model": str(spec.model),
+            "optimizer": str(spec.optimizer),
+            "batch_size": spec.training.batch_size,
+            "steps": plan.steps(i),
+            "parameters": plan.parameters[i],
+        }
+        for i, (member_id, status, spec) in enumerate(zip(plan.ids, plan.statuses, plan.specs, strict=True))
+    ]
+    if format == "json":
+        output.print_json(
+            {
+                "pool": str(plan.pool),
+                "members": rows,
+                "to_train": len(plan.todo),
+                "control": plan.config.control,
+                "disk_bytes": plan.total_bytes,
+            }
+        )
+        return
+    data = plan.data
+    control = f" and a seeds-only control of {len(rows)}" if plan.config.control else ""
+    output.print_table(
+        f"{plan.pool}: {len(rows)} members{control}, {len(plan.todo)} to train",
+        ["<id", "<status", "<policy", "seed", "<model", "<optimizer", "batch", "steps", "parameters"],
+        [[str(value) if not isinstance(value, int) else f"{value:,}" for value in row.values()] for row in rows],
+        f"{plan.config.data.name}: {len(data.train):,} train, {len(data.val):,} validation and {len(data.test):,} test "
+        f"rows, {data.num_classes} classes. About {human_bytes(plan.total_bytes)} of disk to be written.",
+    )

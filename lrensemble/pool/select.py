@@ -1,0 +1,70 @@
+"""Select teams from the validation predictions of a pool. Nothing here opens a file of the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrensemble.metrics import summary
+from lrensemble.pool.pool import Pool, now
+from lrensemble.pool.team import Team
+from lrensemble.selection import SELECTORS, make_selector
+
+
+def select_teams(
+    pool: Pool,
+    selectors: Sequence[str] | None = None,
+    *,
+    size: int | None = None,
+    objective: str = "nll",
+) -> list[Team]:
+    """Run selectors on the pool's validation split, write ``teams/<name>.json`` for each and return them.
+
+    Parameters
+    ----------
+    selectors : sequence of str, optional
+        Names in `SELECTORS`, default all of them.
+    size : int, optional
+        Size of the team, for the selectors that take one (for greedy: at most so many different members).
+    objective : {"nll", "accuracy"}
+        What the team shall be best at on validation. NLL overfits much less than accuracy.
+
+    Raises
+    ------
+    UserError
+        Unknown selector, impossible size, no usable member, damaged predictions.
+    """
+    # All names are checked before the first file is read.
+    chosen = [
+        (name, make_selector(name, size=size, objective=objective))
+        for name in dict.fromkeys(SELECTORS if selectors is None else selectors)
+    ]
+    members = pool.usable()
+    labels = pool.labels("val")
+    predictions = np.asarray(pool.predictions("val", members))
+    teams = []
+    for name, selector in chosen:
+        selector.fit(predictions, labels)
+        parameters: dict[str, Any] = selector.get_params()
+        team = Team(
+            name=_team_name(name, parameters),
+            selector=name,
+            parameters=parameters,
+            members={members[i].id: float(selector.weights_[i]) for i in selector.members_},
+            validation=summary(selector.predict_proba(predictions), labels),
+            validation_rows=len(labels),
+            teams_tried=selector.teams_tried_,
+            data_fingerprint=pool.task.data_fingerprint,
+            created=now(),
+        )
+        pool.save_team(team)
+        teams.append(team)
+    return teams
+
+
+def _team_name(selector: str, parameters: dict[str, Any]) -> str:
+    """``greedy``, ``greedy-accuracy``, ``top-k-5``: the selector and what was asked of it beyond the defaults."""
+    size, objective = parameters.get("size"), parameters.get("objective", "nll")
+    return "-".join([selector, *([str(size)] if size else []), *([objective] if objective != "nll" else [])])
