@@ -67,7 +67,7 @@ def _print(result: Evaluation, best_policy: str) -> None:
             ]
             for i, score in enumerate(result.scores)
         ],
-        f"(best single) is member {result.best_single}, {best_policy}: chosen by validation accuracy. "
+        f"The first row is the best single member {result.best_single}, {best_policy}: chosen by validation accuracy. "
         "NLL saved: over the best single, positive = better. promised: accuracy on validation.",
     )
     if result.control:
@@ -93,4 +93,7 @@ def _print(result: Evaluation, best_policy: str) -> None:
 
 
 def _gain(gain: Gain, digits: int) -> str:
-    return f"{gain.value:+.{digits}f} [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
+    value, low, high = (
+        f"{round(x, digits) + 0.0:+.{digits}f}" for x in (gain.value, gain.low, gain.high)
+    )  # no "-0.00"
+    return f"{value} [{low}, {high}]"

@@ -109,7 +109,8 @@ class _Rows:
 def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None) -> Evaluation:
     """Score teams (default: all that were selected) and the two baselines on the test split.
 
-    The baselines are the best single member, chosen by validation accuracy, and the average of all members. When the
+    The first two scores are the baselines: the best single member, chosen by validation accuracy, and the average
+    of all members. When the
     pool has a seeds-only control, every team's selector runs on the control's validation predictions too, and the
     two teams meet on the test rows. The result is written to ``evaluations/<team>.json``.
 
@@ -122,13 +123,14 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     members = pool.usable()
     single = pool.best_single()
     average = {member.id: 1 / len(members) for member in members}
-    entries = {
-        BEST_SINGLE: {single.id: 1.0},
-        ALL_AVERAGE: average,
-        **{team.name: team.members for team in chosen},
-    }
-    validation = {team.name: team.validation for team in chosen}
-    validation[BEST_SINGLE] = {k: v for k, v in single.record.metrics["val"].items() if v is not None}
+    entries = {}
+    for baseline, weights in ((BEST_SINGLE, {single.id: 1.0}), (ALL_AVERAGE, average)):
+        # A baseline that was selected as a team too goes by the team's name, and appears once.
+        name = next((team.name for team in chosen if team.members == weights), baseline)
+        entries[name] = weights
+    entries |= {team.name: team.members for team in chosen}
+    validation = {BEST_SINGLE: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
+    validation |= {team.name: team.validation for team in chosen}
 
     labels = pool.labels("test")
     rows = _Rows([_vote(pool, weights) for weights in entries.values()], labels)
@@ -166,14 +168,16 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
             for score in scores[1:]
         },
     )
-    for score in scores[2:]:
+    for score in scores:
+        if score.name not in {team.name for team in chosen}:
+            continue
         data = {
             "created": now(),
             "rows": result.rows,
             "best_single": result.best_single,
             "score": asdict(score),
             "control": asdict(by_name[score.name]) if score.name in by_name else None,
-            "verdict": result.verdicts[score.name],
+            "verdict": result.verdicts.get(score.name, "this team is the best single member"),
         }
         write_json(pool.path / "evaluations" / f"{score.name}.json", data)
     return result
@@ -230,8 +234,9 @@ def _against_control(
     val_labels = control.labels("val")
     val = np.asarray(control.predictions("val", same))
     test = np.asarray(control.predictions("test", same))
-    selectors = {ALL_AVERAGE: make_selector("all")}
-    selectors |= {team.name: make_selector(team.selector, **team.parameters) for team in teams}
+    selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
+    if ALL_AVERAGE in entries:
+        selectors[ALL_AVERAGE] = make_selector("all")
     votes = []
     for name, selector in selectors.items():
         votes += [_vote(pool, entries[name]), soft_vote(selector.fit(val, val_labels).weights_, test)]

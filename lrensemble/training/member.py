@@ -32,7 +32,8 @@ from lrensemble.training.config import DataConfig
 from lrensemble.training.device import DeviceData
 from lrensemble.training.loop import Outcome, Run, State, fit
 
-CHECKPOINT_SECONDS = 20.0  # at most so much training is lost when the process is killed (and the epoch that runs)
+CHECKPOINT_SHARE = 0.02  # of the time may go into saving states ...
+CHECKPOINT_SECONDS = 2.0  # ... but there is no need to save more often than this
 HISTORY_SECONDS = 1.0
 FINISHED = ("complete", "diverged")
 
@@ -127,14 +128,16 @@ class _Checkpoints:
     def __init__(self, member: Member) -> None:
         self.member = member
         self.saved = self.shown = time.monotonic()
+        self.pause = CHECKPOINT_SECONDS
 
     def __call__(self, run: Run) -> None:
         moment = time.monotonic()
-        if moment - self.saved >= CHECKPOINT_SECONDS and run.epoch < run.spec.training.epochs:
+        if moment - self.saved >= self.pause and run.epoch < run.spec.training.epochs:
             buffer = io.BytesIO()
             torch.save(run.state(), buffer)
             write_atomic(self.member.path / "state.pt", lambda file: file.write(buffer.getbuffer()))
-            self.saved = moment
+            self.saved = time.monotonic()
+            self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / CHECKPOINT_SHARE)
         if moment - self.shown >= HISTORY_SECONDS:
             _write_history(self.member, run.history, sync=False)
             self.shown = moment

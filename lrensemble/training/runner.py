@@ -151,7 +151,7 @@ def _run(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | None]]:
         n_jobs=workers,
         backend="loky",
         batch_size=1,
-        pre_dispatch="all",
+        pre_dispatch="n_jobs",
         return_as="generator_unordered",
         initializer=start_worker,
         initargs=(os.getpid(),),
