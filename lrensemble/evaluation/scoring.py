@@ -20,8 +20,7 @@ from lrensemble.metrics import (
     percentile_interval,
 )
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.files import write_json
-from lrensemble.pool.pool import now
+from lrensemble.pool.files import now, write_json
 from lrensemble.selection import make_selector, soft_vote
 
 Array = NDArray[Any]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+CHUNK = 4_000_000  # counts at a time: 32 MB
 
 
 def bootstrap_means(rows: Array, *, resamples: int = 2000, seed: int = 0) -> Array:
@@ -20,7 +21,7 @@ def bootstrap_means(rows: Array, *, resamples: int = 2000, seed: int = 0) -> Arr
     n = rows.shape[1]
     rng = np.random.default_rng(seed)
     means = np.empty((resamples, len(rows)))
-    chunk = max(1, 4_000_000 // n)  # 32 MB of counts at a time
+    chunk = max(1, CHUNK // n)
     for start in range(0, resamples, chunk):
         stop = min(start + chunk, resamples)
         counts = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(start, stop)])

@@ -59,7 +59,9 @@ class _Reader:
             try:
                 return Length.parse(token)
             except UserError:
-                raise UserError(f"cannot read policy {self.text!r}: a number expected, found {token!r}") from None
+                raise UserError(
+                    f"cannot read policy {self.text!r}: a finite number expected, found {token!r}"
+                ) from None
         self.next("[")
         items = [self.value()]
         while self.peek() == ",":

@@ -1,6 +1,7 @@
 """Pools on disk: the contract between training and everything that comes after it."""
 
-from lrensemble.pool.pool import Member, Pool
+from lrensemble.pool.member import Member
+from lrensemble.pool.pool import Pool
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import MemberSpec, Named, Record, Task, Training
 from lrensemble.pool.team import Team

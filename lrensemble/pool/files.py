@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,6 +109,11 @@ def read_array(path: Path) -> NDArray[Any]:
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: cut off or damaged ({error})") from None
     return array
+
+
+def now() -> str:
+    """Current time in ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def file_hash(path: Path) -> str:

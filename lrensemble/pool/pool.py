@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from lrensemble import __version__
-from lrensemble.data import Dataset
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.pool.files import file_hash, read_array, read_text, write_array, write_json
+from lrensemble.pool.files import now, read_array, read_text, write_array, write_json
+from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import MemberSpec, Record, Task
 from lrensemble.pool.team import Team
@@ -28,95 +24,8 @@ CONTROL = "control"  # folder of the seeds-only pool inside the pool
 PREDICTED = ("val", "test")  # splits that members leave predictions for
 
 
-def now() -> str:
-    """Current time in ISO 8601, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def labels_hash(labels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
-
-
-class Member:
-    """One folder under ``members/``. Its files are read when asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.id = path.name
-
-    @property
-    def record_path(self) -> Path:
-        return self.path / "record.json"
-
-    @cached_property
-    def record(self) -> Record:
-        """The record; `UserError` when it is missing, cut off or of another kind."""
-        try:
-            return Record.model_validate_json(read_text(self.record_path))
-        except ValidationError as error:
-            raise UserError(
-                f"{self.record_path}: cut off or damaged ({error.errors()[0]['msg']}): "
-                f"delete the folder {self.path} and train again"
-            ) from None
-
-    def write_record(self, record: Record) -> None:
-        write_json(self.record_path, record.model_dump(mode="json"))
-        self.__dict__["record"] = record
-
-    @property
-    def status(self) -> str:
-        """planned, running, complete, diverged, failed, or damaged (the record cannot be read)."""
-        try:
-            status = self.record.status
-        except UserError:
-            return "damaged"
-        return "running" if status in ("planned", "failed") and self._is_locked() else status
-
-    def lock(self) -> FileLock:
-        """The lock of whoever plans or trains this member; the kernel frees it when that process dies."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock")
-
-    def _is_locked(self) -> bool:
-        if not (self.path / ".lock").exists():
-            return False
-        try:
-            with self.lock().acquire(blocking=False):
-                return False
-        except (Timeout, OSError):
-            return True
-
-    def check_file(self, name: str) -> Path:
-        """Path of a file of a complete member, checked against the size and hash in its record."""
-        path, info = self.path / name, self.record.files.get(name)
-        if info is None:
-            raise UserError(f"{path}: the record of member {self.id} knows no such file ({self.record.status})")
-        size = path.stat().st_size if path.is_file() else None
-        if size != info.bytes or file_hash(path) != info.sha256:
-            found = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
-            raise UserError(f"{path}: cut off or damaged ({found}): delete the folder {self.path} and train again")
-        return path
-
-    def history(self) -> list[dict[str, Any]]:
-        """One dict per evaluation while training: step, epoch, lr, losses, accuracies, seconds."""
-        path = self.path / "history.jsonl"
-        if not path.exists():
-            return []
-        try:
-            return [json.loads(line) for line in read_text(path).splitlines()]
-        except ValueError as error:
-            raise UserError(f"{path}: cut off or damaged ({error})") from None
-
-    def weights(self) -> dict[str, Any]:
-        """The final weights as a state dict."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.check_file("weights.safetensors")
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise UserError(f"{path}: cut off or damaged ({error})") from None
 
 
 class Pool:
@@ -148,35 +57,52 @@ class Pool:
         return cls(path, task)
 
     @classmethod
-    def create(cls, path: str | Path, name: str, data: Dataset, source: dict[str, Any]) -> Self:
-        """Create a pool for `data`, or open it if it is there; raise `UserError` if it holds other data.
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        name: str,
+        data: dict[str, Any],
+        data_fingerprint: str,
+        class_names: Sequence[str],
+        input_shape: Sequence[int],
+        train_rows: int,
+        normalisation: dict[str, list[float]],
+        labels: dict[str, NDArray[Any]],
+    ) -> Self:
+        """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
 
-        `source` says where the data came from, for people and for later commands.
+        Parameters
+        ----------
+        data : dict
+            Where the data came from, for people and for later commands.
+        data_fingerprint : str
+            Equal only for the same rows in the same order: predictions of one fingerprint can be compared.
+        labels : dict
+            Of ``val`` and ``test``: (N,) integers.
         """
         path = Path(path)
         if (path / "pool.json").exists():
             pool = cls.open(path)
-            if pool.task.data_fingerprint != data.fingerprint:
+            if pool.task.data_fingerprint != data_fingerprint:
                 raise UserError(
                     f"{path} is a pool for other data or another validation split (fingerprint "
-                    f"{pool.task.data_fingerprint[:8]}, this is {data.fingerprint[:8]}): choose another --pool"
+                    f"{pool.task.data_fingerprint[:8]}, this is {data_fingerprint[:8]}): choose another --pool"
                 )
             return pool
         if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / "labels").is_dir():
             raise UserError(f"{path} exists and is not a pool: choose another --pool")
-        splits = {"val": data.val, "test": data.test}
-        for split, rows in splits.items():
-            write_array(path / "labels" / f"{split}.npy", rows.labels)
-        mean, std = data.normalisation
+        for split in PREDICTED:
+            write_array(path / "labels" / f"{split}.npy", labels[split].astype(np.int64))
         task = Task(
             name=name,
-            data=source,
-            data_fingerprint=data.fingerprint,
-            class_names=data.class_names,
-            input_shape=data.input_shape,
-            rows={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-            normalisation={"mean": mean, "std": std},
-            labels_sha256={split: labels_hash(rows.labels) for split, rows in splits.items()},
+            data=data,
+            data_fingerprint=data_fingerprint,
+            class_names=tuple(class_names),
+            input_shape=tuple(input_shape),
+            rows={"train": train_rows, **{split: len(labels[split]) for split in PREDICTED}},
+            normalisation=normalisation,
+            labels_sha256={split: labels_hash(labels[split]) for split in PREDICTED},
             created=now(),
             version=__version__,
         )

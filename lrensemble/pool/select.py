@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from lrensemble.metrics import summary
-from lrensemble.pool.pool import Pool, now
+from lrensemble.pool.files import now
+from lrensemble.pool.pool import Pool
 from lrensemble.pool.team import Team
 from lrensemble.selection import SELECTORS, make_selector
 

@@ -25,8 +25,7 @@ from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
 from lrensemble.metrics import summary
 from lrensemble.pool import Member, Pool, Record
-from lrensemble.pool.files import file_hash, json_text, write_array, write_atomic
-from lrensemble.pool.pool import now
+from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
 from lrensemble.pool.record import FileInfo
 from lrensemble.training.config import DataConfig
 from lrensemble.training.device import DeviceData

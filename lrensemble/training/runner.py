@@ -106,8 +106,19 @@ def control_specs(pool: Pool) -> list[MemberSpec]:
 
 
 def _create(plan: Plan, path: Path) -> Pool:
-    config = plan.config
-    pool = Pool.create(path, config.name, plan.data, config.data.model_dump(mode="json"))
+    config, data = plan.config, plan.data
+    mean, std = data.normalisation
+    pool = Pool.create(
+        path,
+        name=config.name,
+        data=config.data.model_dump(mode="json"),
+        data_fingerprint=data.fingerprint,
+        class_names=data.class_names,
+        input_shape=data.input_shape,
+        train_rows=len(data.train),
+        normalisation={"mean": mean, "std": std},
+        labels={"val": data.val.labels, "test": data.test.labels},
+    )
     text = config.model_dump_json(indent=2)  # the configuration as it was understood, for people
     write_atomic(path / "config.json", lambda file: file.write(text.encode() + b"\n"))
     return pool

@@ -1,0 +1,44 @@
+"""Shared pools: trained once, copied by the tests that change them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrensemble import Config, Pool, load_config, train_pool
+
+
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    """Four members on digits that train in a second."""
+    return {
+        "name": "tiny",
+        "data": {"name": "digits", "val_fraction": 0.25},
+        "model": {"name": "mlp", "hidden": [16], "dropout": 0.1},
+        "optimizer": {"name": "SGD", "momentum": 0.9},
+        "training": {"epochs": 4, "batch_size": 64},
+        "policies": ["FIX(k0=[0.02, 0.1])", "COS(k0=0.2, l=100%)", "STEP(k0=0.1, gamma=0.3, l=1e)"],
+        "control": True,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return load_config(tiny_config())
+
+
+@pytest.fixture(scope="session")
+def trained(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pool with its control. Read only."""
+    path = tmp_path_factory.mktemp("pools") / "tiny"
+    train_pool(config, path, workers=1, threads=1, device="cpu")
+    return path
+
+
+@pytest.fixture
+def pool(trained: Path, tmp_path: Path) -> Pool:
+    """A copy of the finished pool, to do anything with."""
+    return Pool.open(shutil.copytree(trained, tmp_path / "tiny"))

@@ -1,0 +1,144 @@
+"""Evaluation against plain recomputation from the pool's files, and the words of the verdict."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import accuracy_score, log_loss
+
+from lrensemble import Pool, UserError, evaluate
+from lrensemble.evaluation import Gain, verdict
+from lrensemble.pool.select import select_teams
+from lrensemble.selection import make_selector
+
+
+def vote(pool: Pool, weights: dict[str, float], split: str = "test") -> np.ndarray:
+    return sum(
+        w * np.load(pool.path / "members" / i / "predictions" / f"{split}.npy").astype(float)
+        for i, w in weights.items()
+    )
+
+
+def test_every_number_equals_plain_recomputation(pool: Pool):
+    teams = {t.name: t for t in select_teams(pool)}
+    result = evaluate(pool)
+    y = np.load(pool.path / "labels" / "test.npy")
+    single = vote(pool, {result.best_single: 1.0})
+    assert {"greedy", "top-k", "random", "brute-force", "all"} <= {score.name for score in result.scores}
+    for score in result.scores:
+        if score.name not in teams:
+            continue
+        p = vote(pool, teams[score.name].members)
+        assert score.accuracy == pytest.approx(accuracy_score(y, p.argmax(1)), abs=1e-12)
+        assert score.nll == pytest.approx(log_loss(y, p / p.sum(1, keepdims=True)), rel=1e-5)
+        difference = 100.0 * ((p.argmax(1) == y).astype(float) - (single.argmax(1) == y))
+        assert score.accuracy_gain.value == pytest.approx(difference.mean(), abs=1e-9)
+        if difference.any():
+            oracle = stats.bootstrap(
+                (difference,), np.mean, method="percentile", rng=np.random.default_rng(0)
+            ).confidence_interval
+            assert score.accuracy_gain.low == pytest.approx(oracle.low, abs=0.3)
+            assert score.accuracy_gain.high == pytest.approx(oracle.high, abs=0.3)
+
+
+def test_baselines_come_first_and_once(pool: Pool):
+    select_teams(pool, ["greedy"])
+    assert [score.name for score in evaluate(pool).scores] == ["(best single)", "(all-average)", "greedy"]
+    select_teams(pool, ["all", "best-single"], objective="accuracy")
+    names = [score.name for score in evaluate(pool).scores]
+    assert names == ["best-single-accuracy", "all", "greedy"]
+
+
+def test_best_single_is_chosen_on_validation_alone(pool: Pool):
+    select_teams(pool, ["greedy"])
+    best = evaluate(pool).best_single
+    y = pool.labels("val")
+    accuracies = {
+        m.id: accuracy_score(y, p.argmax(1)) for m, p in zip(pool.complete, pool.predictions("val"), strict=True)
+    }
+    assert accuracies[best] == max(accuracies.values())
+
+
+def test_control_gets_the_same_selector(pool: Pool):
+    select_teams(pool, ["greedy", "top-k"], size=2)
+    result = evaluate(pool)
+    control = pool.control
+    y, test_y = control.labels("val"), control.labels("test")
+    for row in result.control:
+        name, parameters = ("all", {}) if row.name == "(all-average)" else (row.name.removesuffix("-2"), {"size": 2})
+        selector = make_selector(name, **parameters).fit(np.asarray(control.predictions("val")), y)
+        expected = selector.predict_proba(np.asarray(control.predictions("test")))
+        assert row.control_accuracy == pytest.approx(accuracy_score(test_y, expected.argmax(1)), abs=1e-12)
+        assert row.accuracy_gain.value == pytest.approx(100 * (row.accuracy - row.control_accuracy), abs=1e-9)
+        assert row.nll_gain.value == pytest.approx(row.control_nll - row.nll, abs=1e-9)
+    assert {row.name for row in result.control} == {"(all-average)", "greedy-2", "top-k-2"}
+
+
+def test_without_a_control_it_says_so(pool: Pool):
+    shutil.rmtree(pool.path / "control")
+    select_teams(pool, ["greedy"])
+    result = evaluate(pool, "greedy")
+    assert result.control == []
+    assert "no seeds-only control was trained" in result.verdicts["greedy"]
+
+
+def test_an_unfinished_control_is_no_control(pool: Pool):
+    select_teams(pool, ["greedy"])
+    shutil.rmtree(pool.control.members[0].path)
+    result = evaluate(pool, "greedy")
+    assert result.control == []
+    assert "has 3 of 4 members" in result.control_note
+
+
+def test_result_is_kept(pool: Pool):
+    select_teams(pool, ["greedy"])
+    result = evaluate(pool, ["greedy"])
+    kept = json.loads((pool.path / "evaluations" / "greedy.json").read_text())
+    assert kept["rows"] == 450
+    assert kept["verdict"] == result.verdicts["greedy"]
+    assert kept["score"]["accuracy"] == result.scores[-1].accuracy
+
+
+def test_errors(pool: Pool):
+    with pytest.raises(UserError, match="has no teams yet"):
+        evaluate(pool)
+    team = select_teams(pool, ["random"], size=2)[0]
+    with pytest.raises(UserError, match="did you mean 'random-2'"):
+        evaluate(pool, "random2")
+    shutil.rmtree(pool.path / "members" / next(iter(team.members)))
+    with pytest.raises(UserError, match=r"is not in .* any more"):
+        evaluate(pool, "random-2")
+    pool.save_team(team.model_copy(update={"data_fingerprint": "0" * 32}))
+    with pytest.raises(UserError, match="selected on other data"):
+        evaluate(pool, "random-2")
+
+
+def test_pool_without_test_predictions(pool: Pool):
+    select_teams(pool, ["greedy"])
+    path = pool.best_single().path / "predictions" / "test.npy"
+    path.unlink()
+    with pytest.raises(UserError, match=f"{path}.*it is missing"):
+        evaluate(pool)
+
+
+@pytest.mark.parametrize(
+    ("single", "control", "words"),
+    [
+        (
+            Gain(1.1, 0.7, 1.5),
+            Gain(0.3, -0.1, 0.7),
+            ["better than the best single", "LR diversity not shown to help here"],
+        ),
+        (Gain(1.1, 0.7, 1.5), Gain(0.3, 0.1, 0.7), ["LR diversity helps here"]),
+        (Gain(0.1, 0.0, 0.5), Gain(-0.3, -0.5, -0.1), ["not shown to differ", "LR diversity hurts here"]),
+        (Gain(-1, -2, -0.1), None, ["worse than the best single", "no control"]),
+    ],
+)
+def test_verdict(single, control, words):
+    text = verdict(single, control, 10_000, "no control")
+    assert all(word in text for word in words)
+    assert "n = 10,000" in text

@@ -1,0 +1,82 @@
+"""Scores against scikit-learn, SciPy and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import accuracy_score, log_loss
+
+from lrensemble import metrics
+
+
+@pytest.fixture
+def predicted():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 300)
+    logits = rng.normal(size=(300, 4)) * 2
+    logits[np.arange(300), labels] += 1.5
+    p = np.exp(logits)
+    return p / p.sum(1, keepdims=True), labels
+
+
+def test_equal_to_scikit_learn(predicted):
+    p, y = predicted
+    found = metrics.summary(p, y)
+    assert found["accuracy"] == accuracy_score(y, p.argmax(1))
+    assert found["nll"] == pytest.approx(log_loss(y, p), rel=1e-12)
+    assert found["brier"] == pytest.approx(
+        np.mean([((row - np.eye(4)[k]) ** 2).sum() for row, k in zip(p, y, strict=True)])
+    )
+
+
+def test_a_certain_error_is_finite():
+    p = np.array([[1.0, 0.0]])
+    assert metrics.nll_rows(p, np.array([1]))[0] == pytest.approx(log_loss([1], p, labels=[0, 1]))
+
+
+def test_ece_by_hand(predicted):
+    p, y = predicted
+    confidence, right = p.max(1), p.argmax(1) == y
+    expected = 0.0
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert metrics.expected_calibration_error(p, y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_many_members_at_once(predicted):
+    p, y = predicted
+    stack = np.stack([p, p[:, ::-1]])
+    for rule in (metrics.correct_rows, metrics.nll_rows, metrics.brier_rows):
+        np.testing.assert_array_equal(rule(stack, y), [rule(member, y) for member in stack])
+
+
+def test_bootstrap_against_scipy():
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(2, 200))
+    samples = metrics.bootstrap_means(rows, resamples=20_000)
+    low, high = metrics.percentile_interval(samples[:, 0] - samples[:, 1])
+    oracle = stats.bootstrap(
+        (rows[0] - rows[1],), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    width = oracle.high - oracle.low
+    assert low == pytest.approx(oracle.low, abs=0.03 * width)
+    assert high == pytest.approx(oracle.high, abs=0.03 * width)
+
+
+def test_bootstrap_is_paired_and_repeatable():
+    rows = np.random.default_rng(3).normal(size=(1, 50))
+    samples = metrics.bootstrap_means(np.concatenate([rows, rows + 1]))
+    np.testing.assert_allclose(samples[:, 1] - samples[:, 0], 1.0)
+    np.testing.assert_array_equal(samples, metrics.bootstrap_means(np.concatenate([rows, rows + 1])))
+
+
+def test_bootstrap_in_chunks_equals_one_piece(monkeypatch):
+    from lrensemble.metrics import bootstrap
+
+    rows = np.random.default_rng(4).normal(size=(2, 100))
+    whole = metrics.bootstrap_means(rows, resamples=50)
+    monkeypatch.setattr(bootstrap, "CHUNK", 700)
+    np.testing.assert_allclose(metrics.bootstrap_means(rows, resamples=50), whole, rtol=1e-12)

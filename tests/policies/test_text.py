@@ -1,0 +1,65 @@
+"""The text form: grids, positional values, and errors that name the value and the fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from lrensemble import Policy, UserError, parse_policies
+
+
+def test_grids_expand_in_order():
+    texts = [str(p) for p in parse_policies("TRI(k0=[0.1,0.2], k1=0, l=[5e,10e])")]
+    assert texts == [f"TRI(k0={k0}, l={length})" for k0 in (0.1, 0.2) for length in ("5e", "10e")]
+
+
+def test_a_list_of_lists_is_a_grid_over_a_list():
+    assert len(parse_policies("NSTEP(k0=0.1, gamma=0.1, l=[10e,20e])")) == 1
+    assert len(parse_policies("NSTEP(k0=0.1, gamma=0.1, l=[[10e,20e],[15e]])")) == 2
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("fix(0.1)", "FIX(k0=0.1)"),
+        ("STEP(.1,0.5,30)", "STEP(k0=0.1, gamma=0.5, l=30)"),
+        ("EXP( k0 = 1e-3 , gamma=0.99 )", "EXP(k0=0.001, gamma=0.99)"),
+        ("COS(0.1, 1e-5, 1e3)", "COS(k0=0.1, k1=1e-05, l=1000)"),
+        ("COS(k0=0.1,k1=0,l=12.5%)", "COS(k0=0.1, l=12.5%)"),
+    ],
+)
+def test_canonical_form(short, long):
+    assert str(Policy.parse(short)) == long
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("STP(0.1)", "unknown LR policy 'STP': did you mean 'STEP'"),
+        ("STEP(k0=0.1, gama=0.1, l=3)", "unknown parameter 'gama': did you mean 'gamma'"),
+        ("STEP(k0=0.1, gamma=-0.1, l=3)", "gamma = -0.1 is not possible: it must be a number > 0 and <= 1"),
+        ("STEP(k0=0.1, gamma=0.1, l=0)", "l = 0 is not possible: it must be a length > 0"),
+        ("STEP(k0=0.1, gamma=0.1, l=0e)", "l = 0e is not possible"),
+        ("STEP(k0=0.1, gamma=0.1)", "l is missing"),
+        ("FIX(k0=-0.1)", "k0 = -0.1"),
+        ("FIX(k0=5e)", "k0 = 5e is not possible"),
+        ("FIX(k0=1e999)", "a finite number expected, found .1e999"),
+        ("NSTEP(k0=0.1, gamma=0.1, l=[20,10])", "ascending"),
+        ("FIX(k0=0.1, k0=0.2)", "k0 twice"),
+        ("FIX(0.1, 0.2)", "more values than parameters"),
+        ("FIX(0.1", "',' expected, found the end"),
+        ("FIX(0.1))", "after its end"),
+        ("FIX(k0=[])", "a finite number expected"),
+        ("FIX(k0=nan)", "a finite number expected"),
+        ("COS(k0=0.1, l=10s)", "found 's'"),
+        ("", "found the end"),
+        ("FIX;", "cannot read policy"),
+    ],
+)
+def test_errors_name_the_value(text, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(").replace("[", r"\[")):
+        parse_policies(text)
+
+
+def test_a_grid_is_not_one_policy():
+    with pytest.raises(UserError, match="grid of 2 policies"):
+        Policy.parse("FIX(k0=[0.1,0.2])")

@@ -1,0 +1,166 @@
+"""Pools: reading, refusing what does not belong together, and opening whatever is damaged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrensemble import Pool, UserError, load_config, train_pool
+from lrensemble.metrics import summary
+from lrensemble.pool.files import write_array
+from lrensemble.pool.select import select_teams
+from tests.conftest import tiny_config
+
+
+def test_what_training_left(pool: Pool):
+    assert len(pool.members) == len(pool.complete) == 4
+    assert [m.id for m in pool.members] == sorted(m.id for m in pool.members)
+    for split, rows in (("val", 337), ("test", 450)):
+        predictions = pool.predictions(split)
+        assert predictions.shape == (4, rows, 10)
+        assert isinstance(predictions[0], np.memmap)
+        stacked = np.asarray(predictions)
+        assert stacked.dtype == np.float32
+        np.testing.assert_allclose(stacked.sum(-1), 1, atol=1e-5)
+        assert pool.labels(split).shape == (rows,)
+    for member, prediction in zip(pool.complete, pool.predictions("val"), strict=True):
+        assert member.record.metrics["val"] == pytest.approx(summary(prediction, pool.labels("val")))
+        assert len(member.history()) == 4
+        assert sum(w.numel() for w in member.weights().values()) == member.record.costs["parameters"]
+
+
+def test_no_number_of_the_test_split_is_in_what_selection_reads(pool: Pool):
+    for member in pool.members:
+        assert set(member.record.metrics) == {"train", "val"}
+
+
+def test_member_by_prefix(pool: Pool):
+    first = pool.members[0]
+    assert pool.member(first.id[:6]).id == first.id
+    with pytest.raises(UserError, match="is not in the pool"):
+        pool.member("zzz")
+    with pytest.raises(UserError, match="is ambiguous"):
+        pool.member("")
+
+
+def test_unknown_split(pool: Pool):
+    with pytest.raises(UserError, match="'tset': did you mean 'test'"):
+        pool.predictions("tset")
+
+
+@pytest.mark.parametrize("name", ["record.json", "predictions/val.npy", "weights.safetensors"])
+def test_cut_off_files(pool: Pool, name: str):
+    member = pool.members[1]
+    path = member.path / name
+    path.write_bytes(path.read_bytes()[:-40])
+    again = Pool.open(pool.path)  # it still opens
+    assert [m.status for m in again.members].count("complete") == (3 if name == "record.json" else 4)
+    with pytest.raises(UserError, match=f"{path}.*cut off or damaged.*delete the folder"):
+        again.members[1].weights() if name == "weights.safetensors" else again.predictions("val")
+
+
+def test_changed_predictions_are_noticed(pool: Pool):
+    first, second = (m.path / "predictions" / "val.npy" for m in pool.members[:2])
+    shutil.copy(first, second)  # right shape, size and header
+    with pytest.raises(UserError, match=f"{second}.*other content"):
+        pool.predictions("val")
+
+
+def test_members_of_other_rows_are_refused(pool: Pool, tmp_path: Path):
+    other_rows = load_config(tiny_config(policies=["FIX(0.1)"], control=False), ["data.split_seed=5"])
+    other = train_pool(other_rows, tmp_path / "other", workers=1, threads=1, device="cpu")
+    foreign = shutil.copytree(other.members[0].path, pool.path / "members" / "0000000000")
+    with pytest.raises(UserError, match=f"{foreign}.*other data or another order of rows"):
+        pool.predictions("val")
+    with pytest.raises(UserError, match="is a pool for other data"):
+        train_pool(other_rows, pool.path, workers=1)
+
+
+def test_other_labels_are_refused(pool: Pool):
+    labels = pool.labels("val")
+    write_array(pool.path / "labels" / "val.npy", labels[::-1].copy())
+    with pytest.raises(UserError, match="not the labels that the pool was made with"):
+        pool.labels("val")
+
+
+def test_other_class_count_is_refused(pool: Pool):
+    from lrensemble.pool import Predictions
+
+    path = pool.members[0].path / "predictions" / "val.npy"
+    with pytest.raises(UserError, match="but the pool has 337 rows of 11 classes"):
+        Predictions([path], (337, 11))
+
+
+def test_what_is_no_pool(tmp_path: Path, trained: Path):
+    with pytest.raises(UserError, match="it does not exist"):
+        Pool.open(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no pool.json.*Pools in"):
+        Pool.open(trained.parent)
+    (tmp_path / "pool.json").write_text('{"format": 1, "na')
+    with pytest.raises(UserError, match="cut off or damaged"):
+        Pool.open(tmp_path)
+
+
+def test_newer_format(pool: Pool):
+    path = pool.path / "pool.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    with pytest.raises(UserError, match=r"newer lrensemble \(format 99"):
+        Pool.open(pool.path)
+
+
+def test_a_folder_with_other_things_is_not_made_a_pool(tmp_path: Path, config):
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(UserError, match="is not a pool"):
+        train_pool(config, tmp_path, workers=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_running_is_whoever_holds_the_lock(pool: Pool):
+    member = pool.members[0]
+    member.write_record(member.record.model_copy(update={"status": "planned"}))
+    assert member.status == "planned"
+    with member.lock():
+        assert Pool.open(pool.path).members[0].status == "running"
+    assert Pool.open(pool.path).members[0].status == "planned"
+
+
+def test_empty_pool_and_all_diverged(pool: Pool):
+    for member in pool.members:
+        member.write_record(member.record.model_copy(update={"status": "diverged", "reason": "NaN"}))
+    with pytest.raises(UserError, match=r"no complete member \(4 diverged: lower the learning rates\)"):
+        select_teams(pool)
+    shutil.rmtree(pool.path / "members")
+    with pytest.raises(UserError, match="it is empty"):
+        select_teams(pool)
+
+
+def test_teams_are_written_with_what_they_promise(pool: Pool):
+    teams = select_teams(pool, ["greedy", "top-k"], size=2, objective="accuracy")
+    assert [t.name for t in teams] == ["greedy-2-accuracy", "top-k-2-accuracy"]
+    for team in teams:
+        read = pool.team(team.name)
+        assert read == team
+        assert sum(read.members.values()) == pytest.approx(1)
+        vote = sum(
+            weight * np.load(pool.path / "members" / i / "predictions" / "val.npy").astype(float)
+            for i, weight in read.members.items()
+        )
+        assert read.validation == pytest.approx(summary(vote, pool.labels("val")))
+    with pytest.raises(UserError, match="did you mean 'greedy-2-accuracy'"):
+        pool.team("greedy-accuracy")
+
+
+def test_selection_works_without_any_test_file(pool: Pool):
+    for path in pool.path.rglob("test.npy"):
+        path.unlink()
+    assert len(select_teams(pool)) == 6
+
+
+def test_damaged_team(pool: Pool):
+    select_teams(pool, ["all"])
+    (pool.path / "teams" / "all.json").write_text("{")
+    with pytest.raises(UserError, match=r"all.json: cut off or damaged.*select again"):
+        pool.team("all")

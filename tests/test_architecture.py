@@ -1,0 +1,69 @@
+"""The rooms know only those below them, and pure rooms do no I/O."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lrensemble
+
+ROOT = Path(lrensemble.__file__).parent
+FLOORS = {
+    "cli": 4,
+    "training": 2,
+    "evaluation": 2,
+    "pool": 1,
+    "data": 1,
+    "models": 1,
+    "policies": 0,
+    "selection": 0,
+    "metrics": 0,
+}
+PURE = {room for room, floor in FLOORS.items() if floor == 0}
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def test_every_room_has_a_floor():
+    assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path):
+    room = path.relative_to(ROOT).parts[0]
+    rooms = {name.split(".")[1] for name in imported(path) if name.startswith("lrensemble.")} & set(FLOORS)
+    # Selection scores teams with the metrics: both pure, so nothing is hidden between them.
+    allowed = {r for r, floor in FLOORS.items() if floor < FLOORS[room]} | {room}
+    allowed |= {"metrics"} if room == "selection" else set()
+    assert rooms <= allowed
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.relative_to(ROOT).parts[0] in PURE], ids=lambda p: p.stem)
+def test_pure_rooms_do_no_io(path: Path):
+    tree = ast.parse(path.read_text())
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not calls & {"open", "print", "input"}
+    assert not {name.split(".")[0] for name in imported(path)} & {"os", "pathlib", "io", "subprocess", "socket"}
+
+
+def test_modules_stay_small():
+    sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
+    assert max(sizes.values()) <= 400, max(sizes, key=sizes.get)
+
+
+def test_the_public_names_exist():
+    for name in lrensemble.__all__:
+        assert getattr(lrensemble, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'trian_pool'"):
+        _ = lrensemble.trian_pool

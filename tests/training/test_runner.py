@@ -1,0 +1,244 @@
+"""Filling a pool: any number of workers, several trainers, failures, the control."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lrensemble import Pool, UserError, load_config, train_pool
+from lrensemble.training import make_plan
+from lrensemble.training.member import FINISHED
+from lrensemble.training.plan import check_disk, human_bytes
+from tests.conftest import tiny_config
+
+
+def contents(pool: Path) -> dict[str, bytes]:
+    """Everything that must not depend on how the pool was filled."""
+    return {
+        str(path.relative_to(pool)): path.read_bytes()
+        for path in sorted(pool.rglob("*"))
+        if path.suffix in (".npy", ".safetensors")
+    }
+
+
+def test_two_workers_equal_one(config, trained: Path, tmp_path: Path):
+    train_pool(config, tmp_path / "two", workers=2, threads=1, device="cpu")
+    assert contents(tmp_path / "two") == contents(trained)
+    assert not [p for p in (tmp_path / "two").rglob("*") if p.name in (".lock", "state.pt") or p.suffix == ".tmp"]
+
+
+def test_training_again_trains_nothing(config, pool: Pool):
+    before = {path: path.stat().st_mtime_ns for path in pool.path.rglob("record.json")}
+    train_pool(config, pool.path, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in pool.path.rglob("record.json")} == before
+
+
+def test_a_deleted_member_comes_back_the_same(config, trained: Path, pool: Pool):
+    shutil.rmtree(pool.members[2].path)
+    train_pool(config, pool.path, workers=1, threads=1)
+    assert contents(pool.path) == contents(trained)
+
+
+def test_training_leaves_the_callers_torch_alone(config, tmp_path: Path):
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    train_pool(config, tmp_path / "p", workers=1, threads=1)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_nan_does_not_stop_the_others(tmp_path: Path):
+    config = load_config(tiny_config(policies=["FIX(k0=[1e30, 0.1])"], control=False))
+    pool = train_pool(config, tmp_path / "p", workers=1)
+    by_status = {m.status: m for m in pool.members}
+    assert set(by_status) == {"complete", "diverged"}
+    diverged = by_status["diverged"]
+    assert "not finite" in diverged.record.reason
+    assert diverged.history()[-1]["train_loss"] is None
+    assert len(pool.predictions("val")) == 1
+    before = diverged.record
+    train_pool(config, pool.path, workers=1)
+    assert Pool.open(pool.path).member(diverged.id).record == before  # finished: not tried again
+
+
+def fails_in_training(*, input_shape, num_classes):
+    """A model that works in the first try and breaks in the second epoch."""
+
+    class Broken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls > 20:
+                raise RuntimeError("a bug in the user's model")
+            return self.net(x)
+
+    return Broken()
+
+
+def test_an_exception_fails_the_member_with_its_traceback(tmp_path: Path):
+    grid = {"model": ["tests.training.test_runner:fails_in_training", "mlp"]}
+    config = load_config(tiny_config(policies=["FIX(0.1)"], grid=grid, control=False))
+    pool = train_pool(config, tmp_path / "p", workers=1)
+    failed = next(m for m in pool.members if m.status == "failed")
+    assert failed.record.reason == "RuntimeError: a bug in the user's model"
+    assert "fails_in_training" not in failed.record.reason
+    assert "in forward" in failed.record.traceback
+    assert len(pool.complete) == 1
+
+
+def test_control_is_the_best_member_with_fresh_seeds(trained: Path):
+    pool = Pool.open(trained)
+    best = pool.best_single()
+    accuracies = [m.record.metrics["val"]["accuracy"] for m in pool.complete]
+    assert best.record.metrics["val"]["accuracy"] == max(accuracies)
+    control = pool.control
+    assert len(control.complete) == len(pool.complete)
+    assert {m.record.spec.seed for m in control.members} == {1, 2, 3, 4}
+    for member in control.members:
+        assert member.record.spec.model_copy(update={"seed": 0}) == best.record.spec
+    stacked = np.asarray(control.predictions("val"))
+    assert len(np.unique(stacked[:, 0, 0])) == len(stacked)  # different seeds, different models
+
+
+def test_a_member_that_another_process_trains_is_left_to_it(config, pool: Pool, trained: Path):
+    """Hold the lock of one member, finish it later: the second trainer waits and trains it not again."""
+    busy = pool.members[0]
+    finished = busy.record
+    busy.write_record(finished.model_copy(update={"status": "planned"}))
+    program = (
+        "import sys, time; from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.readline()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(busy.path / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
+    assert Pool.open(pool.path).members[0].status == "running"
+
+    def finish() -> None:
+        time.sleep(1.0)
+        busy.write_record(finished)
+        other.communicate("\n")
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    train_pool(config, pool.path, workers=1, threads=1)
+    thread.join()
+    assert Pool.open(pool.path).member(busy.id).record.finished == finished.finished
+    assert contents(pool.path) == contents(trained)
+
+
+def test_two_trainers_share_a_pool(config, trained: Path, tmp_path: Path):
+    path = tmp_path / "shared"
+    program = (
+        "import sys, json; from lrensemble import load_config, train_pool;"
+        "from tests.conftest import tiny_config;"
+        "train_pool(load_config(tiny_config()), sys.argv[1], workers=1, threads=1, device='cpu')"
+    )
+    trainers = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(2)]
+    assert [trainer.wait(timeout=120) for trainer in trainers] == [0, 0]
+    assert contents(path) == contents(trained)
+
+
+def test_a_killed_worker_is_one_clear_line(tmp_path: Path):
+    """The kernel kills a worker (out of memory): the trainer says so, and the next run goes on."""
+    config = load_config(tiny_config(control=False), ["training.epochs=300"])
+    plan = make_plan(config, tmp_path / "p")
+
+    def kill_a_worker() -> None:
+        while not list((tmp_path / "p").rglob("history.jsonl")):
+            time.sleep(0.05)
+        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        for child in (int(pid) for file in children for pid in file.read_text().split()):
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"loky" in command and b"resource_tracker" not in command:
+                os.kill(child, signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    with pytest.raises(UserError, match="a worker process was killed"):
+        train_pool(plan, workers=2, threads=1)
+    killer.join()
+    pool = train_pool(load_config(tiny_config(control=False), ["training.epochs=300"]), tmp_path / "p", workers=2)
+    assert {m.status for m in pool.members} == {"complete"}
+
+
+def test_a_full_disk_loses_nothing(config, tmp_path: Path, monkeypatch):
+    from lrensemble.pool import files
+
+    real, written = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 30:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    with pytest.raises(UserError, match="the disk is full"):
+        train_pool(config, tmp_path / "p", workers=1, threads=1)
+    monkeypatch.undo()
+    pool = Pool.open(tmp_path / "p")
+    done = [m.id for m in pool.members if m.status in FINISHED]
+    assert 0 < len(done) < 4
+    pool.predictions("val")  # what is finished is whole
+    train_pool(config, tmp_path / "p", workers=1, threads=1)
+    assert len(pool.complete) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model=lenet", "cannot take inputs of shape"),
+        ("model=torchvision:alexnet", "cannot take images of shape|Output size is too small"),
+        ("optimizer.lr=3", "lr is what the policies are for"),
+        ("model=tests.training.test_runner:wrong_classes", r"outputs of shape \(2, 3\) for 2 images"),
+    ],
+)
+def test_what_cannot_train_is_refused_before_anything_is_written(tmp_path: Path, override, message):
+    with pytest.raises(UserError, match=message):
+        train_pool(load_config(tiny_config(), [override]), tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def wrong_classes(*, input_shape, num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+
+
+@pytest.mark.parametrize("arguments", [{"workers": 0}, {"threads": 0}, {"device": "cuda:99"}, {"device": "tpu9"}])
+def test_impossible_arguments(config, tmp_path: Path, arguments):
+    with pytest.raises(UserError, match=r"workers = 0|threads = 0|cuda:99|tpu9"):
+        train_pool(config, tmp_path / "p", **arguments)
+
+
+def test_too_little_disk_is_said_before(tmp_path: Path):
+    with pytest.raises(UserError, match=r"needs about 10.0 TB, but only .* are free"):
+        check_disk(tmp_path / "not" / "there", 10**13)
+
+
+def test_human_bytes():
+    assert [human_bytes(n) for n in (0, 999, 1500, 2_000_000, 3.2e9)] == ["0 B", "999 B", "1.5 kB", "2.0 MB", "3.2 GB"]
+
+
+def test_the_estimate_is_near_the_truth(config, trained: Path, tmp_path: Path):
+    plan = make_plan(config, tmp_path / "new")
+    written = sum(path.stat().st_size for path in trained.rglob("*") if path.is_file())
+    assert written * 0.6 < plan.total_bytes < written * 1.7
