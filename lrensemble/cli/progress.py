@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from lrensemble.cli import output
 from lrensemble.pool import Member, Pool, Record
 
 SECONDS = 0.5  # between two looks at the files
@@ -58,8 +59,9 @@ class Progress:
     def member_done(self, record: Record) -> None:
         self.done += 1
         if record.status == "complete":
-            accuracy = record.metrics["val"]["accuracy"] or 0.0
-            result = f"validation accuracy {100 * accuracy:.2f} % (n = {self.val_rows:,})"
+            accuracy = record.metrics["val"]["accuracy"]
+            error = output.standard_error(accuracy, self.val_rows)
+            result = f"validation accuracy {output.percent(accuracy)} ± {error} % (n = {self.val_rows:,})"
         else:
             result = f"{record.status.upper()}: {record.reason}"
         seconds = f", {record.costs['seconds']:.1f} s" if "seconds" in record.costs else ""

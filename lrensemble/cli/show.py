@@ -37,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     ]
     for split, metrics in record.metrics.items():
         n = pool.task.rows[split]
-        facts.append((f"{split} (n = {n:,})", ", ".join(f"{k} {output.number(v)}" for k, v in metrics.items())))
+        texts = [f"{key} {output.number(value)}" for key, value in metrics.items() if key != "accuracy"]
+        accuracy = metrics.get("accuracy")
+        texts.insert(0, f"accuracy {output.percent(accuracy)} ± {output.standard_error(accuracy, n)} %")
+        facts.append((f"{split} (n = {n:,})", ", ".join(texts)))
     facts += [(key, f"{value:,}") for key, value in record.costs.items()]
     facts += record.environment.items()
     facts += [("created", record.created), ("finished", record.finished or "-"), ("folder", member.path)]

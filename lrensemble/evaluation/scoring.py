@@ -78,7 +78,6 @@ class _Rows:
 
     def __init__(self, votes: Sequence[Array], labels: Array) -> None:
         self.count = len(votes)
-        self.votes, self.labels = votes, labels
         rows = np.stack([rule(vote, labels) for rule in (correct_rows, nll_rows) for vote in votes])
         self.means = rows.mean(1)
         self.samples = bootstrap_means(rows)  # (resamples, 2 * count)
@@ -109,9 +108,8 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     """Score teams (default: all that were selected) and the two baselines on the test split.
 
     The first two scores are the baselines: the best single member, chosen by validation accuracy, and the average
-    of all members. When the
-    pool has a seeds-only control, every team's selector runs on the control's validation predictions too, and the
-    two teams meet on the test rows. The result is written to ``evaluations/<team>.json``.
+    of all members. When the pool has a seeds-only control, every team's selector runs on the control's validation
+    predictions too, and the two teams meet on the test rows. Results are written to ``evaluations/<team>.json``.
 
     Raises
     ------
@@ -121,35 +119,31 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     chosen = _resolve(pool, teams)
     members = pool.usable()
     single = pool.best_single()
-    average = {member.id: 1 / len(members) for member in members}
-    entries = {}
-    for baseline, weights in ((BEST_SINGLE, {single.id: 1.0}), (ALL_AVERAGE, average)):
-        # A baseline that was selected as a team too goes by the team's name, and appears once.
-        name = next((team.name for team in chosen if team.members == weights), baseline)
-        entries[name] = weights
-    entries |= {team.name: team.members for team in chosen}
-    validation = {BEST_SINGLE: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
-    validation |= {team.name: team.validation for team in chosen}
+    entries = _with_baselines(chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members})
+    known = {member.id: member for member in members}
+    votes = {name: _vote(pool, known, weights) for name, weights in entries.items()}
+    promised = {BEST_SINGLE: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
+    promised |= {team.name: team.validation for team in chosen}
 
     labels = pool.labels("test")
-    rows = _Rows([_vote(pool, weights) for weights in entries.values()], labels)
+    rows = _Rows(list(votes.values()), labels)
     scores = [
         Score(
             name=name,
-            members=len(weights),
+            members=len(entries[name]),
             accuracy=rows.accuracy(i),
             accuracy_interval=rows.accuracy_interval(i),
             nll=rows.nll(i),
-            brier=float(brier_rows(rows.votes[i], labels).mean()),
-            ece=expected_calibration_error(rows.votes[i], labels),
+            brier=float(brier_rows(vote, labels).mean()),
+            ece=expected_calibration_error(vote, labels),
             accuracy_gain=rows.accuracy_gain(i, 0),
             nll_gain=rows.nll_gain(i, 0),
-            validation=validation.get(name, {}),
+            validation=promised.get(name, {}),
         )
-        for i, (name, weights) in enumerate(entries.items())
+        for i, (name, vote) in enumerate(votes.items())
     ]
-    comparisons, note = _against_control(pool, chosen, members, entries, labels)
-    by_name = {comparison.name: comparison for comparison in comparisons}
+    comparisons, note = _against_control(pool, chosen, votes, labels)
+    over_control = {comparison.name: comparison.accuracy_gain for comparison in comparisons}
     result = Evaluation(
         pool=str(pool.path),
         rows=len(labels),
@@ -158,28 +152,40 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
         control=comparisons,
         control_note=note,
         verdicts={
-            score.name: verdict(
-                score.accuracy_gain,
-                by_name[score.name].accuracy_gain if score.name in by_name else None,
-                len(labels),
-                note,
-            )
+            score.name: verdict(score.accuracy_gain, over_control.get(score.name), len(labels), note)
             for score in scores[1:]
         },
     )
-    for score in scores:
-        if score.name not in {team.name for team in chosen}:
-            continue
-        data = {
-            "created": now(),
-            "rows": result.rows,
-            "best_single": result.best_single,
-            "score": asdict(score),
-            "control": asdict(by_name[score.name]) if score.name in by_name else None,
-            "verdict": result.verdicts.get(score.name, "this team is the best single member"),
-        }
-        write_json(pool.path / "evaluations" / f"{score.name}.json", data)
+    for team in chosen:
+        _write(pool, result, team.name)
     return result
+
+
+def _with_baselines(
+    teams: list[Team], single: dict[str, float], average: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Name -> weights: the best single member first, the average of all second, then the teams.
+
+    A baseline that was selected as a team too goes by the team's name, and appears once.
+    """
+    entries = {}
+    for baseline, weights in ((BEST_SINGLE, single), (ALL_AVERAGE, average)):
+        entries[next((team.name for team in teams if team.members == weights), baseline)] = weights
+    return entries | {team.name: team.members for team in teams}
+
+
+def _write(pool: Pool, result: Evaluation, name: str) -> None:
+    """``evaluations/<name>.json``."""
+    data = {
+        "created": now(),
+        "split": "test",
+        "rows": result.rows,
+        "best_single": result.best_single,
+        "score": next(asdict(score) for score in result.scores if score.name == name),
+        "control": next((asdict(row) for row in result.control if row.name == name), None),
+        "verdict": result.verdicts.get(name, "this team is the best single member"),
+    }
+    write_json(pool.path / "evaluations" / f"{name}.json", data)
 
 
 def _resolve(pool: Pool, teams: Sequence[Team | str] | Team | str | None) -> list[Team]:
@@ -196,9 +202,8 @@ def _resolve(pool: Pool, teams: Sequence[Team | str] | Team | str | None) -> lis
     return chosen
 
 
-def _vote(pool: Pool, weights: dict[str, float]) -> Array:
+def _vote(pool: Pool, known: dict[str, Member], weights: dict[str, float]) -> Array:
     """Soft vote of members (id -> weight) on the test split: (N, C)."""
-    known = {member.id: member for member in pool.complete}
     if missing := [member_id for member_id in weights if member_id not in known]:
         raise UserError(
             f"member {missing[0]} of the team is not in {pool.path} any more: select again. "
@@ -212,7 +217,7 @@ def _vote(pool: Pool, weights: dict[str, float]) -> Array:
 
 
 def _against_control(
-    pool: Pool, teams: list[Team], members: list[Member], entries: dict[str, dict[str, float]], labels: Array
+    pool: Pool, teams: list[Team], votes: dict[str, Array], labels: Array
 ) -> tuple[list[Comparison], str]:
     """Compare with the seeds-only control; an empty list and the reason when there is none to compare with."""
     control = pool.control
@@ -234,12 +239,12 @@ def _against_control(
     val = np.asarray(control.predictions("val", same))
     test = np.asarray(control.predictions("test", same))
     selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
-    if ALL_AVERAGE in entries:
+    if ALL_AVERAGE in votes:
         selectors[ALL_AVERAGE] = make_selector("all")
-    votes = []
+    pairs = []
     for name, selector in selectors.items():
-        votes += [_vote(pool, entries[name]), soft_vote(selector.fit(val, val_labels).weights_, test)]
-    rows = _Rows(votes, labels)
+        pairs += [votes[name], soft_vote(selector.fit(val, val_labels).weights_, test)]
+    rows = _Rows(pairs, labels)
     comparisons = [
         Comparison(
             name=name,
