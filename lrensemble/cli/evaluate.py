@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
 
     pool = Pool.open(args.pool)
     names = [name for word in args.team for name in word.split(",") if name] if args.team else None
-    result = evaluate(pool, names)
+    with output.working("evaluating teams on the test split"):
+        result = evaluate(pool, names)
     if args.format == "json":
         output.print_json(result.to_dict())
     else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -49,6 +50,15 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def note(text: str) -> None:
     """A line for people that is no result."""
     print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner on stderr for work of seconds to minutes."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 def percent(share: float | None) -> str:

@@ -26,7 +26,10 @@ def run(args: argparse.Namespace) -> int:
 
     pool = Pool.open(args.pool)
     names = [name for word in args.selector for name in word.split(",") if name] if args.selector else None
-    teams = select_teams(pool, names, size=args.size, objective=args.objective)
+    with output.working("selecting teams"):
+        teams = select_teams(pool, names, size=args.size, objective=args.objective)
+    if names is None and "brute-force" not in {team.selector for team in teams}:
+        output.note("brute-force is left out: too many teams to try (--size 3 --selector brute-force tries fewer)")
     if args.format == "json":
         output.print_json(
             {

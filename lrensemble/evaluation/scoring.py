@@ -241,9 +241,16 @@ def _against_control(
     selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
     if ALL_AVERAGE in votes:
         selectors[ALL_AVERAGE] = make_selector("all")
-    pairs = []
+    note = f"seeds-only control: {len(same)} members, all {spec.policy}, fresh seeds"
+    pairs, names = [], []
     for name, selector in selectors.items():
-        pairs += [votes[name], soft_vote(selector.fit(val, val_labels).weights_, test)]
+        try:
+            selector.fit(val, val_labels)
+        except UserError as error:  # the control can have more members than the pool: too many for brute force
+            note += f"; {name} left out: {error}"
+            continue
+        names.append(name)
+        pairs += [votes[name], soft_vote(selector.weights_, test)]
     rows = _Rows(pairs, labels)
     comparisons = [
         Comparison(
@@ -255,6 +262,6 @@ def _against_control(
             accuracy_gain=rows.accuracy_gain(i, i + 1),
             nll_gain=rows.nll_gain(i, i + 1),
         )
-        for name, i in zip(selectors, range(0, 2 * len(selectors), 2), strict=True)
+        for name, i in zip(names, range(0, len(pairs), 2), strict=True)
     ]
-    return comparisons, f"seeds-only control: {len(same)} members, all {spec.policy}, fresh seeds"
+    return comparisons, note

@@ -11,7 +11,7 @@ from lrensemble.metrics import summary
 from lrensemble.pool.files import now
 from lrensemble.pool.pool import Pool
 from lrensemble.pool.team import Team
-from lrensemble.selection import SELECTORS, make_selector
+from lrensemble.selection import SELECTORS, BruteForce, make_selector
 
 
 def select_teams(
@@ -26,7 +26,7 @@ def select_teams(
     Parameters
     ----------
     selectors : sequence of str, optional
-        Names in `SELECTORS`, default all of them.
+        Names in `SELECTORS`; default all of them, brute force only where it is not too much.
     size : int, optional
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
     objective : {"nll", "accuracy"}
@@ -47,6 +47,8 @@ def select_teams(
     predictions = np.asarray(pool.predictions("val", members))
     teams = []
     for name, selector in chosen:
+        if selectors is None and isinstance(selector, BruteForce) and selector.is_too_much(len(members)):
+            continue
         selector.fit(predictions, labels)
         parameters: dict[str, Any] = selector.get_params()
         team = Team(

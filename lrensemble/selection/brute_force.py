@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,27 @@ class BruteForce(Selector):
         self.size = size
         self.max_teams = max_teams
 
+    def teams_to_try(self, total: int) -> int:
+        """Number of teams that `fit` would score for `total` members."""
+        return sum(math.comb(total, size) for size in self._sizes(total))
+
+    def is_too_much(self, total: int) -> bool:
+        """True when `fit` would refuse so many members."""
+        return self.teams_to_try(total) > self.max_teams
+
+    def _sizes(self, total: int) -> Sequence[int]:
+        return range(1, total + 1) if self.size is None else [self.size]
+
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)
-        sizes = range(1, total + 1) if self.size is None else [self.size]
-        tried = sum(math.comb(total, size) for size in sizes)
-        if tried > self.max_teams:
+        tried = self.teams_to_try(total)
+        if self.is_too_much(total):
             fits = [size for size in range(1, total + 1) if math.comb(total, size) <= self.max_teams]
             raise UserError(
                 f"brute force would try {tried:,} teams of {total} members, the limit is {self.max_teams:,}: "
-                f"give a size of {max(s for s in fits if s <= total // 2)} or less, or use greedy"
+                f"give a size of {max((s for s in fits if s <= total // 2), default=1)} or less, or use greedy"
             )
-        teams = itertools.chain.from_iterable(itertools.combinations(range(total), size) for size in sizes)
+        teams = itertools.chain.from_iterable(itertools.combinations(range(total), size) for size in self._sizes(total))
         best = -math.inf
         equals: list[tuple[int, ...]] = []
         while chunk := list(itertools.islice(teams, 4096)):

@@ -142,3 +142,16 @@ def test_verdict(single, control, words):
     text = verdict(single, control, 10_000, "no control")
     assert all(word in text for word in words)
     assert "n = 10,000" in text
+
+
+def test_a_selector_that_cannot_run_on_the_control_is_left_out(pool: Pool):
+    """Diverged members cost their budget: the control has more members than the pool."""
+    gone = pool.members[0] if pool.members[0].id != pool.best_single().id else pool.members[1]
+    gone.write_record(gone.record.model_copy(update={"status": "diverged"}))
+    team = select_teams(pool, ["brute-force", "greedy"], size=2)[0]
+    limited = team.model_copy(update={"parameters": {**team.parameters, "max_teams": 4}})  # 3 for the pool, 6 here
+    pool.save_team(limited)
+    result = evaluate(pool)
+    assert {row.name for row in result.control} == {"(all-average)", "greedy-2"}
+    assert "brute-force-2 left out: brute force would try 6 teams" in result.control_note
+    assert "brute-force-2 left out" in result.verdicts["brute-force-2"]

@@ -164,3 +164,12 @@ def test_damaged_team(pool: Pool):
     (pool.path / "teams" / "all.json").write_text("{")
     with pytest.raises(UserError, match=r"all.json: cut off or damaged.*select again"):
         pool.team("all")
+
+
+def test_brute_force_is_left_out_of_the_default_where_it_is_too_much(pool: Pool, monkeypatch):
+    from lrensemble.selection import BruteForce
+
+    monkeypatch.setattr(BruteForce, "is_too_much", lambda self, total: True)
+    assert [team.selector for team in select_teams(pool)] == ["best-single", "all", "top-k", "random", "greedy"]
+    with pytest.raises(UserError, match="brute force would try 15 teams"):
+        select_teams(pool, ["brute-force"])
