@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         print(f"{pool.path}: {what}. Next: lrensemble select {pool.path}")
-    return 1 if counts.get("failed") else 0
+    if counts.get("failed"):
+        return 1
+    pool.usable()  # says so when every member diverged
+    return 0
 
 
 def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # Plan would import torch here

@@ -1,5 +1,5 @@
 """Architectures by name: ``mlp``, ``lenet``, ..., ``torchvision:NAME`` or ``package.module:callable``."""
 
-from lrensemble.models.build import MODELS, build_model
+from lrensemble.models.build import MODELS, build_model, is_users_own
 
-__all__ = ["MODELS", "build_model"]
+__all__ = ["MODELS", "build_model", "is_users_own"]

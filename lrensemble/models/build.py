@@ -53,10 +53,10 @@ def build_model(
         Unknown name or parameter (with the nearest ones), or a callable that cannot be imported.
     """
     parameters = dict(parameters or {})
-    source, colon, rest = name.partition(":")
-    if source == "torchvision" and colon:
+    source, _, rest = name.partition(":")
+    if name.startswith("torchvision:"):
         return _torchvision(rest, input_shape, num_classes, parameters)
-    builder = _import(source, rest) if colon else MODELS.get(name)
+    builder = _import(source, rest) if is_users_own(name) else MODELS.get(name)
     if builder is None:
         raise UserError(
             f"unknown model {name!r}: {did_you_mean(name, MODELS)}, torchvision:NAME or package.module:callable"
@@ -71,6 +71,11 @@ def build_model(
         hint = did_you_mean(wrong[0], options) if wrong else f"it takes {signature}"
         raise UserError(f"model {name!r}: {error}: {hint}") from None
     return builder(**arguments)
+
+
+def is_users_own(name: str) -> bool:
+    """True for ``package.module:callable``."""
+    return ":" in name and not name.startswith("torchvision:")
 
 
 def _torchvision(name: str, input_shape: tuple[int, ...], num_classes: int, parameters: dict[str, Any]) -> nn.Module:

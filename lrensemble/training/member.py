@@ -21,7 +21,7 @@ from filelock import Timeout
 from safetensors.torch import save
 
 from lrensemble import __version__
-from lrensemble.data import Dataset, load_dataset
+from lrensemble.data import load_dataset
 from lrensemble.errors import UserError
 from lrensemble.metrics import summary
 from lrensemble.pool import Member, Pool, Record
@@ -44,19 +44,19 @@ class Job:
     pool: Path
     member_id: str
     data: DataConfig
+    data_fingerprint: str
     device: str
     threads: int
     wait: bool = False  # for a member that another process is training; else report "busy"
 
 
 @functools.lru_cache(maxsize=1)
-def _load(config: DataConfig) -> Dataset:
-    return load_dataset(**dict(config))
-
-
-@functools.lru_cache(maxsize=1)
-def _on_device(config: DataConfig, device: str) -> DeviceData:
-    return DeviceData.of(_load(config), torch.device(device))
+def _on_device(config: DataConfig, fingerprint: str, device: str) -> DeviceData:
+    """The data of a pool, loaded once a process; the fingerprint tells when files have changed since."""
+    data = load_dataset(**dict(config))
+    if data.fingerprint != fingerprint:
+        raise UserError(f"the data changed while the pool was trained: {config.root or config.name}")
+    return DeviceData.of(data, torch.device(device))
 
 
 def start_worker(parent: int) -> None:
@@ -87,9 +87,7 @@ def train_member(job: Job) -> Record | None:
 
 def _train(member: Member, job: Job) -> None:
     _clean(member)
-    data = _on_device(job.data, job.device)
-    if _load(job.data).fingerprint != member.record.data_fingerprint:
-        raise UserError(f"the data changed while the pool was trained: {job.data.root or job.data.name}")
+    data = _on_device(job.data, job.data_fingerprint, job.device)
     threads = torch.get_num_threads()
     torch.set_num_threads(job.threads)
     deterministic = torch.backends.cudnn.deterministic

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
-from lrensemble.models import build_model
+from lrensemble.models import build_model, is_users_own
 from lrensemble.pool import Member, MemberSpec
+from lrensemble.pool.pool import CONTROL
 from lrensemble.training.config import Config
 from lrensemble.training.loop import build_optimizer, steps_per_epoch
 from lrensemble.training.member import FINISHED
@@ -61,7 +62,8 @@ class Plan:
             return 4 * self.parameters[i] + predictions + LINE_BYTES * self.specs[i].training.epochs
 
         members = sum(size(i) for i in self.todo)
-        control = len(self.specs) * max(map(size, range(len(self.specs)))) if self.config.control else 0
+        control_to_come = self.config.control and not (self.pool / CONTROL).exists()
+        control = len(self.specs) * max(map(size, range(len(self.specs)))) if control_to_come else 0
         return members + control + STATE_COPIES * 4 * max(self.parameters)
 
     def steps(self, i: int) -> int:
@@ -102,6 +104,8 @@ def _try(spec: MemberSpec, data: Dataset) -> int:
             logits = model(x)
             F.cross_entropy(logits, y)
         except (RuntimeError, ValueError, TypeError) as error:
+            if is_users_own(spec.model.name):
+                raise  # their traceback helps them more than our line
             raise UserError(
                 f"model {spec.model} cannot take images of shape {data.input_shape} "
                 f"(channels, height, width): {str(error).splitlines()[0]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def train_pool(
 
     target = _create(plan, plan.pool)
     _fill(target, plan.specs, plan.config, workers, threads, str(where), watcher)
-    if plan.config.control:
+    if plan.config.control and target.complete:
         specs = control_specs(target)
         _fill(_create(plan, plan.pool / CONTROL), specs, plan.config, workers, threads, str(where), watcher)
     return target
@@ -135,7 +136,8 @@ def _fill(
 ) -> None:
     members = pool.plan(specs)
     todo = [member for member in members if member.record.status not in FINISHED]
-    jobs = [Job(pool.path.absolute(), member.id, config.data, device, threads) for member in todo]
+    fingerprint = pool.task.data_fingerprint
+    jobs = [Job(pool.path.absolute(), member.id, config.data, fingerprint, device, threads) for member in todo]
     watcher.start(pool, todo, len(members) - len(todo))
     try:
         busy = []
@@ -145,7 +147,7 @@ def _fill(
             else:
                 watcher.member_done(record)
         # Another process is training these: wait for it, and train what it leaves unfinished.
-        for _, record in _run([Job(**{**vars(job), "wait": True}) for job in busy], workers):
+        for _, record in _run([dataclasses.replace(job, wait=True) for job in busy], workers):
             if record is not None:
                 watcher.member_done(record)
     finally:

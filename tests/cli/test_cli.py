@@ -237,3 +237,10 @@ def test_a_closed_pipe_is_no_error(pool: Pool):
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_training_that_only_diverges_says_so(config_file, tmp_path, capsys):
+    code = main(["train", config_file, "policies=FIX(1e30)", "--pool", str(tmp_path / "p")])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "no complete member (1 diverged: lower the learning rates)" in captured.err

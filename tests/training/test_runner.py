@@ -242,3 +242,39 @@ def test_the_estimate_is_near_the_truth(config, trained: Path, tmp_path: Path):
     plan = make_plan(config, tmp_path / "new")
     written = sum(path.stat().st_size for path in trained.rglob("*") if path.is_file())
     assert written * 0.6 < plan.total_bytes < written * 1.7
+
+
+def test_a_bug_in_a_users_model_keeps_its_traceback(tmp_path: Path):
+    config = load_config(tiny_config(), ["model=tests.training.test_runner:takes_other_images"])
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        train_pool(config, tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def takes_other_images(*, input_shape, num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(65, num_classes))
+
+
+def test_all_diverged_trains_no_control(tmp_path: Path):
+    pool = train_pool(load_config(tiny_config(policies=["FIX(1e30)"])), tmp_path / "p", workers=1)
+    assert [m.status for m in pool.members] == ["diverged"]
+    assert pool.control is None
+
+
+def test_data_that_changed_between_two_pools_of_one_process(tmp_path: Path):
+    """The loaded data are kept from one member to the next, not from one version of a file to the next."""
+    rng = np.random.default_rng(0)
+
+    def write() -> None:
+        images = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8)
+        labels = np.arange(60) % 3
+        np.savez(tmp_path / "x.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+
+    config = load_config(tiny_config(data={"name": "npz", "root": str(tmp_path / "x.npz")}, policies=["FIX(0.1)"]))
+    fingerprints = set()
+    for i in range(2):
+        write()
+        pool = train_pool(config, tmp_path / f"p{i}", workers=1)
+        assert len(pool.complete) == 1
+        fingerprints.add(pool.task.data_fingerprint)
+    assert len(fingerprints) == 2
