@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from lrensemble import Config, Pool, load_config, train_pool
+
+
+# The time of one example says nothing on a busy machine.
+settings.register_profile("lrensemble", deadline=None)
+settings.load_profile("lrensemble")
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

@@ -113,9 +113,8 @@ class Pool:
 
     @property
     def members(self) -> list[Member]:
-        """Every member, whatever its status, in the order of the ids."""
-        folder = self.path / "members"
-        return [Member(path) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+        """Every member, whatever its status, in the order of the ids. A member exists once it has a record."""
+        return [Member(path.parent) for path in sorted((self.path / "members").glob("*/record.json"))]
 
     def member(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""

@@ -47,7 +47,7 @@ class Plan:
     def statuses(self) -> list[str]:
         """Status of every member, ``new`` for those that the pool does not have."""
         members = [Member(self.pool / "members" / member_id) for member_id in self.ids]
-        return [member.status if member.path.is_dir() else "new" for member in members]
+        return [member.status if member.record_path.exists() else "new" for member in members]
 
     @property
     def todo(self) -> list[int]:

@@ -16,7 +16,7 @@ from lrensemble.errors import UserError
 from lrensemble.pool import Member, MemberSpec, Pool, Record
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
-from lrensemble.training.config import Config
+from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_device
 from lrensemble.training.member import FINISHED, Job, start_worker, train_member
 from lrensemble.training.plan import Plan, check_disk, make_plan
@@ -39,7 +39,7 @@ class Silent:
 
 
 def train_pool(
-    config: Config | Plan,
+    config: Config | Plan | str | Path,
     pool: str | Path | None = None,
     *,
     workers: int | None = None,
@@ -51,8 +51,8 @@ def train_pool(
 
     Parameters
     ----------
-    config : Config or Plan
-        A configuration from `load_config`, or a plan made of one.
+    config : Config, Plan or path
+        A configuration from `load_config`, a plan made of one, or a YAML file.
     pool : path, optional
         Folder of the pool, default ``checkpoints/<name>``.
     workers : int, optional
@@ -69,6 +69,8 @@ def train_pool(
     Pool
         With every member finished; those that failed are listed by ``pool.members`` with their reason.
     """
+    if isinstance(config, str | Path):
+        config = load_config(config)
     plan = config if isinstance(config, Plan) else make_plan(config, Path(pool or default_pool(config)))
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:

@@ -173,3 +173,11 @@ def test_brute_force_is_left_out_of_the_default_where_it_is_too_much(pool: Pool,
     assert [team.selector for team in select_teams(pool)] == ["best-single", "all", "top-k", "random", "greedy"]
     with pytest.raises(UserError, match="brute force would try 15 teams"):
         select_teams(pool, ["brute-force"])
+
+
+def test_killed_while_planning(pool: Pool, config):
+    """A folder without a record (killed between the two) is no member yet; the next run plans it."""
+    (pool.members[0].record_path).unlink()
+    assert len(Pool.open(pool.path).complete) == 3
+    train_pool(config, pool.path, workers=1, threads=1)
+    assert len(pool.complete) == 4
