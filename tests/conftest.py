@@ -11,7 +11,6 @@ from hypothesis import settings
 
 from lrensemble import Config, Pool, load_config, train_pool
 
-
 # The time of one example says nothing on a busy machine.
 settings.register_profile("lrensemble", deadline=None)
 settings.load_profile("lrensemble")

@@ -32,6 +32,8 @@ def imported(path: Path) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
+            if node.module == "lrensemble":  # `from lrensemble import Pool` is an import of the pool room
+                names.update(f"lrensemble.{lrensemble._HOMES.get(alias.name, alias.name)}" for alias in node.names)
     return names
 
 

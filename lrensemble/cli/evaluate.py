@@ -89,7 +89,7 @@ def _print(result: Evaluation, best_policy: str) -> None:
             ],
             result.control_note,
         )
-    for name, text in result.verdicts.items():
+    for name, text in sorted(result.verdicts.items()):
         print(f"{name}: {text}")
 
 

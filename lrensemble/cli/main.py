@@ -77,9 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `lrensemble ls POOL | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:  # of the machine, not of the program: a name too long, a folder that cannot be read
+        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def run() -> NoReturn:
     """Entry point of the console script. A job scheduler's SIGTERM stops it as cleanly as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows ASCII alone
     sys.exit(main())

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     with output.working("selecting teams"):
         teams = select_teams(pool, names, size=args.size, objective=args.objective)
     if names is None and "brute-force" not in {team.selector for team in teams}:
-        output.note("brute-force is left out: too many teams to try (--size 3 --selector brute-force tries fewer)")
+        output.note("brute-force is left out, it would take long (--selector brute-force --size 3 tries fewer teams)")
     if args.format == "json":
         output.print_json(
             {

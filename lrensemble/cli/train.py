@@ -43,12 +43,14 @@ def run(args: argparse.Namespace) -> int:
     counts: dict[str, int] = {}
     for status in plan.statuses:
         counts[status] = counts.get(status, 0) + 1
+    failed = counts.get("failed", 0) + sum(m.status == "failed" for m in (pool.control.members if pool.control else []))
     if args.format == "json":
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         print(f"{pool.path}: {what}. Next: lrensemble select {pool.path}")
-    if counts.get("failed"):
+    if failed:
+        output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1
     pool.usable()  # says so when every member diverged
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ def read_idx(path: Path) -> NDArray[Any]:
         raise UserError(f"{path}: not an IDX file (it starts with {raw[:4]!r})")
     dtype, dimensions = np.dtype(_TYPES[raw[2]]), raw[3]
     header = 4 + 4 * dimensions
+    if len(raw) < header:
+        raise UserError(f"{path}: cut off: {len(raw)} bytes, its header alone has {header}")
     shape = tuple(int(n) for n in np.frombuffer(raw[4:header], dtype=">u4"))
-    expected = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if len(shape) != dimensions or len(raw) != expected:
+    expected = header + math.prod(shape) * dtype.itemsize
+    if len(raw) != expected:
         raise UserError(f"{path}: cut off or damaged: {len(raw):,} bytes, {expected:,} expected for shape {shape}")
     return np.frombuffer(raw, dtype=dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))

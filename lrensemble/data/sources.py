@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,19 +120,25 @@ def _npz(request: Request) -> Raw:
     """One archive with MedMNIST's keys: train_images, train_labels, test_*, optionally val_* and class_names."""
     path = _existing(request, "file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not an archive of several")
+        with archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from None
-    for key in ("train_images", "train_labels", "test_images", "test_labels"):
+    needed = ["train_images", "train_labels", "test_images", "test_labels"]
+    if "val_images" in arrays or "val_labels" in arrays:
+        needed += ["val_images", "val_labels"]
+    for key in needed:
         if key not in arrays:
             raise UserError(f"{path}: no array {key!r}: {did_you_mean(key, arrays)}")
     splits = {
         split: make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"], f"{path} ({split})")
         for split in ("train", "val", "test")
-        if f"{split}_images" in arrays and f"{split}_labels" in arrays
+        if f"{split}_images" in arrays
     }
-    names = tuple(str(name) for name in arrays.get("class_names", ()))
+    names = tuple(str(name) for name in np.atleast_1d(arrays.get("class_names", [])))
     return Raw(splits["train"], splits["test"], splits.get("val"), names)
 
 
@@ -148,7 +155,7 @@ def _folder(request: Request) -> Raw:
             continue
         try:
             found = ImageFolder(str(root / name))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"data.root = {root}: {name}/CLASS/IMAGE files expected ({error})") from None
         if names and tuple(found.classes) != names:
             raise UserError(f"{root / name}: its classes {found.classes} are not those of train, {list(names)}")
@@ -182,6 +189,27 @@ SOURCES: dict[str, Callable[[Request], Raw]] = {
     "npz": _npz,
     "folder": _folder,
 }
+# Which options a source takes; the others take root and download.
+_OPTIONS: dict[str, set[str]] = {"digits": set(), "idx": {"root"}, "npz": {"root"}, "folder": {"root", "size"}}
+
+
+def _check_options(request: Request) -> None:
+    """An option that changes nothing is a mistake, so it is said."""
+    takes = _OPTIONS.get(request.name, {"root", "download"})
+    for option, value in (("root", request.root), ("download", request.download or None), ("size", request.size)):
+        if value is not None and option not in takes:
+            what = f"it takes {' and '.join(sorted(takes))}" if takes else "it needs no options"
+            raise UserError(f"data.{option} = {value}: data set {request.name!r} has no use for it; {what}")
+
+
+def _class_names(train: Split) -> tuple[str, ...]:
+    """Numbers as names, for a source that has no names."""
+    highest = int(train.labels.max())
+    if highest >= len(train):
+        raise UserError(
+            f"a train label is {highest}, but there are only {len(train)} rows: labels must be 0, 1, 2, ..."
+        )
+    return tuple(str(i) for i in range(highest + 1))
 
 
 def load_dataset(
@@ -218,8 +246,10 @@ def load_dataset(
     """
     if name not in SOURCES:
         raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
-    raw = SOURCES[name](Request(name, root, download, size))
-    class_names = raw.class_names or tuple(str(i) for i in range(int(raw.train.labels.max()) + 1))
+    request = Request(name, root, download, size)
+    _check_options(request)
+    raw = SOURCES[name](request)
+    class_names = raw.class_names or _class_names(raw.train)
     train, val = raw.train, raw.val
     check_classes([("train", train), ("test", raw.test), *([("val", val)] if val else [])], class_names)
     if val is None:

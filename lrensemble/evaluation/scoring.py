@@ -10,22 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation.verdict import Gain, verdict
-from lrensemble.metrics import (
-    bootstrap_means,
-    brier_rows,
-    correct_rows,
-    expected_calibration_error,
-    nll_rows,
-    percentile_interval,
-)
+from lrensemble.evaluation.control import ALL_AVERAGE, Comparison, against_control
+from lrensemble.evaluation.paired import LEVEL, Gain, PairedRows
+from lrensemble.evaluation.verdict import verdict
+from lrensemble.metrics import brier_rows, expected_calibration_error
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now, write_json
-from lrensemble.selection import make_selector, soft_vote
 
 Array = NDArray[Any]
-LEVEL = 0.95
-BEST_SINGLE, ALL_AVERAGE = "(best single)", "(all-average)"
+BEST_SINGLE = "(best single)"
 
 
 @dataclass(frozen=True)
@@ -45,19 +38,6 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The same selector on the seeds-only control."""
-
-    name: str
-    accuracy: float
-    control_accuracy: float
-    nll: float
-    control_nll: float
-    accuracy_gain: Gain  # of the LR pool's team over the control's team, paired, in points
-    nll_gain: Gain  # in nats; positive = better
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Everything that `evaluate` found, and how sure it is."""
 
@@ -71,37 +51,6 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         return {"split": "test", "interval_level": LEVEL, **asdict(self)}
-
-
-class _Rows:
-    """Per-row scores of many (N, C) votes on the same test rows, with one bootstrap for all of them."""
-
-    def __init__(self, votes: Sequence[Array], labels: Array) -> None:
-        self.count = len(votes)
-        rows = np.stack([rule(vote, labels) for rule in (correct_rows, nll_rows) for vote in votes])
-        self.means = rows.mean(1)
-        self.samples = bootstrap_means(rows)  # (resamples, 2 * count)
-
-    def accuracy(self, i: int) -> float:
-        return float(self.means[i])
-
-    def nll(self, i: int) -> float:
-        return float(self.means[self.count + i])
-
-    def accuracy_interval(self, i: int) -> tuple[float, float]:
-        return percentile_interval(self.samples[:, i], LEVEL)
-
-    def accuracy_gain(self, i: int, j: int) -> Gain:
-        """Points of accuracy that vote i has over vote j."""
-        return self._difference(i, j, 100.0)
-
-    def nll_gain(self, i: int, j: int) -> Gain:
-        """Nats of NLL that vote i saves over vote j."""
-        return self._difference(self.count + i, self.count + j, -1.0)
-
-    def _difference(self, a: int, b: int, factor: float) -> Gain:
-        difference = factor * (self.samples[:, a] - self.samples[:, b])
-        return Gain(float(factor * (self.means[a] - self.means[b])), *percentile_interval(difference, LEVEL))
 
 
 def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None) -> Evaluation:
@@ -126,7 +75,7 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     promised |= {team.name: team.validation for team in chosen}
 
     labels = pool.labels("test")
-    rows = _Rows(list(votes.values()), labels)
+    rows = PairedRows(list(votes.values()), labels)
     scores = [
         Score(
             name=name,
@@ -142,20 +91,26 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
         )
         for i, (name, vote) in enumerate(votes.items())
     ]
-    comparisons, note = _against_control(pool, chosen, votes, labels)
-    over_control = {comparison.name: comparison.accuracy_gain for comparison in comparisons}
+    control = against_control(pool, chosen, {name: votes[name] for name in votes if name != BEST_SINGLE}, labels)
     result = Evaluation(
         pool=str(pool.path),
         rows=len(labels),
         best_single=single.id,
         scores=scores,
-        control=comparisons,
-        control_note=note,
+        control=control.rows,
+        control_note=control.note,
         verdicts={
-            score.name: verdict(score.accuracy_gain, over_control.get(score.name), len(labels), note)
+            score.name: verdict(
+                score.accuracy_gain,
+                control.gain(score.name),
+                len(labels),
+                control.left_out.get(score.name, control.note),
+            )
             for score in scores[1:]
         },
     )
+    if scores[0].name != BEST_SINGLE:
+        result.verdicts[scores[0].name] = "this team is the best single member"
     for team in chosen:
         _write(pool, result, team.name)
     return result
@@ -183,7 +138,7 @@ def _write(pool: Pool, result: Evaluation, name: str) -> None:
         "best_single": result.best_single,
         "score": next(asdict(score) for score in result.scores if score.name == name),
         "control": next((asdict(row) for row in result.control if row.name == name), None),
-        "verdict": result.verdicts.get(name, "this team is the best single member"),
+        "verdict": result.verdicts[name],
     }
     write_json(pool.path / "evaluations" / f"{name}.json", data)
 
@@ -211,57 +166,8 @@ def _vote(pool: Pool, known: dict[str, Member], weights: dict[str, float]) -> Ar
         )
     predictions = pool.predictions("test", [known[member_id] for member_id in weights])
     vote = np.zeros(predictions.shape[1:])
-    for weight, prediction in zip(weights.values(), predictions, strict=True):
+    for (member_id, weight), prediction in zip(weights.items(), predictions, strict=True):
         vote += weight * np.asarray(prediction, dtype=np.float64)
+        if not np.isfinite(vote).all():
+            raise UserError(f"the test predictions of member {member_id} are not finite: move it out of the pool")
     return vote
-
-
-def _against_control(
-    pool: Pool, teams: list[Team], votes: dict[str, Array], labels: Array
-) -> tuple[list[Comparison], str]:
-    """Compare with the seeds-only control; an empty list and the reason when there is none to compare with."""
-    control = pool.control
-    if control is None:
-        return [], "no seeds-only control was trained (control: true in the configuration trains one)"
-    if control.task.data_fingerprint != pool.task.data_fingerprint:
-        raise UserError(f"{control.path} holds other data than {pool.path}: delete it and train again")
-    spec = pool.best_single().record.spec
-    same = [m for m in control.complete if m.record.spec.model_copy(update={"seed": spec.seed}) == spec]
-    wanted = sum(member.record.status in ("complete", "diverged") for member in pool.members)
-    if len(same) < wanted:
-        return (
-            [],
-            f"the seeds-only control has {len(same)} of {wanted} members with the best policy {spec.policy}: "
-            "run lrensemble train again",
-        )
-    same = same[:wanted]
-    val_labels = control.labels("val")
-    val = np.asarray(control.predictions("val", same))
-    test = np.asarray(control.predictions("test", same))
-    selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
-    if ALL_AVERAGE in votes:
-        selectors[ALL_AVERAGE] = make_selector("all")
-    note = f"seeds-only control: {len(same)} members, all {spec.policy}, fresh seeds"
-    pairs, names = [], []
-    for name, selector in selectors.items():
-        try:
-            selector.fit(val, val_labels)
-        except UserError as error:  # the control can have more members than the pool: too many for brute force
-            note += f"; {name} left out: {error}"
-            continue
-        names.append(name)
-        pairs += [votes[name], soft_vote(selector.weights_, test)]
-    rows = _Rows(pairs, labels)
-    comparisons = [
-        Comparison(
-            name=name,
-            accuracy=rows.accuracy(i),
-            control_accuracy=rows.accuracy(i + 1),
-            nll=rows.nll(i),
-            control_nll=rows.nll(i + 1),
-            accuracy_gain=rows.accuracy_gain(i, i + 1),
-            nll_gain=rows.nll_gain(i, i + 1),
-        )
-        for name, i in zip(names, range(0, len(pairs), 2), strict=True)
-    ]
-    return comparisons, note

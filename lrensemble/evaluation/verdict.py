@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A paired difference with its 95 % bootstrap interval; positive = better."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def direction(self) -> int:
-        """1 or -1 when the interval excludes zero on that side, else 0."""
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+from lrensemble.evaluation.paired import Gain
 
 
 def verdict(over_single: Gain, over_control: Gain | None, rows: int, note: str) -> str:

@@ -62,15 +62,34 @@ def build_model(
             f"unknown model {name!r}: {did_you_mean(name, MODELS)}, torchvision:NAME or package.module:callable"
         )
     arguments = {"input_shape": input_shape, "num_classes": num_classes, **parameters}
-    signature = inspect.signature(builder)
+    own = is_users_own(name)
     try:
+        signature = inspect.signature(builder)
         signature.bind(**arguments)
     except TypeError as error:
         options = [p for p in signature.parameters if p not in ("input_shape", "num_classes")]
         wrong = [p for p in parameters if p not in options]
         hint = did_you_mean(wrong[0], options) if wrong else f"it takes {signature}"
         raise UserError(f"model {name!r}: {error}: {hint}") from None
-    return builder(**arguments)
+    except ValueError:  # a callable of C code without a signature
+        raise UserError(f"model {name!r}: it cannot be called with input_shape and num_classes") from None
+    try:
+        model = builder(**arguments)
+    except _IMPOSSIBLE as error:
+        if own:
+            raise  # their traceback helps them more than our line
+        raise UserError(_impossible(name, parameters, error)) from None
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model {name!r}: it returned {type(model).__name__}, a torch.nn.Module is needed")
+    return model
+
+
+_IMPOSSIBLE = (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError, OverflowError)
+
+
+def _impossible(name: str, parameters: Mapping[str, Any], error: Exception) -> str:
+    shown = ", ".join(f"{key}={value}" for key, value in parameters.items())
+    return f"model {name}({shown}) cannot be built: {str(error).splitlines()[0]}"
 
 
 def is_users_own(name: str) -> bool:
@@ -86,8 +105,8 @@ def _torchvision(name: str, input_shape: tuple[int, ...], num_classes: int, para
         raise UserError(f"unknown torchvision model {name!r}: {did_you_mean(name, known)}")
     try:
         model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **parameters)
-    except TypeError as error:
-        raise UserError(f"model 'torchvision:{name}': {error}") from None
+    except _IMPOSSIBLE as error:
+        raise UserError(_impossible(f"torchvision:{name}", parameters, error)) from None
     return nn.Sequential(GreyToRGB(), model) if input_shape[0] == 1 else model
 
 
@@ -102,6 +121,8 @@ def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
         raise UserError(
             f"model {module}:{attribute}: there is no module {module!r} in {Path.cwd()} or installed"
         ) from None
+    except (ValueError, TypeError):  # an empty or a relative name
+        raise UserError(f"model {module}:{attribute}: {module!r} is not the name of a module") from None
     builder = getattr(found, attribute, None)
     if not callable(builder):
         names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]

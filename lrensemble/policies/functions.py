@@ -20,6 +20,7 @@ from lrensemble.errors import UserError
 from lrensemble.policies.units import Length, format_number
 
 Value = float | Length | tuple[Length, ...]
+SHORTEST = 1e-6  # a length above 0 is at least this
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Parameter:
             value = Length.parse(value)
         length = value if isinstance(value, Length) else Length(float(value))
         self._in_range(length.value)
+        if 0 < length.value < SHORTEST:
+            raise ValueError("so short that t / l overflows")
         return length
 
     def _in_range(self, number: float) -> float:

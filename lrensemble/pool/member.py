@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from lrensemble.errors import UserError
-from lrensemble.pool.files import file_hash, read_text, write_json
+from lrensemble.pool.files import clear_disk_errors, file_hash, read_text, write_json
 from lrensemble.pool.record import Record
 
 
@@ -30,12 +32,15 @@ class Member:
     def record(self) -> Record:
         """The record; `UserError` when it is missing, cut off or of another kind."""
         try:
-            return Record.model_validate_json(read_text(self.record_path))
+            record = Record.model_validate_json(read_text(self.record_path))
         except ValidationError as error:
             raise UserError(
                 f"{self.record_path}: cut off or damaged ({error.errors()[0]['msg']}): "
                 f"delete the folder {self.path} and train again"
             ) from None
+        if record.id != self.id:
+            raise UserError(f"{self.path} is a copy of member {record.id}: move it out of the pool")
+        return record
 
     def write_record(self, record: Record) -> None:
         write_json(self.record_path, record.model_dump(mode="json"))
@@ -50,19 +55,38 @@ class Member:
             return "damaged"
         return "running" if status in ("planned", "failed") and self._is_locked() else status
 
-    def lock(self) -> FileLock:
-        """The lock of whoever plans or trains this member; the kernel frees it when that process dies."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock")
+    @contextlib.contextmanager
+    def hold(self, *, wait: bool = True) -> Iterator[None]:
+        """Be the only one who plans or trains this member; the kernel frees the lock of a killed process.
+
+        Raises ``filelock.Timeout`` when another process holds it and `wait` is False.
+        """
+        with clear_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._lock_path)
+            lock.acquire(timeout=-1 if wait else 0, poll_interval=0.2)
+        try:
+            yield
+        finally:
+            # Whoever waits for the removed file finds the member planned or finished, and does nothing.
+            with contextlib.suppress(OSError):
+                self._lock_path.unlink()
+            lock.release()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / ".lock"
 
     def _is_locked(self) -> bool:
-        if not (self.path / ".lock").exists():
+        if not self._lock_path.exists():
             return False
         try:
-            with self.lock().acquire(blocking=False):
+            with FileLock(self._lock_path).acquire(timeout=0):
                 return False
-        except (Timeout, OSError):
+        except Timeout:
             return True
+        except OSError:  # a read-only folder: nobody trains there
+            return False
 
     def check_file(self, name: str) -> Path:
         """Path of a file of a complete member, checked against the size and hash in its record."""

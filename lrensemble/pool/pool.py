@@ -28,6 +28,14 @@ def labels_hash(labels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
 
 
+def _is_unfinished(path: Path) -> bool:
+    """True for a folder in which nothing but the beginning of a pool is, as a killed `Pool.create` leaves it."""
+    ours = {Path("labels")} | {Path("labels") / f"{split}.npy" for split in PREDICTED}
+    return path.is_dir() and all(
+        file.relative_to(path) in ours or file.name.endswith(".tmp") for file in path.rglob("*")
+    )
+
+
 class Pool:
     """All members of one task.
 
@@ -90,7 +98,7 @@ class Pool:
                     f"{pool.task.data_fingerprint[:8]}, this is {data_fingerprint[:8]}): choose another --pool"
                 )
             return pool
-        if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / "labels").is_dir():
+        if path.exists() and not _is_unfinished(path):
             raise UserError(f"{path} exists and is not a pool: choose another --pool")
         for split in PREDICTED:
             write_array(path / "labels" / f"{split}.npy", labels[split].astype(np.int64))
@@ -177,7 +185,8 @@ class Pool:
         for spec in specs:
             member = Member(self.path / "members" / spec.id(self.task.data_fingerprint))
             if not member.record_path.exists():
-                with member.lock():  # another process may be planning, even training, the same member
+                # Another process may be planning, even training, the same member.
+                with member.hold():
                     if not member.record_path.exists():
                         member.write_record(
                             Record(

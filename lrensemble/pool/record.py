@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+import math
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 
 Status = Literal["planned", "complete", "diverged", "failed"]
@@ -30,6 +32,14 @@ class Named(BaseModel):
     def _from_text(cls, data: Any) -> Any:
         return {"name": data} if isinstance(data, str) else data
 
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        for key, value in self.parameters.items():
+            for number in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise UserError(f"{self.name}: {key} = {value} is not possible: numbers must be finite")
+        return self
+
     @property
     def parameters(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
@@ -42,7 +52,7 @@ class Named(BaseModel):
 class Training(Strict):
     """How long and on what a member trains."""
 
-    epochs: int = Field(gt=0)
+    epochs: int = Field(gt=0, le=1_000_000)
     batch_size: int = Field(default=128, gt=0)
     augment: tuple[Literal["crop", "flip"], ...] = ()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import summary
 from lrensemble.pool.files import now
 from lrensemble.pool.pool import Pool
 from lrensemble.pool.team import Team
 from lrensemble.selection import SELECTORS, BruteForce, make_selector
+
+BRUTE_FORCE_WORK = 3_000_000_000  # probabilities to average; about a minute on one core
 
 
 def select_teams(
@@ -37,6 +41,8 @@ def select_teams(
     UserError
         Unknown selector, impossible size, no usable member, damaged predictions.
     """
+    if selectors is not None and not selectors:
+        raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
     # All names are checked before the first file is read.
     chosen = [
         (name, make_selector(name, size=size, objective=objective))
@@ -47,7 +53,7 @@ def select_teams(
     predictions = np.asarray(pool.predictions("val", members))
     teams = []
     for name, selector in chosen:
-        if selectors is None and isinstance(selector, BruteForce) and selector.is_too_much(len(members)):
+        if selectors is None and isinstance(selector, BruteForce) and _takes_minutes(selector, predictions):
             continue
         selector.fit(predictions, labels)
         parameters: dict[str, Any] = selector.get_params()
@@ -59,12 +65,20 @@ def select_teams(
             validation=summary(selector.predict_proba(predictions), labels),
             validation_rows=len(labels),
             teams_tried=selector.teams_tried_,
+            candidates=sorted(member.id for member in members),
             data_fingerprint=pool.task.data_fingerprint,
             created=now(),
         )
-        pool.save_team(team)
         teams.append(team)
+    for team in teams:  # when all went well
+        pool.save_team(team)
     return teams
+
+
+def _takes_minutes(selector: BruteForce, predictions: NDArray[Any]) -> bool:
+    members, rows, classes = predictions.shape
+    work = selector.teams_to_try(members) * rows * (classes if selector.objective == "accuracy" else 1)
+    return selector.is_too_much(members) or work > BRUTE_FORCE_WORK
 
 
 def _team_name(selector: str, parameters: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ class Team(BaseModel):
     validation: dict[str, float]  # what this team scores on the rows that it was chosen on
     validation_rows: int
     teams_tried: int
+    candidates: list[str]  # ids of the members that could have been chosen, sorted
     data_fingerprint: str
     created: str
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -16,6 +16,7 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import parse_policies
 from lrensemble.pool.record import MemberSpec, Named, Strict, Training
 
+MAX_SEEDS = 100_000
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -25,7 +26,7 @@ class DataConfig(Strict):
     name: str
     root: Path | None = None
     download: bool = False
-    size: int | None = Field(default=None, gt=0)
+    size: int | None = Field(default=None, gt=0, le=4096)
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
 
@@ -49,13 +50,13 @@ class Config(Strict):
     configuration (``training.batch_size: [64, 128]``).
     """
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^\w[\w.-]*$", max_length=100)
     data: DataConfig
     model: Named
     optimizer: Named = Named(name="SGD")
     training: Training
     policies: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[NonNegativeInt, ...] = (0,)
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     control: bool = False  # also train a pool of the same size that varies nothing but the seed
 
@@ -68,7 +69,7 @@ class Config(Strict):
     @classmethod
     def _seed_count(cls, value: Any) -> Any:
         """``seeds: 3`` is ``seeds: [0, 1, 2]``."""
-        return tuple(range(value)) if isinstance(value, int) and value > 0 else value
+        return tuple(range(value)) if isinstance(value, int) and 0 < value <= MAX_SEEDS else value
 
     @model_validator(mode="after")
     def _plannable(self) -> Self:
@@ -136,7 +137,7 @@ def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any)
 def _yaml(text: str, where: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
 
 

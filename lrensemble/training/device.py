@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrensemble.data import Dataset, Split
-from lrensemble.errors import UserError
+from lrensemble.errors import UserError, did_you_mean
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -18,6 +18,8 @@ def pick_device(name: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UserError(f"unknown device {name!r}: {did_you_mean(name, ['auto', 'cpu', 'cuda', 'cuda:1', 'mps'])}")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

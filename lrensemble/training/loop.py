@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,14 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1
 
 
+def seed_everything(*parts: object) -> None:
+    """Seed torch, NumPy and Python (a user's model may draw from any of them)."""
+    seed = derive_seed(*parts)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+
+
 def build_optimizer(named: Named, model: nn.Module) -> torch.optim.Optimizer:
     """Build any optimizer of ``torch.optim`` by name. Its LR is 1 until a policy sets it."""
     known: dict[str, Any] = {
@@ -56,7 +65,7 @@ def build_optimizer(named: Named, model: nn.Module) -> torch.optim.Optimizer:
             raise UserError(f"optimizer {named.name}: unknown parameter {name!r}: {did_you_mean(name, options)}")
     try:
         optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=1.0, **named.parameters)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise UserError(f"optimizer {named}: {error}") from None
     return optimizer
 
@@ -86,7 +95,7 @@ class Run:
         self.device = data.train.images.device
         self.batch_size = min(spec.training.batch_size, len(data.train))
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
-        torch.manual_seed(derive_seed(member_id, "init"))
+        seed_everything(member_id, "init")
         self.model = build_model(
             spec.model.name,
             input_shape=data.input_shape,
@@ -125,7 +134,7 @@ class Run:
         train = self.data.train
         augment = [AUGMENTATIONS[name] for name in self.spec.training.augment]
         start = time.perf_counter()
-        torch.manual_seed(derive_seed(self.member_id, self.epoch))
+        seed_everything(self.member_id, self.epoch)
         order = torch.randperm(len(train)).to(self.device)
         # Sums stay on the device: reading them once an epoch is the only synchronisation.
         loss_sum, right_sum = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -186,7 +195,8 @@ class Run:
         if reason is None:
             for name, rows in (("val", self.data.val), ("test", self.data.test)):
                 probabilities[name] = self.logits(rows).float().softmax(1).cpu().numpy()
-            if not all(np.isfinite(p).all() for p in probabilities.values()):
+            # Not of the test split: what it holds must not decide who can be selected.
+            if not np.isfinite(probabilities["val"]).all():
                 reason = "the predictions of the trained model are not finite"
         steps = self.epoch * self.steps_per_epoch
         return Outcome(
@@ -217,7 +227,10 @@ def fit(
     """Train one member, from the beginning or from `state`; call `after_epoch` after every epoch."""
     run = Run(spec, member_id, data)
     if state is not None:
-        run.load_state(state)
+        try:
+            run.load_state(state)
+        except (RuntimeError, KeyError, ValueError):  # of a model that was changed since
+            run = Run(spec, member_id, data)
     while run.epoch < spec.training.epochs:
         line = run.train_epoch()
         run.history.append(line)

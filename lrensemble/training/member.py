@@ -8,14 +8,17 @@ import io
 import os
 import pickle
 import platform
+import random
 import signal
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import Timeout
 from safetensors.torch import save
@@ -75,11 +78,9 @@ def train_member(job: Job) -> Record | None:
     """Train the member unless it is finished; return its record, or None if another process is at it."""
     member = Member(job.pool / "members" / job.member_id)
     try:
-        with member.lock().acquire(timeout=-1 if job.wait else 0, poll_interval=0.2):
+        with member.hold(wait=job.wait):
             if member.record.status not in FINISHED:
                 _train(member, job)
-            with contextlib.suppress(OSError):  # tidy; whoever waits for it finds the member finished
-                (member.path / ".lock").unlink()
             return member.record
     except Timeout:
         return None
@@ -94,7 +95,7 @@ def _train(member: Member, job: Job) -> None:
     torch.backends.cudnn.deterministic = True
     gpus = [data.train.images.device] if job.device.startswith("cuda") else []
     try:
-        with torch.random.fork_rng(devices=gpus):
+        with torch.random.fork_rng(devices=gpus), _keep_random_state():
             outcome = fit(
                 member.record.spec,
                 member.id,
@@ -112,11 +113,23 @@ def _train(member: Member, job: Job) -> None:
             reason=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
         )
+        (member.path / "state.pt").unlink(missing_ok=True)  # whatever is wrong may be in there
     else:
         _write(member, job, outcome)
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic = deterministic
+
+
+@contextlib.contextmanager
+def _keep_random_state() -> Iterator[None]:
+    """Give Python's and NumPy's global generators back as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (users' models may draw from it)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 class _Checkpoints:
@@ -189,6 +202,7 @@ def _write(member: Member, job: Job, outcome: Outcome) -> None:
         reason=outcome.reason,
         metrics=metrics,
         costs=outcome.costs,
+        traceback=None,
         files=files,
     )
     (member.path / "state.pt").unlink(missing_ok=True)

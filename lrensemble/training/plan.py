@@ -82,7 +82,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
     tried: dict[str, int] = {}
     parameters = []
     for spec in specs:
-        key = f"{spec.model!r} {spec.optimizer!r} {spec.training.augment}"
+        key = f"{spec.model!r} {spec.optimizer!r}"
         if key not in tried:
             tried[key] = _try(spec, data)
         parameters.append(tried[key])
@@ -90,7 +90,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
 
 
 def _try(spec: MemberSpec, data: Dataset) -> int:
-    """Build model and optimizer and run two rows forward; return the number of parameters."""
+    """Build model and optimizer and train them one step on two rows; return the number of parameters."""
     with torch.random.fork_rng(devices=[]):
         model = build_model(
             spec.model.name,
@@ -98,11 +98,12 @@ def _try(spec: MemberSpec, data: Dataset) -> int:
             num_classes=data.num_classes,
             parameters=spec.model.parameters,
         )
-        build_optimizer(spec.optimizer, model)
+        optimizer = build_optimizer(spec.optimizer, model)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
         x, y = torch.zeros(2, *data.input_shape), torch.zeros(2, dtype=torch.int64)
         try:
             logits = model(x)
-            F.cross_entropy(logits, y)
         except (RuntimeError, ValueError, TypeError) as error:
             if is_users_own(spec.model.name):
                 raise  # their traceback helps them more than our line
@@ -110,11 +111,25 @@ def _try(spec: MemberSpec, data: Dataset) -> int:
                 f"model {spec.model} cannot take images of shape {data.input_shape} "
                 f"(channels, height, width): {str(error).splitlines()[0]}"
             ) from error
-        if tuple(logits.shape) != (2, data.num_classes):
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if shape != (2, data.num_classes):
             raise UserError(
-                f"model {spec.model} gives outputs of shape {tuple(logits.shape)} for 2 images, "
-                f"(2, {data.num_classes}) is needed: one logit a class"
+                f"model {spec.model} gives {shape} for 2 images, a tensor of shape (2, {data.num_classes}) is needed: "
+                "one logit a class"
             )
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        try:
+            optimizer.step(closure)  # type: ignore[arg-type]
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise UserError(
+                f"optimizer {spec.optimizer} cannot train {spec.model}: {str(error).splitlines()[0]}"
+            ) from error
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

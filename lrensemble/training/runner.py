@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_device
 from lrensemble.training.member import FINISHED, Job, start_worker, train_member
 from lrensemble.training.plan import Plan, check_disk, make_plan
+
+MOST = 1024  # workers, threads
 
 
 class Watcher(Protocol):
@@ -73,8 +76,8 @@ def train_pool(
         config = load_config(config)
     plan = config if isinstance(config, Plan) else make_plan(config, Path(pool or default_pool(config)))
     for name, value in (("workers", workers), ("threads", threads)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} = {value}: at least 1 is needed")
+        if value is not None and not 1 <= value <= MOST:
+            raise UserError(f"{name} = {value} is not possible: it must be from 1 to {MOST}")
     where = pick_device(device)
     watcher = watcher or Silent()
     cores = joblib.cpu_count()
@@ -180,7 +183,8 @@ def _run(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | None]]:
         ) from None
     finally:
         # Also on Ctrl-C: no worker goes on alone, and none keeps its memory.
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        with contextlib.suppress(Exception):  # a worker that is gone already
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _labelled(job: Job) -> tuple[Job, Record | None]:

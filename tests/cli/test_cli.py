@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +125,12 @@ def one_error_line(done: subprocess.CompletedProcess[str] | None = None, code=No
     return lines[0]
 
 
+def _fill(argument: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        argument = argument.replace(f"{{{name}}}", value)
+    return argument
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -152,11 +157,38 @@ def one_error_line(done: subprocess.CompletedProcess[str] | None = None, code=No
         (["evaluate", "{pool}"], "has no teams yet"),
         (["ls", "{nowhere}"], "is not a pool"),
         (["show", "{pool}", "zzz"], "is not in the pool"),
+        (["select", "{pool}", "--selector", ""], "no selector is named"),
+        (["train", "{config}", "model.hidden=[-5]"], "hidden = [-5] is not possible"),
+        (["train", "{config}", "model.hidden=[a]"], "hidden = ['a'] is not possible"),
+        (["train", "{config}", "model.dropout=2"], "model mlp(hidden=[16], dropout=2) cannot be built"),
+        (["train", "{config}", "model={name: resnet20, depth: a}"], "cannot be built"),
+        (["train", "{config}", "model={name: torchvision:resnet18, groups: 3}"], "cannot be built"),
+        (["train", "{config}", "model=builtins:dict"], "model 'builtins:dict'"),
+        (["train", "{config}", "model=':x'"], "is not the name of a module"),
+        (["train", "{config}", "model=tests.training.test_runner:returns_tuple"], "gives tuple for 2 images"),
+        (["train", "{config}", "optimizer={name: Adam, fused: true, foreach: true}"], "optimizer Adam"),
+        (["train", "{config}", "optimizer={name: Adam, betas: [0.9]}"], "optimizer Adam"),
+        (["train", "{config}", "optimizer=SparseAdam"], "optimizer SparseAdam cannot train"),
+        (["train", "{config}", "optimizer.weight_decay=.nan"], "weight_decay = nan is not possible"),
+        (["train", "{config}", "data.root=/nowhere"], "data.root = /nowhere: data set 'digits' has no use for it"),
+        (["train", "{config}", "data.size=32"], "data.size = 32: data set 'digits' has no use for it"),
+        (["train", "{config}", "seeds=200000000"], "seeds = 200000000"),
+        (["train", "{config}", "seeds=[-1]"], "seeds.0 = -1"),
+        (["train", "{config}", "seeds=2024-13-45"], "not YAML"),
+        (["train", "{config}", "training.epochs=1" + 400 * "0"], "training.epochs = 1"),
+        (["train", "{config}", "name=.."], "name = '..'"),
+        (["train", "{config}", "--threads", "99999999999"], "threads = 99999999999 is not possible"),
+        (["train", "{config}", "--device", "hpu"], "unknown device 'hpu'"),
+        (["train", "{config}", "--device", "meta"], "unknown device 'meta'"),
+        (["train", "{config}", "--pool", 300 * "x"], "File name too long"),
+        (["train", "{config}", "--pool", "{config}/x"], "Not a directory"),
+        (["ls", 300 * "x"], "File name too long"),
+        (["evaluate", "{pool}", "--team", 300 * "x"], "has no team 'xxx"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, config_file, pool: Pool, capsys):
     names = {"config": config_file, "pool": str(pool.path), "nowhere": str(pool.path.parent / "nowhere")}
-    code = main([argument.format(**names) if "{" in argument else argument for argument in arguments])
+    code = main([_fill(argument, names) for argument in arguments])
     captured = capsys.readouterr()
     assert message in one_error_line(code=code, err=captured.err)
     assert captured.out == ""
@@ -229,14 +261,14 @@ def test_dry_run_writes_nothing(config_file, tmp_path, capsys):
 
 
 def test_a_closed_pipe_is_no_error(pool: Pool):
-    shell = shutil.which("bash")
     done = subprocess.run(
-        [shell, "-c", f"{sys.executable} -m lrensemble ls {pool.path} | head -1"],
+        ["bash", "-c", f"{sys.executable} -m lrensemble ls {pool.path} --format json | true; exit ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+    assert done.returncode == 128 + signal.SIGPIPE
 
 
 def test_training_that_only_diverges_says_so(config_file, tmp_path, capsys):
@@ -244,3 +276,40 @@ def test_training_that_only_diverges_says_so(config_file, tmp_path, capsys):
     captured = capsys.readouterr()
     assert code == 2
     assert "no complete member (1 diverged: lower the learning rates)" in captured.err
+
+
+def test_failures_in_the_control_are_counted(config_file, tmp_path, capsys):
+    """The member trains, its copies with other seeds break: that is a failure too."""
+    model = "model=tests.training.test_runner:fails_for_other_seeds"
+    code = main(["train", config_file, model, "policies=FIX(0.1)", "control=true", "--pool", str(tmp_path / "p")])
+    captured = capsys.readouterr()
+    assert code == 1
+    assert "1 complete" in captured.out
+    assert "1 members failed (with the control)" in captured.err
+
+
+def test_sigterm_stops_like_ctrl_c(config_file, tmp_path):
+    pool = tmp_path / "p"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "lrensemble",
+            "train",
+            config_file,
+            "--pool",
+            str(pool),
+            "--workers",
+            "2",
+            "training.epochs=2000",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(pool.rglob("history.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err

@@ -227,6 +227,14 @@ def test_cut_off_gzip(tmp_path):
         read_idx(path)
 
 
+@pytest.mark.parametrize("length", [0, 3, 4, 5, 6, 10, 15, 17])
+def test_idx_cut_off_anywhere(tmp_path, length):
+    path = tmp_path / "x"
+    path.write_bytes(idx_bytes(images(2, 0))[:length])
+    with pytest.raises(UserError, match=r"cut off|not an IDX file"):
+        read_idx(path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -235,6 +243,8 @@ def test_cut_off_gzip(tmp_path):
         ({"name": "npz", "root": Path("/nowhere/x.npz")}, "/nowhere/x.npz: it does not exist"),
         ({"name": "folder", "root": Path("/nowhere")}, "/nowhere: it does not exist"),
         ({"name": "cifar10", "root": Path("/nowhere")}, "/nowhere: it does not exist"),
+        ({"name": "digits", "root": Path("/x")}, "data.root = /x: data set 'digits' has no use for it"),
+        ({"name": "npz", "root": Path("/x"), "size": 3}, "data.size = 3"),
         ({"name": "digits", "val_fraction": 0.999}, "cannot cut data.val_fraction = 0.999"),
     ],
 )
@@ -255,6 +265,15 @@ def test_npz_that_is_none(tmp_path):
     path.write_bytes(b"PK\x03\x04 but no more")
     with pytest.raises(UserError, match=r"not a readable .npz"):
         load_dataset("npz", root=path)
+    np.savez_compressed(path, train_images=images(50, 0))
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"not a readable .npz"):
+        load_dataset("npz", root=path)
+    np.save(tmp_path / "one.npy", images(3, 0))
+    with pytest.raises(UserError, match="one array, not an archive"):
+        load_dataset("npz", root=tmp_path / "one.npy")
     np.savez(path, train_image=images(3, 0))
     with pytest.raises(UserError, match="'train_images': did you mean 'train_image'"):
         load_dataset("npz", root=path)
@@ -268,3 +287,26 @@ def test_debians_fashion_mnist():
     data = load_dataset("fashion_mnist")
     assert (len(data.train), len(data.val), len(data.test)) == (54_000, 6_000, 10_000)
     assert (np.bincount(data.test.labels) == 1000).all()
+
+
+def test_a_huge_label_does_not_eat_the_memory(tmp_path):
+    path = tmp_path / "x.npz"
+    y = np.array([0, 1, 2**32 - 1] * 20, dtype=np.uint32)
+    np.savez(path, train_images=images(60, 0), train_labels=y, test_images=images(60, 0), test_labels=y)
+    with pytest.raises(UserError, match="a train label is 4294967295, but there are only 60 rows"):
+        load_dataset("npz", root=path)
+
+
+def test_a_val_split_needs_both_arrays(tmp_path):
+    path = tmp_path / "x.npz"
+    y = labels(30)
+    np.savez(
+        path,
+        train_images=images(30, 0),
+        train_labels=y,
+        test_images=images(30, 0),
+        test_labels=y,
+        val_images=images(3, 0),
+    )
+    with pytest.raises(UserError, match="no array 'val_labels'"):
+        load_dataset("npz", root=path)

@@ -153,5 +153,54 @@ def test_a_selector_that_cannot_run_on_the_control_is_left_out(pool: Pool):
     pool.save_team(limited)
     result = evaluate(pool)
     assert {row.name for row in result.control} == {"(all-average)", "greedy-2"}
-    assert "brute-force-2 left out: brute force would try 6 teams" in result.control_note
-    assert "brute-force-2 left out" in result.verdicts["brute-force-2"]
+    assert "not compared with seeds-only: brute force would try 6 teams" in result.verdicts["brute-force-2"]
+
+
+def test_a_team_from_a_smaller_pool_is_not_compared_with_the_control(pool: Pool):
+    team = select_teams(pool, ["all"])[0]
+    pool.save_team(team.model_copy(update={"candidates": team.candidates[:2]}))
+    result = evaluate(pool, "all")
+    assert [row.name for row in result.control] == []
+    assert "selected from 2 members, the pool has 4 now: select again" in result.verdicts["all"]
+
+
+def test_a_diverged_member_of_the_control_costs_its_budget_like_any_other(pool: Pool):
+    member = pool.control.members[0]
+    member.write_record(member.record.model_copy(update={"status": "diverged"}))
+    select_teams(pool, ["greedy"])
+    result = evaluate(pool)
+    assert {row.name for row in result.control} == {"greedy", "(all-average)"}
+    assert result.control_note.startswith("seeds-only control: 3 members")
+
+
+def test_another_budget_is_said(pool: Pool):
+    best = pool.best_single().id
+    member = next(m for m in pool.members if m.id != best)
+    spec = member.record.spec
+    longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 40})})
+    member.write_record(member.record.model_copy(update={"spec": longer}))
+    select_teams(pool, ["greedy"])
+    assert "NOT the same budget: 52 epochs in all, the control 16" in evaluate(pool).control_note
+
+
+def test_every_team_has_a_verdict(pool: Pool):
+    teams = select_teams(pool, ["best-single", "greedy", "all"], objective="accuracy")
+    result = evaluate(pool)
+    assert {team.name for team in teams} <= set(result.verdicts)
+    assert result.verdicts["best-single-accuracy"] == "this team is the best single member"
+
+
+def test_test_predictions_that_are_not_finite(pool: Pool):
+    from lrensemble.pool.files import file_hash, write_array
+    from lrensemble.pool.record import FileInfo
+
+    member = pool.members[0]
+    path = member.path / "predictions" / "test.npy"
+    array = np.load(path)
+    array[3] = np.nan
+    write_array(path, array)
+    files = {**member.record.files, "predictions/test.npy": FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))}
+    member.write_record(member.record.model_copy(update={"files": files}))
+    select_teams(pool, ["all"])
+    with pytest.raises(UserError, match=f"member {member.id} are not finite"):
+        evaluate(pool)

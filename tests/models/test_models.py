@@ -73,6 +73,14 @@ def test_a_users_callable(monkeypatch):
         build_model("my_models:small", input_shape=GREY28, num_classes=2, parameters={"widht": 5})
 
 
+def test_what_is_no_module_is_refused(monkeypatch):
+    module = types.ModuleType("my_models")
+    module.nothing = lambda *, input_shape, num_classes: None
+    monkeypatch.setitem(sys.modules, "my_models", module)
+    with pytest.raises(UserError, match=r"returned NoneType, a torch.nn.Module is needed"):
+        build_model("my_models:nothing", input_shape=GREY28, num_classes=2)
+
+
 def test_an_error_inside_a_users_module_keeps_its_traceback(tmp_path, monkeypatch):
     (tmp_path / "broken_models.py").write_text("import not_installed_anywhere\n")
     monkeypatch.chdir(tmp_path)

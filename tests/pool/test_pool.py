@@ -72,7 +72,7 @@ def test_changed_predictions_are_noticed(pool: Pool):
 def test_members_of_other_rows_are_refused(pool: Pool, tmp_path: Path):
     other_rows = load_config(tiny_config(policies=["FIX(0.1)"], control=False), ["data.split_seed=5"])
     other = train_pool(other_rows, tmp_path / "other", workers=1, threads=1, device="cpu")
-    foreign = shutil.copytree(other.members[0].path, pool.path / "members" / "0000000000")
+    foreign = shutil.copytree(other.members[0].path, pool.path / "members" / other.members[0].id)
     with pytest.raises(UserError, match=f"{foreign}.*other data or another order of rows"):
         pool.predictions("val")
     with pytest.raises(UserError, match="is a pool for other data"):
@@ -122,7 +122,7 @@ def test_running_is_whoever_holds_the_lock(pool: Pool):
     member = pool.members[0]
     member.write_record(member.record.model_copy(update={"status": "planned"}))
     assert member.status == "planned"
-    with member.lock():
+    with member.hold():
         assert Pool.open(pool.path).members[0].status == "running"
     assert Pool.open(pool.path).members[0].status == "planned"
 
@@ -181,3 +181,64 @@ def test_killed_while_planning(pool: Pool, config):
     assert len(Pool.open(pool.path).complete) == 3
     train_pool(config, pool.path, workers=1, threads=1)
     assert len(pool.complete) == 4
+
+
+def test_a_copied_member_is_refused(pool: Pool):
+    """Or it would vote twice."""
+    first = pool.members[0]
+    copy = shutil.copytree(first.path, first.path.with_name("copy of it"))
+    with pytest.raises(UserError, match=f"{copy} is a copy of member {first.id}"):
+        pool.predictions("val")
+
+
+def test_a_users_folder_called_labels_is_not_overwritten(tmp_path: Path, config):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "val.npy").write_text("mine")
+    (tmp_path / "image.png").write_text("mine too")
+    with pytest.raises(UserError, match="is not a pool"):
+        train_pool(config, tmp_path, workers=1)
+    assert (tmp_path / "labels" / "val.npy").read_text() == "mine"
+
+
+def test_killed_while_creating(tmp_path: Path, config, trained: Path):
+    path = tmp_path / "p"
+    shutil.copytree(trained / "labels", path / "labels")
+    (path / "labels" / ".test.npy.0123abcd.tmp").write_text("half")
+    assert len(train_pool(config, path, workers=1, threads=1).complete) == 4
+
+
+def test_nothing_is_written_when_a_selector_fails(pool: Pool):
+    with pytest.raises(UserError, match="size 99"):
+        select_teams(pool, ["all", "top-k"], size=99)
+    assert pool.teams == []
+    with pytest.raises(UserError, match="no selector is named"):
+        select_teams(pool, [])
+
+
+def test_brute_force_that_takes_minutes_is_not_in_the_default(pool: Pool, monkeypatch):
+    from lrensemble.pool import select
+
+    monkeypatch.setattr(select, "BRUTE_FORCE_WORK", 15 * 337)
+    assert "brute-force" in [team.selector for team in select_teams(pool)]
+    assert "brute-force" not in [team.selector for team in select_teams(pool, objective="accuracy")]
+
+
+def test_a_left_over_lock_in_a_read_only_folder_is_not_running(pool: Pool, monkeypatch):
+    from lrensemble.pool import member as module
+
+    member = pool.members[0]
+    member.write_record(member.record.model_copy(update={"status": "planned"}))
+    (member.path / ".lock").touch()
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(module.FileLock, "acquire", refuse)
+    assert member.status == "planned"
+
+
+def test_planning_leaves_no_lock(config, tmp_path: Path, trained: Path):
+    pool = Pool.open(shutil.copytree(trained, tmp_path / "p", ignore=shutil.ignore_patterns("members", "control")))
+    pool.plan(config.specs())
+    assert len(pool.members) == 4
+    assert not list(pool.path.rglob(".lock"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -210,7 +211,7 @@ def test_a_full_disk_loses_nothing(config, tmp_path: Path, monkeypatch):
         ("model=lenet", "cannot take inputs of shape"),
         ("model=torchvision:alexnet", "cannot take images of shape|Output size is too small"),
         ("optimizer.lr=3", "lr is what the policies are for"),
-        ("model=tests.training.test_runner:wrong_classes", r"outputs of shape \(2, 3\) for 2 images"),
+        ("model=tests.training.test_runner:wrong_classes", r"gives \(2, 3\) for 2 images"),
     ],
 )
 def test_what_cannot_train_is_refused_before_anything_is_written(tmp_path: Path, override, message):
@@ -225,7 +226,7 @@ def wrong_classes(*, input_shape, num_classes):
 
 @pytest.mark.parametrize("arguments", [{"workers": 0}, {"threads": 0}, {"device": "cuda:99"}, {"device": "tpu9"}])
 def test_impossible_arguments(config, tmp_path: Path, arguments):
-    with pytest.raises(UserError, match=r"workers = 0|threads = 0|cuda:99|tpu9"):
+    with pytest.raises(UserError, match=r"workers = 0|threads = 0|cuda:99|unknown device .tpu9"):
         train_pool(config, tmp_path / "p", **arguments)
 
 
@@ -278,3 +279,79 @@ def test_data_that_changed_between_two_pools_of_one_process(tmp_path: Path):
         assert len(pool.complete) == 1
         fingerprints.add(pool.task.data_fingerprint)
     assert len(fingerprints) == 2
+
+
+def returns_tuple(*, input_shape, num_classes):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return x, x
+
+    net = Net()
+    net.weight = torch.nn.Parameter(torch.zeros(1))
+    return net
+
+
+def fails_for_other_seeds(*, input_shape, num_classes):
+    """The first model of a process (the try before training aside) works."""
+    fails_for_other_seeds.built = getattr(fails_for_other_seeds, "built", 0) + 1
+    if fails_for_other_seeds.built > 2:
+        raise RuntimeError("a late bug")
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+
+
+def draws_from_numpy(*, input_shape, num_classes):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.from_numpy(np.random.randn(num_classes, 64) / 8))  # noqa: NPY002
+        net[1].bias.fill_(random.random())
+    return net
+
+
+def test_models_that_draw_from_numpy_are_repeatable_too(tmp_path: Path):
+    config = load_config(tiny_config(control=False), ["model=tests.training.test_runner:draws_from_numpy"])
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    for name in ("a", "b"):
+        train_pool(config, tmp_path / name, workers=1, threads=1)
+        np.random.seed(3)  # noqa: NPY002
+        before = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_a_state_of_another_model_starts_the_member_again(config, pool: Pool, trained: Path):
+    """The user changed the model's code after an interruption: the state is of no use, and no obstacle."""
+    member = pool.members[0]
+    member.write_record(member.record.model_copy(update={"status": "planned"}))
+    state = {
+        "epoch": 2,
+        "seconds": 1.0,
+        "history": [],
+        "model": {"other": torch.zeros(3)},
+        "optimizer": {},
+        "scheduler": {},
+    }
+    torch.save(state, member.path / "state.pt")
+    train_pool(config, pool.path, workers=1, threads=1)
+    assert contents(pool.path) == contents(trained)
+
+
+def test_a_member_that_recovers_forgets_its_traceback(config, pool: Pool):
+    member = pool.members[0]
+    failed = {"status": "failed", "reason": "RuntimeError: x", "traceback": "Traceback ..."}
+    member.write_record(member.record.model_copy(update=failed))
+    train_pool(config, pool.path, workers=1, threads=1)
+    record = Pool.open(pool.path).member(member.id).record
+    assert (record.status, record.reason, record.traceback) == ("complete", None, None)
+
+
+def test_a_full_disk_at_the_very_first_folder(config, tmp_path: Path, monkeypatch):
+    real = Path.mkdir
+
+    def mkdir(self, *args, **kwargs):
+        if "members" in self.parts:
+            raise OSError(28, "No space left on device")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(UserError, match="the disk is full"):
+        train_pool(config, tmp_path / "p", workers=1)

@@ -1,0 +1,134 @@
+"""The control that decides whether LR diversity is the reason: the same selectors on a seeds-only pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError
+from lrensemble.evaluation.paired import Gain, PairedRows
+from lrensemble.pool import Member, Pool, Team
+from lrensemble.selection import make_selector, soft_vote
+
+Array = NDArray[Any]
+ALL_AVERAGE = "(all-average)"
+FINISHED = ("complete", "diverged")  # both cost their budget
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same selector on the seeds-only control."""
+
+    name: str
+    accuracy: float
+    control_accuracy: float
+    nll: float
+    control_nll: float
+    accuracy_gain: Gain  # of the LR pool's team over the control's team, paired, in points
+    nll_gain: Gain  # in nats; positive = better
+
+
+@dataclass(frozen=True)
+class Control:
+    """All comparisons, a line about the control (or why there is none), and why single teams are left out."""
+
+    rows: list[Comparison] = field(default_factory=list)
+    note: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def gain(self, name: str) -> Gain | None:
+        """Points of accuracy of a team over the control's, if they were compared."""
+        return next((row.accuracy_gain for row in self.rows if row.name == name), None)
+
+
+def against_control(pool: Pool, teams: list[Team], votes: dict[str, Array], labels: Array) -> Control:
+    """Run every team's selector on the control and compare the two teams on the test rows.
+
+    Parameters
+    ----------
+    votes : dict
+        Of the teams, and of the average of all members: (N, C) on the test split.
+    labels : (N,) array
+        Of the test split.
+    """
+    control = pool.control
+    if control is None:
+        return Control(note="no seeds-only control was trained (control: true in the configuration trains one)")
+    if control.task.data_fingerprint != pool.task.data_fingerprint:
+        raise UserError(f"{control.path} holds other data than {pool.path}: delete it and train again")
+    members = _matching(pool, control)
+    finished = [m for m in pool.members if m.record.status in FINISHED]
+    policy = pool.best_single().record.spec.policy
+    if len(members) < len(finished):
+        return Control(
+            note=f"the seeds-only control has {len(members)} of {len(finished)} members with the best policy {policy}: "
+            "run lrensemble train again"
+        )
+    members = members[: len(finished)]
+    usable = [member for member in members if member.record.status == "complete"]
+    if not usable:
+        return Control(note=f"all {len(members)} members of the seeds-only control diverged")
+    note = f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds" + _budgets(finished, members)
+
+    candidates = sorted(member.id for member in pool.complete)
+    left_out = {
+        team.name: f"selected from {len(team.candidates)} members, the pool has {len(candidates)} now: select again to "
+        "compare with seeds-only"
+        for team in teams
+        if team.candidates != candidates
+    }
+    selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
+    if ALL_AVERAGE in votes:
+        selectors[ALL_AVERAGE] = make_selector("all")
+    val_labels = control.labels("val")
+    val, test = (np.asarray(control.predictions(split, usable)) for split in ("val", "test"))
+    pairs: list[Array] = []
+    names = []
+    for name in votes:
+        if name in left_out or name not in selectors:
+            continue
+        try:
+            weights = selectors[name].fit(val, val_labels).weights_
+        except UserError as error:  # another number of members: too few for a size, too many for brute force
+            left_out[name] = f"not compared with seeds-only: {error}"
+            continue
+        names.append(name)
+        pairs += [votes[name], soft_vote(weights, test)]
+    return Control(_compare(names, pairs, labels), note, left_out)
+
+
+def _matching(pool: Pool, control: Pool) -> list[Member]:
+    """Finished members of the control that differ from the pool's best single member in nothing but the seed."""
+    spec = pool.best_single().record.spec
+    return [
+        member
+        for member in control.members
+        if member.record.status in FINISHED and member.record.spec.model_copy(update={"seed": spec.seed}) == spec
+    ]
+
+
+def _budgets(finished: list[Member], control: list[Member]) -> str:
+    """A warning when the two pools were not given the same number of epochs."""
+    ours, theirs = (sum(m.record.spec.training.epochs for m in members) for members in (finished, control))
+    return "" if ours == theirs else f"; NOT the same budget: {ours} epochs in all, the control {theirs}"
+
+
+def _compare(names: list[str], pairs: list[Array], labels: Array) -> list[Comparison]:
+    if not pairs:
+        return []
+    rows = PairedRows(pairs, labels)
+    return [
+        Comparison(
+            name=name,
+            accuracy=rows.accuracy(i),
+            control_accuracy=rows.accuracy(i + 1),
+            nll=rows.nll(i),
+            control_nll=rows.nll(i + 1),
+            accuracy_gain=rows.accuracy_gain(i, i + 1),
+            nll_gain=rows.nll_gain(i, i + 1),
+        )
+        for name, i in zip(names, range(0, len(pairs), 2), strict=True)
+    ]
