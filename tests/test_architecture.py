@@ -12,6 +12,7 @@ import lrensemble
 ROOT = Path(lrensemble.__file__).parent
 FLOORS = {
     "cli": 4,
+    "report": 3,
     "training": 2,
     "evaluation": 2,
     "pool": 1,

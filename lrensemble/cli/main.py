@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import evaluate, ls, select, show, train
+from lrensemble.cli import evaluate, ls, policies, select, show, train
 from lrensemble.errors import UserError, did_you_mean
 
-COMMANDS = {"train": train, "select": select, "evaluate": evaluate, "ls": ls, "show": show}
+COMMANDS = {"train": train, "select": select, "evaluate": evaluate, "ls": ls, "show": show, "policies": policies}
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 
 
@@ -46,18 +46,31 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     return parser, commands
 
 
+def option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """Every option of a command and of the commands below it."""
+    names: list[str] = []
+    for action in parser._actions:
+        names += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            names += [name for sub in action.choices.values() for name in option_names(sub)]
+    return names
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; raise `UserError` with the nearest command or option."""
     parser, commands = build_parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
         raise UserError(f"unknown command {argv[0]!r}: {did_you_mean(argv[0], commands)}")
     args, rest = parser.parse_known_args(argv)
-    # argparse gives up on positionals that come after options; overrides may stand anywhere.
+    # argparse gives up on positionals that come after options; overrides and policies may stand anywhere.
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if "=" in word and not word.startswith("-")]
         rest = [word for word in rest if word not in args.overrides]
+    if hasattr(args, "policies"):
+        args.policies += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
     if rest:
-        options = [option for action in commands[args.command]._actions for option in action.option_strings]
+        options = option_names(commands[args.command])
         raise UserError(f"lrensemble {args.command} does not know {rest[0]!r}: {did_you_mean(rest[0], options)}")
     return args
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies.functions import FUNCTIONS, Function, Value
+from lrensemble.policies.aliases import ALIASES, Alias
+from lrensemble.policies.registry import FUNCTIONS, Function, Value
 from lrensemble.policies.units import Length, format_number
 
 if TYPE_CHECKING:
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
 
     from lrensemble.policies.scheduler import PolicyLR
 
+_ARRAY = np.ndarray  # a global is found faster than an attribute, and loops call policies in every step
 
-def find_function(name: str) -> Function:
-    """Return the LR function called `name` (any case); raise `UserError` with the nearest name."""
-    try:
-        return FUNCTIONS[name.upper()]
-    except KeyError:
-        raise UserError(f"unknown LR policy {name!r}: {did_you_mean(name, FUNCTIONS)}") from None
+
+def find_definition(name: str) -> Function | Alias:
+    """Return the LR function, or the alias, called `name` (any case); `UserError` with the nearest name."""
+    found = FUNCTIONS.get(name.upper()) or ALIASES.get(name.upper())
+    if found is None:
+        raise UserError(f"unknown LR policy {name!r}: {did_you_mean(name, [*FUNCTIONS, *ALIASES])}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Policy:
     """LR as a function of the optimizer step.
 
     Frozen, hashable, comparable and picklable; calling it has no side effect, so that any order of steps gives
-    the same values. Build one with `Policy.make`, `Policy.parse` or `Policy.from_dict`, which validate.
+    the same values. Build one with `Policy.make`, `Policy.parse`, `Policy.from_dict` or `Policy.from_lrbench`, which
+    validate.
 
     >>> Policy.parse("TRI(k0=0.1, k1=0.01, l=5e)").bind(steps_per_epoch=100, total_steps=2000)(500)
     0.1
@@ -44,24 +49,26 @@ class Policy:
 
     @classmethod
     def make(cls, function: str, **parameters: Any) -> Policy:
-        """Build and validate. Lengths: numbers (steps), ``"10e"``, ``"50%"`` or `Length`."""
-        definition = find_function(function)
+        """Build and validate. Lengths: numbers (steps), ``"10e"``, ``"50%"`` or `Length`; policies or their text."""
+        definition = find_definition(function)
         known = {p.name: p for p in definition.parameters}
         for name in parameters:
             if name not in known:
                 raise UserError(f"{definition.name}: unknown parameter {name!r}: {did_you_mean(name, known)}")
-        values = []
+        values = {}
         for parameter in definition.parameters:
             if parameter.name in parameters:
-                value = parameter.check(definition.name, parameters[parameter.name])
+                values[parameter.name] = parameter.check(definition.name, parameters[parameter.name])
             elif parameter.default is not None:
-                value = parameter.default
+                values[parameter.name] = parameter.default
             else:
                 raise UserError(
                     f"{definition.name}: {parameter.name} is missing ({parameter.meaning}; {parameter.allowed})"
                 )
-            values.append((parameter.name, value))
-        return cls(definition.name, tuple(values))
+        if isinstance(definition, Alias):
+            return definition.expand(**values)
+        definition.check(values)
+        return cls(definition.name, tuple(values.items()))
 
     @classmethod
     def parse(cls, text: str) -> Policy:
@@ -80,12 +87,27 @@ class Policy:
             raise UserError(f"a policy needs the key 'policy': {dict(data)!r}")
         return cls.make(str(data["policy"]), **{str(k): v for k, v in data.items() if k != "policy"})
 
+    @classmethod
+    def from_lrbench(
+        cls, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]], boundaries: Sequence[float] = ()
+    ) -> Policy:
+        """The policy of an LRBench dictionary (or of its ``piecewiseLR``: several and their boundaries in steps).
+
+        ``{'lrPolicy': 'TRI2', 'k0': 0.01, 'k1': 0.1, 'l': 500}`` gives LRBench's numbers, except where its code has a
+        defect (`lrensemble.policies.lrbench` lists them).
+        """
+        from lrensemble.policies.from_lrbench import from_lrbench
+
+        return from_lrbench(parameters, boundaries)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: the function's name under ``policy``, numbers as numbers, lengths as text with their unit."""
+        """JSON form: the function's name under ``policy``, numbers as numbers, lengths as text, policies as dicts."""
 
         def plain(value: Value) -> Any:
             if isinstance(value, tuple):
-                return [str(item) for item in value]
+                return [plain(item) for item in value]
+            if isinstance(value, Policy):
+                return value.to_dict()
             return str(value) if isinstance(value, Length) else value
 
         return {"policy": self.function, **{name: plain(value) for name, value in self._given()}}
@@ -93,8 +115,8 @@ class Policy:
     def __str__(self) -> str:
         def text(value: Value) -> str:
             if isinstance(value, tuple):
-                return f"[{','.join(map(str, value))}]"
-            return str(value) if isinstance(value, Length) else format_number(value)
+                return f"[{', '.join(map(text, value))}]" if _has_policies(value) else f"[{','.join(map(text, value))}]"
+            return format_number(value) if isinstance(value, float) else str(value)
 
         return f"{self.function}({', '.join(f'{name}={text(value)}' for name, value in self._given())})"
 
@@ -106,52 +128,84 @@ class Policy:
     def __getitem__(self, name: str) -> Value:
         return dict(self.parameters)[name]
 
-    @property
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Policy, (self.function, self.parameters)  # without what was prepared for calling it
+
+    @functools.cached_property
     def is_bound(self) -> bool:
         """True when every length is in steps, so that the policy can be called."""
-        return all(
-            length.unit == ""
-            for _, value in self.parameters
-            for length in (value if isinstance(value, tuple) else (value,))
-            if isinstance(length, Length)
+        values = [item for _, value in self.parameters for item in (value if isinstance(value, tuple) else (value,))]
+        return all(value.unit == "" for value in values if isinstance(value, Length)) and all(
+            value.is_bound for value in values if isinstance(value, Policy)
         )
 
-    def bind(self, *, steps_per_epoch: int, total_steps: int) -> Policy:
-        """Return the same policy with every length in optimizer steps."""
+    def bind(self, *, steps_per_epoch: int, total_steps: float) -> Policy:
+        """Return the same policy with every length in optimizer steps.
+
+        A policy inside another one is bound to the steps that it has there: after a warm-up, in its piece.
+        """
         if steps_per_epoch < 1 or total_steps < 1:
             raise ValueError(f"{steps_per_epoch=} and {total_steps=} must be at least 1")
 
         def bound(value: Value) -> Value:
             if isinstance(value, tuple):
-                lengths = tuple(length.in_steps(steps_per_epoch, total_steps) for length in value)
-                return tuple(sorted(lengths, key=lambda length: length.value))
+                return tuple(bound(item) for item in value)
             return value.in_steps(steps_per_epoch, total_steps) if isinstance(value, Length) else value
 
-        return Policy(self.function, tuple((name, bound(value)) for name, value in self.parameters))
+        definition = FUNCTIONS[self.function]
+        values = {name: bound(value) for name, value in self.parameters}
+        budgets = definition.inner_budgets(values, total_steps)
+
+        def bind_inner(name: str, value: Value) -> Value:
+            if isinstance(value, tuple):
+                totals = budgets.get(name, [total_steps] * len(value))
+                return tuple(
+                    item.bind(steps_per_epoch=steps_per_epoch, total_steps=total) if isinstance(item, Policy) else item
+                    for item, total in zip(value, totals, strict=True)
+                )
+            if isinstance(value, Policy):
+                return value.bind(steps_per_epoch=steps_per_epoch, total_steps=budgets.get(name, [total_steps])[0])
+            return value
+
+        values = {name: bind_inner(name, value) for name, value in values.items()}
+        definition.check(values)  # lengths of different units can be compared now
+        return Policy(self.function, tuple(values.items()))
 
     @overload
     def __call__(self, step: int | float) -> float: ...
     @overload
     def __call__(self, step: NDArray[Any]) -> NDArray[np.float64]: ...
-    def __call__(self, step: int | float | NDArray[Any]) -> float | NDArray[np.float64]:
+    def __call__(self, step: Any) -> Any:
         """Return the LR at optimizer step `step` (>= 0; the first step is 0): a float, or an array of its shape."""
+        if isinstance(step, _ARRAY):
+            if np.min(step, initial=0) < 0:
+                raise ValueError(f"step must be >= 0, not {step.min()}")
+            return self._on_arrays(step)
+        if step < 0:
+            raise ValueError(f"step must be >= 0, not {step}")
+        return self._on_numbers(step)
+
+    @functools.cached_property
+    def _on_numbers(self) -> Callable[[Any], Any]:
+        return self._prepare(math)
+
+    @functools.cached_property
+    def _on_arrays(self) -> Callable[[Any], Any]:
+        return self._prepare(np)
+
+    def _prepare(self, m: Any) -> Callable[[Any], Any]:
+        """The LR as a function of the step, with the functions of module `m`."""
         if not self.is_bound:
             raise UserError(f"{self} has lengths in epochs or shares: bind(steps_per_epoch=..., total_steps=...) first")
-        is_array = isinstance(step, np.ndarray)
-        if np.min(step, initial=0) < 0 if is_array else step < 0:
-            raise ValueError(f"step must be >= 0, not {step}")
-        values: dict[str, Any] = {
-            name: value.value
-            if isinstance(value, Length)
-            else tuple(length.value for length in value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in self.parameters
-        }
-        k0, k1 = values.pop("k0"), values.pop("k1", 0.0)
-        g = FUNCTIONS[self.function].g(step, np if is_array else math, **values)
-        lr = abs(k0 - k1) * g + min(k0, k1)
-        return lr if is_array else float(lr)
+
+        def ready(value: Value) -> Any:
+            if isinstance(value, tuple):
+                return tuple(ready(item) for item in value)
+            if isinstance(value, Policy):
+                return value._prepare(m)
+            return value.value if isinstance(value, Length) else value
+
+        return FUNCTIONS[self.function].make(m, **{name: ready(value) for name, value in self.parameters})
 
     def scheduler(
         self,
@@ -159,10 +213,13 @@ class Policy:
         *,
         steps_per_epoch: int | None = None,
         total_steps: int | None = None,
+        momentum: tuple[float, float] | None = None,
     ) -> PolicyLR:
         """Return a torch ``LRScheduler`` that follows this policy; call its ``step()`` after every optimizer step.
 
-        `steps_per_epoch` and `total_steps` are needed when the policy has lengths in epochs or shares.
+        `steps_per_epoch` and `total_steps` are needed when the policy has lengths in epochs or shares. `momentum`
+        (low, high) moves the momentum against the LR: high at the lowest LR of the policy, low at the highest, as
+        torch's OneCycleLR and CyclicLR do.
         """
         from lrensemble.policies.scheduler import PolicyLR
 
@@ -171,4 +228,8 @@ class Policy:
             if steps_per_epoch is None or total_steps is None:
                 raise UserError(f"{self} has lengths in epochs or shares: give steps_per_epoch and total_steps")
             policy = self.bind(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-        return PolicyLR(optimizer, policy)
+        return PolicyLR(optimizer, policy, momentum=momentum, total_steps=total_steps)
+
+
+def _has_policies(value: tuple[Any, ...]) -> bool:
+    return any(isinstance(item, Policy) for item in value)

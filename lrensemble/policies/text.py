@@ -1,26 +1,41 @@
-"""The text form of policies: ``STEP(k0=0.1, gamma=0.1, l=30e)``, and grids over lists of values.
+"""The text form of policies, of grids and of search spaces.
 
     policy    = NAME [ "(" argument { "," argument } ")" ]
     argument  = [ name "=" ] value          (positional in the order of the function's parameters)
-    value     = number [ "e" | "%" ] | "[" value { "," value } "]"
+    value     = number [ "e" | "%" ] | word | policy | "[" value { "," value } "]" | range
+    range     = ("log" | "uniform") "(" number "," number ")"
 
 A list where the function takes one value is a grid: ``FIX(k0=[0.05, 0.1])`` is two policies. A list of lists is a
-grid over a list-valued parameter: ``NSTEP(k0=0.1, gamma=0.1, l=[[10e,15e], [12e,18e]])``.
+grid over a list-valued parameter: ``NSTEP(k0=0.1, gamma=0.1, l=[[10e,15e], [12e,18e]])``. A range makes the text a
+search space: it has infinitely many policies, to sample from or to search in.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
 
 from lrensemble.errors import UserError
-from lrensemble.policies.policy import Policy, find_function
+from lrensemble.policies.policy import Policy, find_definition
+from lrensemble.policies.ranges import RANGES, Range
 from lrensemble.policies.units import NUMBER, Length
 
 _TOKEN = re.compile(
     rf"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<length>{NUMBER}(?:e(?![\w.])|%)?)|(?P<mark>[()\[\],=]))", re.ASCII
 )
+
+
+@dataclass
+class Call:
+    """``NAME(...)`` as it was written: arguments are lengths, words, calls, ranges, and lists of them."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 class _Reader:
@@ -47,30 +62,22 @@ class _Reader:
         token = self.peek()
         if not token or (expected and token != expected):
             found = repr(token) if token else "the end"
-            raise UserError(
-                f"cannot read policy {self.text!r}: {f'{expected!r} expected, ' if expected else ''}found {found}"
-            )
+            wanted = f"{expected!r} expected, " if expected else ""
+            raise UserError(f"cannot read policy {self.text!r}: {wanted}found {found}")
         self.position += 1
         return token
 
-    def value(self) -> Any:
-        if self.peek() != "[":
-            token = self.next()
-            try:
-                return Length.parse(token)
-            except UserError:
-                raise UserError(
-                    f"cannot read policy {self.text!r}: a finite number expected, found {token!r}"
-                ) from None
-        self.next("[")
-        items = [self.value()]
-        while self.peek() == ",":
-            self.next(",")
-            items.append(self.value())
-        self.next("]")
-        return items
+    def call(self) -> Call:
+        name = self.next()
+        definition = find_definition(name)
+        call = Call(definition.name)
+        if self.peek() == "(":
+            self.next("(")
+            call.arguments = self._arguments([p.name for p in definition.parameters])
+            self.next(")")
+        return call
 
-    def arguments(self, names: list[str]) -> dict[str, Any]:
+    def _arguments(self, names: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         while self.peek() not in (")", ""):
             if self.peek(1) == "=":
@@ -82,31 +89,143 @@ class _Reader:
                 raise UserError(f"policy {self.text!r} has more values than parameters ({', '.join(names)})")
             if name in found:
                 raise UserError(f"policy {self.text!r} gives {name} twice")
-            found[name] = self.value()
+            found[name] = self._value()
             if self.peek() != ")":
                 self.next(",")
         return found
 
+    def _value(self) -> Any:
+        token = self.peek()
+        if token == "[":
+            return self._list()
+        if token in RANGES and self.peek(1) == "(":
+            return self._range()
+        if token[:1].isalpha() or token[:1] == "_":
+            # A word is in lower case and stands alone; anything else is a policy.
+            if self.peek(1) != "(" and token.islower():
+                return self.next()
+            return self.call()
+        return self._length()
+
+    def _list(self) -> list[Any]:
+        self.next("[")
+        items = [self._value()]
+        while self.peek() == ",":
+            self.next(",")
+            items.append(self._value())
+        self.next("]")
+        return items
+
+    def _range(self) -> Range:
+        kind = self.next()
+        self.next("(")
+        low = self._length()
+        self.next(",")
+        high = self._length()
+        self.next(")")
+        if low.unit != high.unit:
+            raise UserError(f"{kind}({low}, {high}): both ends must have the same unit")
+        return Range(kind, low.value, high.value, low.unit)
+
+    def _length(self) -> Length:
+        token = self.next()
+        try:
+            return Length.parse(token)
+        except UserError:
+            raise UserError(f"cannot read policy {self.text!r}: a finite number expected, found {token!r}") from None
+
+
+@dataclass(frozen=True)
+class Space:
+    """All policies of a text: one, a grid of several, or infinitely many.
+
+    Attributes
+    ----------
+    axes : dict
+        Dotted path of every parameter that varies (``k0``, ``then.l``) -> a tuple of values, or a `Range`.
+    """
+
+    call: Call
+    axes: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        reader = _Reader(text)
+        call = reader.call()
+        if reader.peek():
+            raise UserError(f"cannot read policy {text!r}: {reader.peek()!r} after its end")
+        axes: dict[str, Any] = {}
+        _collect(call, "", axes)
+        return cls(call, axes)
+
+    def policy(self, values: Mapping[str, Any]) -> Policy:
+        """The policy at a point: a value for every axis."""
+        return _build(self.call, "", values)
+
+    def grid(self) -> list[Policy]:
+        """Every policy, in the order in which the lists are written, last list fastest."""
+        if ranges := [f"{path}={axis}" for path, axis in self.axes.items() if isinstance(axis, Range)]:
+            raise UserError(f"{ranges[0]} is a range: it has no list of policies, sample some")
+        points = itertools.product(*self.axes.values())
+        return [self.policy(dict(zip(self.axes, point, strict=True))) for point in points]
+
+    def sample(self, n: int, seed: int = 0) -> list[Policy]:
+        """`n` random policies: values from ranges and from lists."""
+        rng = np.random.default_rng(seed)
+
+        def draw(axis: Any) -> Any:
+            return axis.sample(rng) if isinstance(axis, Range) else axis[rng.integers(len(axis))]
+
+        return [self.policy({path: draw(axis) for path, axis in self.axes.items()}) for _ in range(n)]
+
+
+def _parameter_kinds(call: Call) -> dict[str, Any]:
+    return {p.name: p for p in find_definition(call.name).parameters}
+
+
+def _collect(call: Call, prefix: str, axes: dict[str, Any]) -> None:
+    """Find what varies in a call and, in order, in the calls inside it."""
+    kinds = _parameter_kinds(call)
+    for name, value in call.arguments.items():
+        path = prefix + name
+        is_list = name in kinds and kinds[name].is_list
+        if isinstance(value, Range):
+            axes[path] = value
+        elif isinstance(value, list) and (not is_list or all(isinstance(item, list) for item in value)):
+            if any(isinstance(item, Call) for item in value):
+                # A choice between policies: each can vary by itself.
+                value = [policy for item in value for policy in _space(item).grid()]
+            axes[path] = tuple(value)
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                if isinstance(item, Call):
+                    _collect(item, f"{path}.{i}.", axes)
+        elif isinstance(value, Call):
+            _collect(value, f"{path}.", axes)
+
+
+def _space(item: Any) -> Space:
+    axes: dict[str, Any] = {}
+    if not isinstance(item, Call):
+        raise UserError(f"{item} stands in a list of policies")
+    _collect(item, "", axes)
+    return Space(item, axes)
+
+
+def _build(call: Call, prefix: str, values: Mapping[str, Any]) -> Policy:
+    def plain(value: Any, path: str) -> Any:
+        if path in values:
+            return values[path]
+        if isinstance(value, Call):
+            return _build(value, f"{path}.", values)
+        if isinstance(value, list):
+            return [plain(item, f"{path}.{i}") for i, item in enumerate(value)]
+        return value
+
+    arguments = {name: plain(value, prefix + name) for name, value in call.arguments.items()}
+    return Policy.make(call.name, **arguments)
+
 
 def parse_policies(text: str) -> list[Policy]:
     """Return every policy of a (grid) text, in the order in which the lists are written, last list fastest."""
-    reader = _Reader(text)
-    definition = find_function(reader.next())
-    arguments: dict[str, Any] = {}
-    if reader.peek() == "(":
-        reader.next("(")
-        arguments = reader.arguments([p.name for p in definition.parameters])
-        reader.next(")")
-    if reader.peek():
-        raise UserError(f"cannot read policy {text!r}: {reader.peek()!r} after its end")
-    lists = {p.name for p in definition.parameters if p.kind == "lengths"}
-
-    def choices(name: str, value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            return [value]
-        if name in lists:
-            return value if all(isinstance(item, list) for item in value) else [value]
-        return value
-
-    axes = [[(name, choice) for choice in choices(name, value)] for name, value in arguments.items()]
-    return [Policy.make(definition.name, **dict(point)) for point in itertools.product(*axes)]
+    return Space.parse(text).grid()

@@ -45,7 +45,9 @@ class Length:
             raise UserError(f"{text!r} is not a length: write 500 (steps), 10e (epochs) or 50% (share of the budget)")
         return cls(float(match[1]), match[2] or "")
 
-    def in_steps(self, steps_per_epoch: int, total_steps: int) -> Length:
+    def in_steps(self, steps_per_epoch: int, total_steps: float) -> Length:
         """Return the same length in optimizer steps (not rounded)."""
-        factor = {"": 1.0, "e": float(steps_per_epoch), "%": total_steps / 100}[self.unit]
-        return Length(self.value * factor)
+        if self.unit == "":
+            return self
+        # In this order 25 % of 880 is 220; 25 * (880 / 100) is not.
+        return Length(self.value * steps_per_epoch if self.unit == "e" else self.value * total_steps / 100)

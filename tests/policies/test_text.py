@@ -49,7 +49,7 @@ def test_canonical_form(short, long):
         ("FIX(0.1", "',' expected, found the end"),
         ("FIX(0.1))", "after its end"),
         ("FIX(k0=[])", "a finite number expected"),
-        ("FIX(k0=nan)", "a finite number expected"),
+        ("FIX(k0=nan)", "k0 = nan is not possible"),
         ("COS(k0=0.1, l=10s)", "found 's'"),
         ("", "found the end"),
         ("FIX;", "cannot read policy"),

@@ -1,0 +1,184 @@
+"""Learning-rate policies before any training: which there are, what each one is, and how it looks.
+
+  lrensemble policies list
+  lrensemble policies show TRI2
+  lrensemble policies plot "STEP(k0=0.1, gamma=0.1, l=60e)" "COS(k0=[0.05, 0.1], l=100%)" --budget 200e -o lr.svg
+
+A policy goes in quotes: the shell knows parentheses, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrensemble.cli import output
+
+if TYPE_CHECKING:
+    from lrensemble.policies import Alias, Function
+    from lrensemble.report.policy_curves import Curve
+
+HELP = "list, explain and draw learning-rate policies"
+CAPTION = "LR(t) = |k0 - k1| g(t) + min(k0, k1), t is the optimizer step, from 0."
+BUDGET, STEPS_PER_EPOCH = "100e", 100
+LONGEST = 10**12  # steps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+
+    output.add_format(add("list", "every policy with its parameters and formula"))
+    show = add("show", "one policy: formula, parameters, an example and its curve")
+    show.add_argument("name", metavar="NAME", help="for example TRI2")
+    output.add_format(show)
+    plot = add("plot", "draw policies, in the terminal or into a file")
+    plot.add_argument("policies", metavar="POLICY", nargs="+", help='for example "COS(k0=[0.05, 0.1], l=100%%)"')
+    plot.add_argument("--budget", default=BUDGET, help=f"epochs (200e) or steps (5000) to draw (default: {BUDGET})")
+    plot.add_argument(
+        "--steps-per-epoch", metavar="N", type=int, default=STEPS_PER_EPOCH, help=f"default: {STEPS_PER_EPOCH}"
+    )
+    plot.add_argument("--log", action="store_true", help="a logarithmic axis for the learning rate")
+    plot.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"list": _list, "show": _show, "plot": _plot}[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from lrensemble.policies import ALIASES, FUNCTIONS
+
+    definitions = [_facts(f) for f in FUNCTIONS.values()] + [_facts(a) for a in ALIASES.values()]
+    if args.format == "json":
+        output.print_json({"policies": definitions})
+        return 0
+    output.print_table(
+        f"{len(FUNCTIONS)} policies, and {len(ALIASES)} usual names of policies made of them",
+        ["<name", "<parameters", "<formula"],
+        [
+            [
+                d["name"],
+                ", ".join(p["name"] if p["required"] else f"[{p['name']}]" for p in d["parameters"]),
+                d["formula"],
+            ]
+            for d in definitions
+        ],
+        f"{CAPTION} In brackets: may be left out.",
+    )
+    return 0
+
+
+def _signature(parameters: list[dict[str, Any]]) -> str:
+    return ", ".join(p["name"] if p["required"] else f"[{p['name']}]" for p in parameters)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from lrensemble.policies import EXAMPLES, Policy, find_definition
+    from lrensemble.report.policy_curves import policy_curves
+
+    facts = _facts(find_definition(args.name))
+    example = EXAMPLES[facts["name"]]
+    if args.format == "json":
+        output.print_json({**facts, "example": example})
+        return 0
+    print(f"{facts['name']}: {facts['formula']}")
+    if facts["formula"].startswith("g"):
+        print(CAPTION)
+    print(f"Source: {facts['source']}")
+    output.print_table(
+        "",
+        ["<name", "<meaning", "<allowed", "<default"],
+        [
+            [p["name"], p["meaning"], p["allowed"], "must be given" if p["required"] else str(p["default"])]
+            for p in facts["parameters"]
+        ],
+    )
+    total_steps, _ = _budget(BUDGET, STEPS_PER_EPOCH)
+    print(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
+    _print_curve(policy_curves([Policy.parse(example)], STEPS_PER_EPOCH, total_steps)[0])
+    return 0
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from lrensemble.policies import parse_policies
+    from lrensemble.report.policy_curves import policy_curves
+    from lrensemble.report.policy_plot import check_target, draw_policies
+
+    total_steps, epochs = _budget(args.budget, args.steps_per_epoch)
+    policies = list(dict.fromkeys(policy for text in args.policies for policy in parse_policies(text)))
+    if args.output is not None:
+        check_target(args.output)
+    curves = policy_curves(policies, args.steps_per_epoch, total_steps)
+    length = f"{args.budget.removesuffix('e')} epochs of {args.steps_per_epoch:,} steps" if epochs else ""
+    length = length or f"{total_steps:,} steps"
+    if args.output is None:
+        if args.log:
+            output.note("--log is for files: these are scaled from 0 to the highest LR of each policy")
+        print(f"learning rate over {length}, each from 0 to its maximum")
+        for curve in curves:
+            _print_curve(curve)
+        return 0
+    draw_policies(curves, args.output, epochs=epochs, log=args.log)
+    print(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
+    return 0
+
+
+def _budget(text: str, steps_per_epoch: int) -> tuple[int, bool]:
+    """Steps of a budget, and whether it was given in epochs."""
+    from lrensemble.errors import UserError
+    from lrensemble.policies import Length
+
+    if not 1 <= steps_per_epoch <= LONGEST:
+        raise UserError(f"steps-per-epoch = {steps_per_epoch} is not possible: it must be >= 1")
+    wrong = f"budget = {text} is not possible: write epochs (200e) or steps (5000), at least one step"
+    try:
+        length = Length.parse(text)
+    except UserError:
+        raise UserError(wrong) from None
+    if length.unit == "%" or not 0 < length.value <= LONGEST:
+        raise UserError(wrong)
+    steps = round(length.in_steps(steps_per_epoch, 1).value)
+    if not 1 <= steps <= LONGEST:
+        raise UserError(f"{wrong} and at most {LONGEST:,}" if steps else wrong)
+    return steps, length.unit == "e"
+
+
+def _print_curve(curve: Curve) -> None:
+    from lrensemble.report.policy_curves import sparkline
+
+    width = max(10, min(60, shutil.get_terminal_size().columns - 24))
+    print(curve.label)
+    print(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
+
+
+def _facts(definition: Function | Alias) -> dict[str, Any]:
+    from lrensemble.policies import EXAMPLES, Policy
+
+    # Only functions have a formula; an alias is shown by what its example stands for.
+    formula = getattr(definition, "formula", None) or f"e.g. {Policy.parse(EXAMPLES[definition.name])}"
+    return {
+        "name": definition.name,
+        "formula": formula,
+        "source": definition.source,
+        "parameters": [
+            {
+                "name": p.name,
+                "meaning": p.meaning,
+                "allowed": p.allowed,
+                "required": p.default is None,
+                "default": None if p.default is None else _text(p.default),
+            }
+            for p in definition.parameters
+        ],
+    }
+
+
+def _text(value: Any) -> str:
+    from lrensemble.policies.units import format_number
+
+    return format_number(value) if isinstance(value, int | float) else str(value)
