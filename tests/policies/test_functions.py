@@ -92,6 +92,27 @@ def test_equals_torch(text, make, rtol):
     np.testing.assert_allclose([policy(t) for t in order], [values[t] for t in order], rtol=rtol, atol=1e-13)
 
 
+CLOSED = {  # torch's own closed forms, without the rounding of the chained ones
+    "STEP(k0=0.1, gamma=0.5, l=70)": lambda o: torch_lr.StepLR(o, 70, 0.5),
+    "NSTEP(k0=0.1, gamma=0.1, l=[100,1000,2500])": lambda o: torch_lr.MultiStepLR(o, [100, 1000, 2500], 0.1),
+    "EXP(k0=0.1, gamma=0.999)": lambda o: torch_lr.ExponentialLR(o, 0.999),
+    "POLY(k0=0.1, p=1.7, l=2000)": lambda o: torch_lr.PolynomialLR(o, 2000, 1.7),
+    "COS(k0=0.1, k1=0.001, l=500)": lambda o: torch_lr.CosineAnnealingLR(o, 500, 0.001),
+}
+
+
+@pytest.mark.parametrize("text", CLOSED)
+def test_equals_torchs_closed_form(text):
+    policy = Policy.parse(text)
+    scheduler = CLOSED[text](torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1))
+    expected = []
+    for t in range(STEPS):
+        scheduler.last_epoch = t
+        expected.append(scheduler._get_closed_form_lr()[0])
+    np.testing.assert_allclose(policy(np.arange(STEPS)), expected, rtol=1e-12, atol=1e-17)
+    np.testing.assert_allclose([policy(t) for t in range(STEPS)], expected, rtol=1e-12, atol=1e-17)
+
+
 @pytest.mark.parametrize("shape", ["cos", "linear"])
 @pytest.mark.parametrize("phases", [2, 3])
 @pytest.mark.parametrize("total", [1000, 77])
@@ -151,7 +172,7 @@ TRANSFORMERS = {  # the multipliers that transformers.optimization documents, ti
     "RANGE(k0=0.001, l=50, rate=1.5)": lambda t: 0.001 * (1 + 1.5 * t / 50),
     "RANGE(k0=0.001, l=50, rate=1.5, shape=stairs)": lambda t: 0.001 * (1 + 1.5 * (t // 50)),
     "RANGE(k0=0.001, l=1000, k1=1, shape=exp)": lambda t: 0.001 * 1000 ** (t / 1000),
-    # timm: CosineLRScheduler with warm-up inside the clock of the whole (warmup_prefix=False)
+    # a warm-up inside the clock of the whole
     "WARMUP(COS(k0=0.1, l=100%), l=120, clock=global)": lambda t: (
         0.5 * (1 + math.cos(math.pi * W / T)) * 0.1 * t / W if t < W else 0.05 * (1 + math.cos(math.pi * t / T))
     ),
