@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lrensemble.policies.scheduler import PolicyLR
 
-_ARRAY = np.ndarray  # a global is found faster than an attribute, and loops call policies in every step
+_ARRAY = np.ndarray  # a global is found faster than an attribute
 
 
 def find_definition(name: str) -> Function | Alias:
@@ -177,13 +177,14 @@ class Policy:
     def __call__(self, step: NDArray[Any]) -> NDArray[np.float64]: ...
     def __call__(self, step: Any) -> Any:
         """Return the LR at optimizer step `step` (>= 0; the first step is 0): a float, or an array of its shape."""
-        if isinstance(step, _ARRAY):
-            if np.min(step, initial=0) < 0:
-                raise ValueError(f"step must be >= 0, not {step.min()}")
-            return self._on_arrays(step)
-        if step < 0:
-            raise ValueError(f"step must be >= 0, not {step}")
-        return self._on_numbers(step)
+        # Training loops call this in every step: the class of an int is the fastest thing to ask for.
+        if step.__class__ is int or not isinstance(step, _ARRAY):
+            if step < 0:
+                raise ValueError(f"step must be >= 0, not {step}")
+            return self._on_numbers(step)
+        if np.min(step, initial=0) < 0:
+            raise ValueError(f"step must be >= 0, not {step.min()}")
+        return self._on_arrays(step)
 
     @functools.cached_property
     def _on_numbers(self) -> Callable[[Any], Any]:
