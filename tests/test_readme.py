@@ -40,7 +40,7 @@ def test_commands_parse():
 def test_the_configuration_is_valid():
     (text,) = blocks("yaml")
     config = load_config({"name": "readme", **YAML(typ="safe", pure=True).load(text)})
-    assert len(config.specs()) == 3 * 3 * 2
+    assert len(config.specs()) == (3 + 2) * 3 * 2
 
 
 def test_every_policy_is_in_the_document():

@@ -38,4 +38,5 @@ class Range:
             value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         else:
             value = rng.uniform(self.low, self.high)
-        return Length(min(max(value, self.low), self.high), self.unit)
+        # Four digits say as much, and read better in the texts of members.
+        return Length(min(max(float(f"{value:.4g}"), self.low), self.high), self.unit)

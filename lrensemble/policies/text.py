@@ -165,7 +165,7 @@ class Space:
     def grid(self) -> list[Policy]:
         """Every policy, in the order in which the lists are written, last list fastest."""
         if ranges := [f"{path}={axis}" for path, axis in self.axes.items() if isinstance(axis, Range)]:
-            raise UserError(f"{ranges[0]} is a range: it has no list of policies, sample some")
+            raise UserError(f"{ranges[0]} is a range: sample some policies, {{sample: TEXT, n: 8}} in a configuration")
         points = itertools.product(*self.axes.values())
         return [self.policy(dict(zip(self.axes, point, strict=True))) for point in points]
 

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from lrensemble.data import SOURCES
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies import parse_policies
+from lrensemble.policies import Policy, Space, parse_policies
 from lrensemble.pool.record import MemberSpec, Named, Strict, Training
 
 MAX_SEEDS = 100_000
@@ -43,6 +43,14 @@ class DataConfig(Strict):
         return name
 
 
+class Sample(Strict):
+    """Random policies of a search space: ``{sample: "FIX(k0=log(1e-3, 1))", n: 8, seed: 0}``."""
+
+    sample: str
+    n: int = Field(gt=0, le=100_000)
+    seed: int = Field(default=0, ge=0)
+
+
 class Config(Strict):
     """One experiment: a pool, and optionally its control.
 
@@ -55,7 +63,7 @@ class Config(Strict):
     model: Named
     optimizer: Named = Named(name="SGD")
     training: Training
-    policies: tuple[str, ...] = Field(min_length=1)
+    policies: tuple[str | Sample, ...] = Field(min_length=1)
     seeds: tuple[NonNegativeInt, ...] = (0,)
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     control: bool = False  # also train a pool of the same size that varies nothing but the seed
@@ -63,7 +71,10 @@ class Config(Strict):
     @field_validator("policies", mode="before")
     @classmethod
     def _one_policy(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+        entries = [value] if isinstance(value, str | dict) else value
+        if not isinstance(entries, list | tuple):
+            return entries  # pydantic says what is wrong
+        return [validated(Sample, entry, "policies") if isinstance(entry, dict) else entry for entry in entries]
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -81,7 +92,7 @@ class Config(Strict):
 
     def specs(self) -> list[MemberSpec]:
         """The members this configuration asks for, each once."""
-        policies = [policy for text in self.policies for policy in parse_policies(text)]
+        policies = [policy for entry in self.policies for policy in _expand(entry)]
         base = {
             "model": self.model.model_dump(),
             "optimizer": self.optimizer.model_dump(),
@@ -98,6 +109,12 @@ class Config(Strict):
                 spec = validated(MemberSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
                 specs[spec.model_dump_json()] = spec
         return list(specs.values())
+
+
+def _expand(entry: str | Sample) -> list[Policy]:
+    if isinstance(entry, str):
+        return parse_policies(entry)
+    return Space.parse(entry.sample).sample(entry.n, entry.seed)
 
 
 def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -118,7 +135,8 @@ def validated(kind: type[T], data: Any, where: str) -> T:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that is not known explains one that is missing.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         raise UserError(f"{where}: {_explain(kind, first['loc'], first)}") from None
 
 

@@ -24,6 +24,15 @@ def test_members_are_the_product():
     assert {spec.seed for spec in specs} == {0, 1, 2}
 
 
+def test_random_search():
+    entry = {"sample": "WARMUP(COS(k0=log(1e-3, 1), l=100%), l=[1e, 2e])", "n": 6, "seed": 3}
+    specs = load_config(tiny_config(policies=["FIX(0.1)", entry])).specs()
+    assert len(specs) == 7
+    assert specs == load_config(tiny_config(policies=["FIX(0.1)", entry])).specs()
+    assert specs != load_config(tiny_config(policies=["FIX(0.1)", {**entry, "seed": 4}])).specs()
+    assert load_config(tiny_config(), ["policies={sample: 'FIX(k0=log(1e-3, 1))', n: 3}"]).specs()
+
+
 def test_a_member_asked_for_twice_is_one():
     assert len(load_config(tiny_config(policies=["FIX(0.1)", "fix(k0=[0.1, 0.10])"])).specs()) == 1
 
@@ -74,6 +83,9 @@ def test_shipped_configurations(path: Path):
         ("policies=STP(0.1)", "did you mean 'STEP'"),
         ("policies=[]", r"policies = \[\]"),
         ("seeds=[]", "seeds is empty"),
+        ("policies='FIX(k0=log(1e-3, 1))'", r"k0=log\(0.001, 1\) is a range: sample some"),
+        ("policies={sample: 'FIX(k0=log(1e-3, 1))', n: 0}", "n = 0"),
+        ("policies={sampel: 'FIX(0.1)', n: 1}", "unknown key 'sampel': did you mean 'sample'"),
         ("seeds=0", "seeds = 0"),
         ("grid={training.batch: [1]}", "did you mean 'batch_size'"),
         ("grid={data.name: [mnist]}", "'data.name' cannot vary"),
