@@ -237,7 +237,12 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(config_file, tmp_path, workers):
         "training.epochs=400",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lrensemble", *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "lrensemble", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background of a shell inherit an ignored SIGINT; a terminal's programs do not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(pool.rglob("history.jsonl")):
         assert process.poll() is None
