@@ -128,3 +128,23 @@ def test_skipped_steps_and_accumulation():
             updates += 1
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.9**updates)
     assert updates == 5
+
+
+@pytest.mark.slow
+def test_a_compiled_step_sees_every_lr():
+    """One graph for all LRs: a tensor LR is filled, so the compiled step is neither stale nor compiled again."""
+
+    def run(compiled: bool) -> torch.Tensor:
+        parameter = torch.nn.Parameter(torch.ones(4))
+        optimizer = torch.optim.SGD([parameter], lr=torch.tensor(0.1), momentum=0.9, foreach=True)
+        scheduler = Policy.parse("TRI(k0=0.5, k1=0.01, l=5)").scheduler(optimizer)
+        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        for i in range(12):
+            parameter.grad = torch.ones(4) * (i + 1) / 10
+            step()
+            scheduler.step()
+        return parameter.detach()
+
+    torch._dynamo.utils.counters.clear()
+    torch.testing.assert_close(run(True), run(False))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2  # the first step makes the momentum buffers
