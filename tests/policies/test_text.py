@@ -63,3 +63,10 @@ def test_errors_name_the_value(text, message):
 def test_a_grid_is_not_one_policy():
     with pytest.raises(UserError, match="grid of 2 policies"):
         Policy.parse("FIX(k0=[0.1,0.2])")
+
+
+def test_shares_are_exact():
+    """25 % of 1,860 steps is step 465: one rounding more, and a drop came a step late."""
+    for percent, total in ((25, 1860), (25, 880), (20, 5052), (12.5, 5052), (75, 1860), (10, 5052)):
+        length = Policy.parse(f"STEP(0.1, 0.5, {percent}%)").bind(steps_per_epoch=1, total_steps=total)["l"]
+        assert length.value * 100 == percent * total
