@@ -60,14 +60,7 @@ def _list(args: argparse.Namespace) -> int:
     output.print_table(
         f"{len(FUNCTIONS)} policies, and {len(ALIASES)} usual names of policies made of them",
         ["<name", "<parameters", "<formula"],
-        [
-            [
-                d["name"],
-                ", ".join(p["name"] if p["required"] else f"[{p['name']}]" for p in d["parameters"]),
-                d["formula"],
-            ]
-            for d in definitions
-        ],
+        [[d["name"], _signature(d["parameters"]), d["formula"]] for d in definitions],
         f"{CAPTION} In brackets: may be left out.",
     )
     return 0

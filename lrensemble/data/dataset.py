@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lrensemble.errors import UserError
 
 Array = NDArray[Any]
-SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from lrensemble.errors import UserError
 from lrensemble.evaluation.paired import Gain, PairedRows
 from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool.record import FINISHED
 from lrensemble.selection import make_selector, soft_vote
 
 Array = NDArray[Any]
 ALL_AVERAGE = "(all-average)"
-FINISHED = ("complete", "diverged")  # both cost their budget
 
 
 @dataclass(frozen=True)

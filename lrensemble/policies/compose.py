@@ -18,6 +18,7 @@ import numpy as np
 from lrensemble.errors import UserError
 from lrensemble.policies.lrbench import powers
 from lrensemble.policies.registry import Parameter, register
+from lrensemble.policies.units import may_ascend
 
 OF = Parameter("of", "the policy that is changed", kind="policy")
 CLOCK = Parameter(
@@ -43,8 +44,8 @@ def _pieces_fit(values: dict[str, Any]) -> None:
 
 
 def _ascending(function: str, at: tuple[Any, ...]) -> None:
-    """Boundaries of mixed units can be compared when they are bound."""
-    if len({length.unit for length in at}) == 1 and any(b.value <= a.value for a, b in itertools.pairwise(at)):
+    """Checked again when bound: boundaries of mixed units can cross."""
+    if not may_ascend(at):
         raise UserError(f"{function}: the boundaries at = [{', '.join(map(str, at))}] do not ascend")
 
 

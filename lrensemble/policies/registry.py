@@ -5,19 +5,17 @@ Adding a function to the package is adding one decorated definition to `lrbench`
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies.units import Length, format_number
+from lrensemble.policies.units import Length, format_number, may_ascend
 
 Value = Any  # float, str, Length, Policy, or a tuple of one of them
 
 SHORTEST = 1e-6  # a length above 0 is at least this
-KINDS = ("number", "numbers", "length", "lengths", "word", "policy", "policies")
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Parameter:
 
     name: str
     meaning: str
-    kind: str = "number"  # one of KINDS; lengths are ascending
+    kind: str = "number"  # number(s), length(s) (ascending), word, policy, policies
     low: float = 0.0
     high: float = math.inf
     low_open: bool = False  # True: the lower bound itself is not allowed
@@ -71,8 +69,7 @@ class Parameter:
         items = tuple(self._one(item) for item in value)
         if not items:
             raise ValueError("empty list")
-        one_unit = self.kind == "lengths" and len({length.unit for length in items}) == 1
-        if one_unit and any(b.value <= a.value for a, b in itertools.pairwise(items)):
+        if self.kind == "lengths" and not may_ascend(items):
             raise ValueError("not ascending")
         return items
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrensemble.errors import UserError
@@ -51,3 +53,9 @@ class Length:
             return self
         # In this order 25 % of 880 is 220; 25 * (880 / 100) is not.
         return Length(self.value * steps_per_epoch if self.unit == "e" else self.value * total_steps / 100)
+
+
+def may_ascend(lengths: Sequence[Length]) -> bool:
+    """False when lengths of one unit do not ascend; those of mixed units can be compared when they are bound."""
+    one_unit = len({length.unit for length in lengths}) == 1
+    return not (one_unit and any(b.value <= a.value for a, b in itertools.pairwise(lengths)))

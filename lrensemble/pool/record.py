@@ -13,6 +13,7 @@ from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 
 Status = Literal["planned", "complete", "diverged", "failed"]
+FINISHED = ("complete", "diverged")  # not trained again; both cost their budget
 
 
 class Strict(BaseModel):

@@ -29,7 +29,7 @@ from lrensemble.errors import UserError
 from lrensemble.metrics import summary
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
-from lrensemble.pool.record import FileInfo
+from lrensemble.pool.record import FINISHED, FileInfo
 from lrensemble.training.config import DataConfig
 from lrensemble.training.device import DeviceData
 from lrensemble.training.loop import Outcome, Run, State, fit
@@ -37,7 +37,6 @@ from lrensemble.training.loop import Outcome, Run, State, fit
 CHECKPOINT_SHARE = 0.02  # of the time may go into saving states ...
 CHECKPOINT_SECONDS = 2.0  # ... but there is no need to save more often than this
 HISTORY_SECONDS = 1.0
-FINISHED = ("complete", "diverged")
 
 
 @dataclass(frozen=True)

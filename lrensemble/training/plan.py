@@ -15,9 +15,9 @@ from lrensemble.errors import UserError
 from lrensemble.models import build_model, is_users_own
 from lrensemble.pool import Member, MemberSpec
 from lrensemble.pool.pool import CONTROL
+from lrensemble.pool.record import FINISHED
 from lrensemble.training.config import Config
 from lrensemble.training.loop import build_optimizer, steps_per_epoch
-from lrensemble.training.member import FINISHED
 
 STATE_COPIES = 3  # weights and two moments, the most that common optimizers keep
 LINE_BYTES = 250  # one line of the history

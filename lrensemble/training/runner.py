@@ -17,9 +17,10 @@ from lrensemble.errors import UserError
 from lrensemble.pool import Member, MemberSpec, Pool, Record
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
+from lrensemble.pool.record import FINISHED
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_device
-from lrensemble.training.member import FINISHED, Job, start_worker, train_member
+from lrensemble.training.member import Job, start_worker, train_member
 from lrensemble.training.plan import Plan, check_disk, make_plan
 
 MOST = 1024  # workers, threads
