@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json(result.to_dict())
     else:
-        _print(result, pool.member(result.best_single).record.spec.policy)
+        _print(result, pool.find(result.best_single).record.spec.label)
     return 0
 
 

@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
                 "id": member.id,
                 "status": member.status,
                 "policy": record.spec.policy,
+                "label": record.spec.label,
+                "parent": record.parent,
                 "seed": record.spec.seed,
                 "model": str(record.spec.model),
                 "val": record.metrics.get("val", {}),
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             [
                 m["id"],
                 m["status"],
-                m.get("policy", m["reason"] or ""),
+                m.get("label", m["reason"] or ""),
                 str(m.get("seed", "")),
                 m.get("model", ""),
                 output.percent(m.get("val", {}).get("accuracy")),

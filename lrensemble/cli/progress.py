@@ -24,7 +24,8 @@ class Progress:
         task = pool.task
         self.val_rows, self.total, self.done = task.rows["val"], len(members) + finished, finished
         self.members = {member.id: member for member in members}
-        self.epochs = {member.id: member.record.spec.training.epochs for member in members}
+        training = {member.id: member.record.spec.training for member in members}
+        self.epochs = {member_id: entry.epochs for member_id, entry in training.items() if entry}
         skipped = f", {finished} of them finished before" if finished else ""
         self.console.print(f"{pool.path}: {self.total} members{skipped}")
         self.bar = Bar(
@@ -49,7 +50,7 @@ class Progress:
         counts = dict.fromkeys(self.members, 0)
         while not self.stopped.wait(SECONDS):
             for member_id, member in self.members.items():
-                if counts[member_id] < self.epochs[member_id]:
+                if counts[member_id] < self.epochs.get(member_id, 0):
                     try:
                         counts[member_id] = (member.path / "history.jsonl").read_bytes().count(b"\n")
                     except FileNotFoundError:
@@ -66,7 +67,7 @@ class Progress:
             result = f"{record.status.upper()}: {record.reason}"
         seconds = f", {record.costs['seconds']:.1f} s" if "seconds" in record.costs else ""
         self.bar.console.print(
-            f"[{self.done}/{self.total}] {record.id} {record.spec.policy} seed {record.spec.seed}: {result}{seconds}",
+            f"[{self.done}/{self.total}] {record.id} {record.spec.label} seed {record.spec.seed}: {result}{seconds}",
             markup=False,
         )
 

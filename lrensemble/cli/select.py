@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
                 team.name,
                 f"{weight:.3f}",
                 i,
-                members[i].spec.policy,
+                members[i].spec.label,
                 str(members[i].spec.seed),
                 str(members[i].spec.model),
             ]

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
 
     pool = Pool.open(args.pool)
-    member = pool.member(args.member)
+    member = pool.find(args.member)
     record, history = member.record, member.history()
     if args.format == "json":
         output.print_json({**record.model_dump(mode="json"), "status": member.status, "history": history})
@@ -29,11 +29,13 @@ def run(args: argparse.Namespace) -> int:
     spec = record.spec
     facts: list[tuple[str, Any]] = [
         ("status", member.status + (f": {record.reason}" if record.reason else "")),
-        ("policy", spec.policy),
+        ("policy", spec.policy or "-"),
+        *([("derived", f"{spec.derived} of member {record.parent}")] if spec.derived else []),
         ("model", spec.model),
-        ("optimizer", spec.optimizer),
-        *spec.training.model_dump().items(),
+        ("optimizer", spec.optimizer or "-"),
+        *(spec.training.model_dump(exclude_defaults=True) if spec.training else {}).items(),
         ("seed", spec.seed),
+        *spec.notes.items(),
     ]
     for split, metrics in record.metrics.items():
         n = pool.task.rows[split]
@@ -41,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
         accuracy = metrics.get("accuracy")
         texts.insert(0, f"accuracy {output.percent(accuracy)} ± {output.standard_error(accuracy, n)} %")
         facts.append((f"{split} (n = {n:,})", ", ".join(texts)))
+    facts += [
+        (f"{float(target):.2%} reached", f"at step {first['step']:,}, {first['seconds']:.1f} s" if first else "never")
+        for target, first in record.targets.items()
+    ]
     facts += [(key, f"{value:,}") for key, value in record.costs.items()]
     facts += record.environment.items()
     facts += [("created", record.created), ("finished", record.finished or "-"), ("folder", member.path)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
 from lrensemble.evaluation.paired import Gain, PairedRows
-from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool import Member, MemberSpec, Pool, Team
 from lrensemble.pool.record import FINISHED
 from lrensemble.selection import make_selector, soft_vote
 
@@ -59,9 +59,12 @@ def against_control(pool: Pool, teams: list[Team], votes: dict[str, Array], labe
         return Control(note="no seeds-only control was trained (control: true in the configuration trains one)")
     if control.task.data_fingerprint != pool.task.data_fingerprint:
         raise UserError(f"{control.path} holds other data than {pool.path}: delete it and train again")
-    members = _matching(pool, control)
-    finished = [m for m in pool.members if m.record.status in FINISHED]
-    policy = pool.best_single().record.spec.policy
+    best = pool.best_run()
+    if best is None:
+        return Control(note="no run of the pool is complete: there is nothing to make a seeds-only control of")
+    members = _matching(best.record.spec, control)
+    finished = pool.runs
+    policy = best.record.spec.policy
     if len(members) < len(finished):
         return Control(
             note=f"the seeds-only control has {len(members)} of {len(finished)} members with the best policy {policy}: "
@@ -100,9 +103,8 @@ def against_control(pool: Pool, teams: list[Team], votes: dict[str, Array], labe
     return Control(_compare(names, pairs, labels), note, left_out)
 
 
-def _matching(pool: Pool, control: Pool) -> list[Member]:
-    """Finished members of the control that differ from the pool's best single member in nothing but the seed."""
-    spec = pool.best_single().record.spec
+def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
+    """Finished members of the control that differ from the pool's best run in nothing but the seed."""
     return [
         member
         for member in control.members
@@ -112,8 +114,13 @@ def _matching(pool: Pool, control: Pool) -> list[Member]:
 
 def _budgets(finished: list[Member], control: list[Member]) -> str:
     """A warning when the two pools were not given the same number of epochs."""
-    ours, theirs = (sum(m.record.spec.training.epochs for m in members) for members in (finished, control))
+    ours, theirs = (sum(_epochs(m) for m in members) for members in (finished, control))
     return "" if ours == theirs else f"; NOT the same budget: {ours} epochs in all, the control {theirs}"
+
+
+def _epochs(member: Member) -> int:
+    training = member.record.spec.training
+    return training.epochs if training else 0
 
 
 def _compare(names: list[str], pairs: list[Array], labels: Array) -> list[Comparison]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from lrensemble import __version__
@@ -16,8 +17,12 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool.files import now, read_array, read_text, write_array, write_json
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
-from lrensemble.pool.record import MemberSpec, Record, Task
+from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
 from lrensemble.pool.team import Team
+
+if TYPE_CHECKING:
+    from lrensemble.policies import Policy
+    from lrensemble.pool.recorder import Recorder
 
 FORMAT = 1
 CONTROL = "control"  # folder of the seeds-only pool inside the pool
@@ -34,6 +39,21 @@ def _is_unfinished(path: Path) -> bool:
     return path.is_dir() and all(
         file.relative_to(path) in ours or file.name.endswith(".tmp") for file in path.rglob("*")
     )
+
+
+def _by_accuracy(member: Member) -> tuple[float, float]:
+    val = member.record.metrics["val"]
+    return -(val["accuracy"] or 0.0), val["nll"] or 0.0
+
+
+def _checked_labels(labels: Mapping[str, ArrayLike], split: str) -> NDArray[np.int64]:
+    if split not in labels:
+        raise UserError(f"labels of {split} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
+    array = np.asarray(labels[split])
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iub" or array.min() < 0:
+        what = f"{array.dtype} of shape {array.shape}" + (f" from {array.min()}" if array.size else "")
+        raise UserError(f"labels of {split}: {what}; whole numbers from 0, one a row, are needed")
+    return array.astype(np.int64)
 
 
 class Pool:
@@ -69,27 +89,41 @@ class Pool:
         cls,
         path: str | Path,
         *,
-        name: str,
-        data: dict[str, Any],
-        data_fingerprint: str,
-        class_names: Sequence[str],
-        input_shape: Sequence[int],
-        train_rows: int,
-        normalisation: dict[str, list[float]],
-        labels: dict[str, NDArray[Any]],
+        labels: Mapping[str, ArrayLike],
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        data: dict[str, Any] | None = None,
+        data_fingerprint: str | None = None,
+        input_shape: Sequence[int] = (),
+        train_rows: int = 0,
+        normalisation: dict[str, list[float]] | None = None,
     ) -> Self:
         """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
 
+        The labels are all that a pool for your own loops or imports needs.
+
         Parameters
         ----------
-        data : dict
-            Where the data came from, for people and for later commands.
-        data_fingerprint : str
-            Equal only for the same rows in the same order: predictions of one fingerprint can be compared.
         labels : dict
-            Of ``val`` and ``test``: (N,) integers.
+            Of ``val`` and ``test``: (N,) integers from 0, in the row order of all predictions to come.
+        class_names : sequence of str, optional
+            Default: as many classes as the labels have, by their numbers.
+        data : dict, optional
+            Where the data came from, for people and for later commands; ``name`` at least.
+        data_fingerprint : str, optional
+            Equal only for the same rows in the same order: predictions of one fingerprint can be compared. Default:
+            of the labels.
         """
         path = Path(path)
+        arrays = {split: _checked_labels(labels, split) for split in PREDICTED}
+        if class_names is None:
+            class_names = [str(i) for i in range(1 + max(int(array.max()) for array in arrays.values()))]
+        for split, array in arrays.items():
+            if array.max() >= len(class_names):
+                raise UserError(f"labels of {split}: class {array.max()}, but there are {len(class_names)} class names")
+        hashes = {split: labels_hash(array) for split, array in arrays.items()}
+        if data_fingerprint is None:
+            data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
         if (path / "pool.json").exists():
             pool = cls.open(path)
             if pool.task.data_fingerprint != data_fingerprint:
@@ -101,16 +135,16 @@ class Pool:
         if path.exists() and not _is_unfinished(path):
             raise UserError(f"{path} exists and is not a pool: choose another --pool")
         for split in PREDICTED:
-            write_array(path / "labels" / f"{split}.npy", labels[split].astype(np.int64))
+            write_array(path / "labels" / f"{split}.npy", arrays[split])
         task = Task(
-            name=name,
-            data=data,
+            name=name or path.name,
+            data=data or {"name": name or path.name},
             data_fingerprint=data_fingerprint,
             class_names=tuple(class_names),
             input_shape=tuple(input_shape),
-            rows={"train": train_rows, **{split: len(labels[split]) for split in PREDICTED}},
-            normalisation=normalisation,
-            labels_sha256={split: labels_hash(labels[split]) for split in PREDICTED},
+            rows={"train": train_rows, **{split: len(array) for split, array in arrays.items()}},
+            normalisation=normalisation or {},
+            labels_sha256=hashes,
             created=now(),
             version=__version__,
         )
@@ -124,7 +158,7 @@ class Pool:
         """Every member, whatever its status, in the order of the ids. A member exists once it has a record."""
         return [Member(path.parent) for path in sorted((self.path / "members").glob("*/record.json"))]
 
-    def member(self, member_id: str) -> Member:
+    def find(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""
         ids = [member.id for member in self.members]
         found = [i for i in ids if i.startswith(member_id)]
@@ -166,12 +200,16 @@ class Pool:
 
         Accuracy, because that is how people choose the run they keep; it makes the baseline as strong as it can be.
         """
+        return min(self.usable(), key=_by_accuracy)
 
-        def key(member: Member) -> tuple[float, float]:
-            val = member.record.metrics["val"]
-            return -(val["accuracy"] or 0.0), val["nll"] or 0.0
+    @property
+    def runs(self) -> list[Member]:
+        """Finished members that are a training run of their own: no snapshots or averages of another one's run."""
+        return [m for m in self.members if m.record.status in FINISHED and m.record.parent is None]
 
-        return min(self.usable(), key=key)
+    def best_run(self) -> Member | None:
+        """The best single model among the complete `runs`, if there is one."""
+        return min((m for m in self.runs if m.record.status == "complete"), key=_by_accuracy, default=None)
 
     @property
     def control(self) -> Pool | None:
@@ -188,6 +226,7 @@ class Pool:
                 # Another process may be planning, even training, the same member.
                 with member.hold():
                     if not member.record_path.exists():
+                        parent = spec.run.id(self.task.data_fingerprint) if spec.derived else None
                         member.write_record(
                             Record(
                                 id=member.id,
@@ -195,10 +234,46 @@ class Pool:
                                 spec=spec,
                                 data_fingerprint=self.task.data_fingerprint,
                                 created=now(),
+                                parent=parent,
                             )
                         )
             members.append(member)
         return members
+
+    def member(
+        self,
+        *,
+        model: str | dict[str, Any],
+        policy: str | Policy | None = None,
+        seed: int = 0,
+        optimizer: str | dict[str, Any] | None = None,
+        **notes: Any,
+    ) -> AbstractContextManager[Recorder]:
+        """Train a member in your own loop: ``with pool.member(policy=..., seed=..., model="my net") as member:``.
+
+        The body trains whatever it likes, takes ``member.scheduler(optimizer, ...)``, calls ``member.log(...)`` as it
+        goes, and gives ``member.weights(model)`` and ``member.predict(val=..., test=...)`` at the end. An exception
+        makes the member failed with its traceback (and goes on to the caller); predictions that are not finite make
+        it diverged. What identifies the member is all of the arguments: the same again finds it
+        ``member.finished``, and the body should skip the work.
+
+        Parameters
+        ----------
+        model, optimizer : str or dict
+            For people: a name, or ``{"name": ..., parameters}``.
+        policy : str or Policy, optional
+        notes : JSON values
+            Whatever else distinguishes this member: batch size, augmentation, ...
+
+        Raises
+        ------
+        UserError
+            At the end: no predictions. At once: a policy that cannot be read.
+        """
+        from lrensemble.pool.recorder import record_member
+
+        spec = loop_spec("loop", model=model, policy=policy, seed=seed, optimizer=optimizer, notes=notes)
+        return record_member(self, spec)
 
     # Arrays
 

@@ -7,13 +7,13 @@ import json
 import math
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 
-Status = Literal["planned", "complete", "diverged", "failed"]
-FINISHED = ("complete", "diverged")  # not trained again; both cost their budget
+Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
+FINISHED = ("complete", "diverged", "stopped")  # not trained again; all cost (some of) their budget
 
 
 class Strict(BaseModel):
@@ -50,28 +50,71 @@ class Named(BaseModel):
         return f"{self.name}({inside})" if inside else self.name
 
 
+class Hopeless(Strict):
+    """A run is stopped when its validation accuracy is below `accuracy` after the share `after` of its epochs."""
+
+    accuracy: float = Field(gt=0, lt=1)
+    after: float = Field(default=0.25, gt=0, lt=1)
+
+
 class Training(Strict):
-    """How long and on what a member trains."""
+    """How long and on what a member trains.
+
+    Attributes
+    ----------
+    augment : names of `training.augment.AUGMENTATIONS`, in that order
+    cutout : side in pixels of the square that is blanked in every image (DeVries & Taylor 2017); 0 is off
+    mixup : alpha of the Beta distribution that mixes two images and their labels (Zhang et al. 2018); 0 is off
+    decoupled_weight_decay : every step shrinks all weights by this share, whatever the LR (Loshchilov & Hutter 2019
+        decouple it from the gradient; here it is independent of the LR too, so that a sweep over LR policies changes
+        one thing). The optimizer's own ``weight_decay`` is another thing.
+    stop : when a hopeless run is given up; never by default
+    """
 
     epochs: int = Field(gt=0, le=1_000_000)
     batch_size: int = Field(default=128, gt=0)
     augment: tuple[Literal["crop", "flip"], ...] = ()
+    cutout: int = Field(default=0, ge=0)
+    mixup: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    decoupled_weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    stop: Hopeless | None = None
 
 
 class MemberSpec(Strict):
-    """Everything that decides what a member becomes, except the data."""
+    """Everything that decides what a member becomes, except the data.
+
+    Attributes
+    ----------
+    policy, training, optimizer : None where they are not known (imported predictions, a user's own loop)
+    derived : what this member is of a run, if it is not the run's final model: ``{name: snapshot, epoch: 6}``,
+        ``{name: swa, start: 9}``, ``{name: ema, decay: 0.999}``
+    notes : whatever else a user's own loop or import says of the member
+    """
 
     model: Named
-    optimizer: Named
-    policy: str
-    training: Training
+    optimizer: Named | None = None
+    policy: str | None = None
+    training: Training | None = None
     seed: int = Field(ge=0)
+    derived: Named | None = None
+    source: Literal["training", "loop", "import"] = "training"
+    notes: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("policy")
     @classmethod
-    def _canonical(cls, text: str) -> str:
-        return str(Policy.parse(text))
+    def _canonical(cls, text: str | None) -> str | None:
+        return None if text is None else str(Policy.parse(text))
+
+    @property
+    def label(self) -> str:
+        """The policy for tables, with what the member is of its run: ``COS(k0=0.1, l=100%) snapshot(epoch=6)``."""
+        return " ".join(str(part) for part in (self.policy or self.model, self.derived) if part)
+
+    @property
+    def run(self) -> MemberSpec:
+        """The spec of the run that this member comes from (itself, for a final model)."""
+        return self.model_copy(update={"derived": None})
 
     def id(self, data_fingerprint: str) -> str:
         """Short hash of the spec and the data. Options at their defaults do not count.
@@ -81,6 +124,34 @@ class MemberSpec(Strict):
         spec = self.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps([spec, data_fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class RunSpec(MemberSpec):
+    """A member that our trainer can train: nothing about it is unknown."""
+
+    optimizer: Named
+    policy: str
+    training: Training
+
+    @classmethod
+    def of(cls, spec: MemberSpec) -> Self:
+        """The run that `spec` comes from."""
+        return cls.model_validate(spec.run.model_dump())
+
+
+def loop_spec(source: Literal["loop", "import"], **values: Any) -> MemberSpec:
+    """The spec of a member that our trainer does not train; a `UserError` for what it cannot be."""
+    if isinstance(values.get("policy"), Policy):
+        values["policy"] = str(values["policy"])
+    try:
+        spec = MemberSpec(source=source, **values)
+        json.dumps(spec.notes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg'].lower()}") from None
+    except TypeError as error:
+        raise UserError(f"notes of a member are plain values (numbers, texts, lists): {error}") from None
+    return spec
 
 
 class FileInfo(Strict):
@@ -106,8 +177,10 @@ class Record(BaseModel):
     finished: str | None = None
     reason: str | None = None  # why it failed or diverged
     traceback: str | None = None  # of a failed member
+    parent: str | None = None  # id of the run's final model, for a member that came of the same run
     metrics: dict[str, dict[str, float | None]] = {}  # split -> metric -> value
-    costs: dict[str, int | float] = {}  # steps, seconds, parameters
+    targets: dict[str, dict[str, float] | None] = {}  # validation accuracy -> first step and seconds, None: never
+    costs: dict[str, int | float] = {}  # steps, seconds, samples_per_second, parameters, flops (per sample, forward)
     environment: dict[str, Any] = {}
     files: dict[str, FileInfo] = {}  # path inside the member's folder
 

@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from lrensemble.data import SOURCES
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy, Space, parse_policies
-from lrensemble.pool.record import MemberSpec, Named, Strict, Training
+from lrensemble.pool.record import Named, RunSpec, Strict, Training
 
 MAX_SEEDS = 100_000
 T = TypeVar("T", bound=BaseModel)
@@ -90,7 +90,7 @@ class Config(Strict):
         self.specs()
         return self
 
-    def specs(self) -> list[MemberSpec]:
+    def specs(self) -> list[RunSpec]:
         """The members this configuration asks for, each once."""
         policies = [policy for entry in self.policies for policy in _expand(entry)]
         base = {
@@ -98,7 +98,7 @@ class Config(Strict):
             "optimizer": self.optimizer.model_dump(),
             "training": self.training.model_dump(),
         }
-        specs: dict[str, MemberSpec] = {}
+        specs: dict[str, RunSpec] = {}
         for values in itertools.product(*self.grid.values()):
             varied = base
             for path, value in zip(self.grid, values, strict=True):
@@ -106,7 +106,7 @@ class Config(Strict):
                     raise UserError(f"grid: {path!r} cannot vary: its first part must be one of {', '.join(base)}")
                 varied = _with(varied, path, value)
             for policy, seed in itertools.product(policies, self.seeds):
-                spec = validated(MemberSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
+                spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
                 specs[spec.model_dump_json()] = spec
         return list(specs.values())
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.models import build_model
 from lrensemble.policies import Policy
-from lrensemble.pool import MemberSpec, Named
+from lrensemble.pool import Named, RunSpec
 from lrensemble.training.augment import AUGMENTATIONS
 from lrensemble.training.device import DeviceData, Rows
 
@@ -90,7 +90,7 @@ class Outcome:
 class Run:
     """A member in training: model, optimizer and schedule, and where they stand."""
 
-    def __init__(self, spec: MemberSpec, member_id: str, data: DeviceData) -> None:
+    def __init__(self, spec: RunSpec, member_id: str, data: DeviceData) -> None:
         self.spec, self.member_id, self.data = spec, member_id, data
         self.device = data.train.images.device
         self.batch_size = min(spec.training.batch_size, len(data.train))
@@ -217,7 +217,7 @@ class Run:
 
 
 def fit(
-    spec: MemberSpec,
+    spec: RunSpec,
     member_id: str,
     data: DeviceData,
     *,

@@ -7,7 +7,6 @@ import functools
 import io
 import os
 import pickle
-import platform
 import random
 import signal
 import threading
@@ -21,15 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import Timeout
-from safetensors.torch import save
 
-from lrensemble import __version__
 from lrensemble.data import load_dataset
 from lrensemble.errors import UserError
-from lrensemble.metrics import summary
-from lrensemble.pool import Member, Pool, Record
-from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
-from lrensemble.pool.record import FINISHED, FileInfo
+from lrensemble.pool import Member, Pool, Record, RunSpec
+from lrensemble.pool.files import write_atomic
+from lrensemble.pool.record import FINISHED
+from lrensemble.pool.writing import environment, write_complete, write_end, write_history
 from lrensemble.training.config import DataConfig
 from lrensemble.training.device import DeviceData
 from lrensemble.training.loop import Outcome, Run, State, fit
@@ -96,7 +93,7 @@ def _train(member: Member, job: Job) -> None:
     try:
         with torch.random.fork_rng(devices=gpus), _keep_random_state():
             outcome = fit(
-                member.record.spec,
+                RunSpec.of(member.record.spec),
                 member.id,
                 data,
                 state=_read_state(member, job.device),
@@ -105,14 +102,14 @@ def _train(member: Member, job: Job) -> None:
     except (UserError, MemoryError):
         raise
     except Exception as error:
-        _finish(
+        write_end(
             member,
-            job,
+            history=[],
             status="failed",
             reason=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
+            environment=_environment(job),
         )
-        (member.path / "state.pt").unlink(missing_ok=True)  # whatever is wrong may be in there
     else:
         _write(member, job, outcome)
     finally:
@@ -148,7 +145,7 @@ class _Checkpoints:
             self.saved = time.monotonic()
             self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / CHECKPOINT_SHARE)
         if moment - self.shown >= HISTORY_SECONDS:
-            _write_history(self.member, run.history, sync=False)
+            write_history(self.member, run.history, sync=False)
             self.shown = moment
 
 
@@ -169,52 +166,29 @@ def _clean(member: Member) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_history(member: Member, history: list[dict[str, Any]], *, sync: bool = True) -> None:
-    text = "".join(json_text(line, indent=None) + "\n" for line in history)
-    write_atomic(member.path / "history.jsonl", lambda file: file.write(text.encode()), sync=sync)
-
-
 def _write(member: Member, job: Job, outcome: Outcome) -> None:
-    """Write everything, the record last: a member is finished exactly when its record says so."""
-    _write_history(member, outcome.history)
-    names = ["history.jsonl"]
-    metrics: dict[str, dict[str, float | None]] = {}
-    if outcome.status == "complete":
-        for split, probabilities in outcome.probabilities.items():
-            names.append(f"predictions/{split}.npy")
-            write_array(member.path / names[-1], probabilities)
-        names.append("weights.safetensors")
-        weights = save(outcome.weights)
-        write_atomic(member.path / names[-1], lambda file: file.write(weights))
-        labels = Pool.open(job.pool).labels("val")
-        metrics["val"] = dict(summary(outcome.probabilities["val"], labels))
     last = outcome.history[-1]
-    metrics["train"] = {"loss": last["train_loss"], "accuracy": last["train_accuracy"]}
-    files = {
-        name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name))
-        for name in names
+    values: dict[str, Any] = {
+        "history": outcome.history,
+        "costs": outcome.costs,
+        "environment": _environment(job),
     }
-    _finish(
-        member,
-        job,
-        status=outcome.status,
-        reason=outcome.reason,
-        metrics=metrics,
-        costs=outcome.costs,
-        traceback=None,
-        files=files,
-    )
-    (member.path / "state.pt").unlink(missing_ok=True)
+    train = {"train": {"loss": last["train_loss"], "accuracy": last["train_accuracy"]}}
+    if outcome.status == "complete":
+        labels = Pool.open(job.pool).labels("val")
+        write_complete(
+            member,
+            labels=labels,
+            probabilities=outcome.probabilities,
+            weights=outcome.weights,
+            metrics=train,
+            **values,
+        )
+    else:
+        write_end(member, status=outcome.status, reason=outcome.reason, metrics=train, **values)
 
 
-def _finish(member: Member, job: Job, **values: Any) -> None:
+def _environment(job: Job) -> dict[str, Any]:
     device = torch.device(job.device)
-    environment = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": job.threads,
-        "lrensemble": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
-    member.write_record(member.record.model_copy(update={"finished": now(), "environment": environment, **values}))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return environment(device=name, threads=job.threads)

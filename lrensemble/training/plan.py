@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
 from lrensemble.models import build_model, is_users_own
-from lrensemble.pool import Member, MemberSpec
+from lrensemble.pool import Member, RunSpec
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.training.config import Config
@@ -36,7 +36,7 @@ class Plan:
     config: Config
     pool: Path
     data: Dataset
-    specs: list[MemberSpec]
+    specs: list[RunSpec]
     parameters: list[int]
 
     @property
@@ -89,7 +89,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
     return Plan(config, pool, data, specs, parameters)
 
 
-def _try(spec: MemberSpec, data: Dataset) -> int:
+def _try(spec: RunSpec, data: Dataset) -> int:
     """Build model and optimizer and train them one step on two rows; return the number of parameters."""
     with torch.random.fork_rng(devices=[]):
         model = build_model(

@@ -14,7 +14,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from lrensemble.errors import UserError
-from lrensemble.pool import Member, MemberSpec, Pool, Record
+from lrensemble.pool import Member, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
@@ -90,8 +90,7 @@ def train_pool(
 
     target = _create(plan, plan.pool)
     _fill(target, plan.specs, plan.config, workers, threads, str(where), watcher)
-    if plan.config.control and target.complete:
-        specs = control_specs(target)
+    if plan.config.control and (specs := control_specs(target)):
         _fill(_create(plan, plan.pool / CONTROL), specs, plan.config, workers, threads, str(where), watcher)
     return target
 
@@ -100,16 +99,19 @@ def default_pool(config: Config) -> Path:
     return Path("checkpoints") / config.name
 
 
-def control_specs(pool: Pool) -> list[MemberSpec]:
+def control_specs(pool: Pool) -> list[RunSpec]:
     """Members of the seeds-only control: the best single member of `pool` again and again, with fresh seeds.
 
-    As many as the pool has finished members (diverged ones cost their budget too), all with the same spec but for
-    the seed. Beating the best single model is easy for any ensemble; beating this one shows what LR diversity adds.
+    As many as the pool has finished runs (diverged ones cost their budget too; snapshots and averages cost none), all
+    with the same spec but for the seed. None when no run is complete. Beating the best single model is easy for any
+    ensemble; beating this one shows what LR diversity adds.
     """
-    finished = [member.record for member in pool.members if member.record.status in FINISHED]
-    first = 1 + max(record.spec.seed for record in finished)
-    spec = pool.best_single().record.spec
-    return [spec.model_copy(update={"seed": first + i}) for i in range(len(finished))]
+    best, runs = pool.best_run(), pool.runs
+    if best is None:
+        return []
+    first = 1 + max(run.record.spec.seed for run in runs)
+    spec = RunSpec.of(best.record.spec)
+    return [spec.model_copy(update={"seed": first + i}) for i in range(len(runs))]
 
 
 def _create(plan: Plan, path: Path) -> Pool:
@@ -133,7 +135,7 @@ def _create(plan: Plan, path: Path) -> Pool:
 
 def _fill(
     pool: Pool,
-    specs: list[MemberSpec],
+    specs: list[RunSpec],
     config: Config,
     workers: int,
     threads: int,

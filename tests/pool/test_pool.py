@@ -39,11 +39,11 @@ def test_no_number_of_the_test_split_is_in_what_selection_reads(pool: Pool):
 
 def test_member_by_prefix(pool: Pool):
     first = pool.members[0]
-    assert pool.member(first.id[:6]).id == first.id
+    assert pool.find(first.id[:6]).id == first.id
     with pytest.raises(UserError, match="is not in the pool"):
-        pool.member("zzz")
+        pool.find("zzz")
     with pytest.raises(UserError, match="is ambiguous"):
-        pool.member("")
+        pool.find("")
 
 
 def test_unknown_split(pool: Pool):

@@ -68,7 +68,7 @@ def test_nan_does_not_stop_the_others(tmp_path: Path):
     assert len(pool.predictions("val")) == 1
     before = diverged.record
     train_pool(config, pool.path, workers=1)
-    assert Pool.open(pool.path).member(diverged.id).record == before  # finished: not tried again
+    assert Pool.open(pool.path).find(diverged.id).record == before  # finished: not tried again
 
 
 def fails_in_training(*, input_shape, num_classes):
@@ -141,7 +141,7 @@ def test_a_member_that_another_process_trains_is_left_to_it(config, pool: Pool, 
     thread.start()
     train_pool(config, pool.path, workers=1, threads=1)
     thread.join()
-    assert Pool.open(pool.path).member(busy.id).record.finished == finished.finished
+    assert Pool.open(pool.path).find(busy.id).record.finished == finished.finished
     assert contents(pool.path) == contents(trained)
 
 
@@ -340,7 +340,7 @@ def test_a_member_that_recovers_forgets_its_traceback(config, pool: Pool):
     failed = {"status": "failed", "reason": "RuntimeError: x", "traceback": "Traceback ..."}
     member.write_record(member.record.model_copy(update=failed))
     train_pool(config, pool.path, workers=1, threads=1)
-    record = Pool.open(pool.path).member(member.id).record
+    record = Pool.open(pool.path).find(member.id).record
     assert (record.status, record.reason, record.traceback) == ("complete", None, None)
 
 

@@ -1,0 +1,153 @@
+"""A member that the user's own loop trains: any PyTorch, Lightning or Hugging Face loop fills a pool."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrensemble.errors import UserError
+from lrensemble.policies import Policy
+from lrensemble.pool.convert import as_probabilities
+from lrensemble.pool.member import Member
+from lrensemble.pool.record import FINISHED, MemberSpec, Record
+from lrensemble.pool.writing import environment, write_complete, write_end, write_history
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from lrensemble.policies.scheduler import PolicyLR
+    from lrensemble.pool.pool import Pool
+
+SHOW_SECONDS = 1.0  # between two writes of a history that is still growing
+
+
+class Recorder:
+    """What `Pool.member` gives to the body of its ``with``.
+
+    Attributes
+    ----------
+    id : str
+    finished : bool
+        True when an earlier run has finished this member: skip the training, nothing will be written.
+    """
+
+    def __init__(self, pool: Pool, member: Member) -> None:
+        self._pool, self._member = pool, member
+        self.id = member.id
+        self.finished = member.record.status in FINISHED
+        self._history: list[dict[str, Any]] = []
+        self._probabilities: dict[str, Any] = {}
+        self._weights: dict[str, Any] | None = None
+        self._costs: dict[str, int | float] = {}
+        self._start = time.perf_counter()
+        self._shown = self._start
+
+    def scheduler(
+        self, optimizer: Optimizer, *, total_steps: int | None = None, steps_per_epoch: int | None = None
+    ) -> PolicyLR:
+        """The member's policy for this optimizer: call ``step()`` after every optimizer step.
+
+        `total_steps` is needed when the policy has shares of the budget (``l=50%``), `steps_per_epoch` for ``e``.
+        """
+        policy = self._member.record.spec.policy
+        if policy is None:
+            raise UserError("this member has no policy: give one to pool.member(policy=...)")
+        return Policy.parse(policy).scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+
+    def log(self, **values: float) -> None:
+        """Add a line to the history; use step, epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy."""
+        seconds = time.perf_counter() - self._start
+        self._history.append({**{k: _number(v) for k, v in values.items()}, "seconds": round(seconds, 3)})
+        if not self.finished and time.perf_counter() - self._shown > SHOW_SECONDS:
+            write_history(self._member, self._history, sync=False)
+            self._shown = time.perf_counter()
+
+    def predict(self, *, kind: str = "auto", **splits: Any) -> None:
+        """Take predictions of splits: ``predict(val=..., test=...)``, tensors or arrays in the pool's row order.
+
+        (N, C) probabilities or logits, or (N,) labels; `kind` as in `as_probabilities`. Without test predictions
+        there would be nothing to evaluate: both splits are needed by the end.
+        """
+        for split, values in splits.items():
+            rows = len(self._pool.labels(split))
+            classes = len(self._pool.task.class_names)
+            array = values.detach().float().cpu().numpy() if hasattr(values, "detach") else values
+            self._probabilities[split] = as_probabilities(array, rows, classes, kind, f"predictions of {split}")
+
+    def weights(self, model: nn.Module | Mapping[str, Any]) -> None:
+        """Keep the weights of a module, or a state dict, as ``weights.safetensors``."""
+        state = model if isinstance(model, Mapping) else model.state_dict()
+        self._weights = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+    def costs(self, **values: int | float) -> None:
+        """Add costs: steps, parameters, flops (forward, per sample), ... The seconds are measured."""
+        self._costs.update(values)
+
+    def _finish(self) -> None:
+        missing = [split for split in ("val", "test") if split not in self._probabilities]
+        if missing:
+            raise UserError(
+                f"member {self.id} ended without predictions of {' and '.join(missing)}: "
+                "call member.predict(val=..., test=...) before the end of the with block"
+            )
+        seconds = round(time.perf_counter() - self._start, 3)
+        common = {"costs": {"seconds": seconds, **self._costs}, "environment": environment()}
+        if not np.isfinite(self._probabilities["val"]).all():
+            reason = "the predictions are not finite"
+            write_end(self._member, history=self._history, status="diverged", reason=reason, **common)
+        else:
+            write_complete(
+                self._member,
+                labels=self._pool.labels("val"),
+                history=self._history,
+                probabilities=self._probabilities,
+                weights=self._weights,
+                **common,
+            )
+
+    def _fail(self, error: Exception) -> None:
+        write_end(
+            self._member,
+            history=self._history,
+            status="failed",
+            reason=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+            environment=environment(),
+        )
+
+
+@contextlib.contextmanager
+def record_member(pool: Pool, spec: MemberSpec) -> Iterator[Recorder]:
+    """Plan the member, hold it while the body runs, and finish it at the end (see `Pool.member`)."""
+    [member] = pool.plan([spec])
+    with member.hold():
+        recorder = Recorder(pool, Member(member.path))
+        try:
+            yield recorder
+        except Exception as error:
+            if not recorder.finished:
+                recorder._fail(error)
+            raise
+        if not recorder.finished:
+            recorder._finish()
+
+
+def import_member(pool: Pool, spec: MemberSpec, predictions: Mapping[str, Any], *, kind: str = "auto") -> Record:
+    """Add a member of which only predictions are known: ``{"val": ..., "test": ...}`` as `Recorder.predict` takes."""
+    with record_member(pool, spec) as recorder:
+        if recorder.finished:
+            raise UserError(
+                f"member {recorder.id} is in {pool.path} already: give it another name or seed, or delete its folder"
+            )
+        recorder.predict(kind=kind, **predictions)
+    return Member(pool.path / "members" / recorder.id).record
+
+
+def _number(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,125 @@
+"""Finish a member: write its files, the record last. The trainer, a user's own loop and imports all end here."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble import __version__
+from lrensemble.metrics import summary
+from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
+from lrensemble.pool.member import Member
+from lrensemble.pool.record import FileInfo, Record
+
+History = Sequence[Mapping[str, Any]]
+
+
+def write_history(member: Member, history: History, *, sync: bool = True) -> None:
+    """One line of JSON for every entry."""
+    text = "".join(json_text(line, indent=None) + "\n" for line in history)
+    write_atomic(member.path / "history.jsonl", lambda file: file.write(text.encode()), sync=sync)
+
+
+def write_complete(
+    member: Member,
+    *,
+    labels: NDArray[np.int64],
+    history: History,
+    probabilities: Mapping[str, NDArray[Any]],
+    weights: Mapping[str, Any] | None,
+    **values: Any,
+) -> Record:
+    """Write a member that is complete; it is so exactly when its record says it.
+
+    Parameters
+    ----------
+    labels : (N,) array
+        Of the validation split, for the metrics in the record.
+    probabilities : dict
+        Of ``val`` and ``test``: (N, C).
+    weights : dict of str to tensor, optional
+        State dict on the CPU; imports have none.
+    values : other fields of the record
+    """
+    from safetensors.torch import save
+
+    names = []
+    for split, array in probabilities.items():
+        names.append(f"predictions/{split}.npy")
+        write_array(member.path / names[-1], array)
+    if weights is not None:
+        names.append("weights.safetensors")
+        data = save(dict(weights))
+        write_atomic(member.path / names[-1], lambda file: file.write(data))
+    metrics = {"val": dict(summary(probabilities["val"], labels)), **values.pop("metrics", {})}
+    return write_end(member, history=history, files=names, status="complete", metrics=metrics, **values)
+
+
+def write_end(member: Member, *, history: History, files: Iterable[str] = (), **values: Any) -> Record:
+    """Write the history and the final record (whatever the status)."""
+    names = list(files)
+    if history:
+        write_history(member, history)
+        names.append("history.jsonl")
+    infos = {
+        name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name))
+        for name in names
+    }
+    # What an earlier attempt left (a reason, a traceback) goes; what is known of the member stays.
+    record = member.record.model_copy(
+        update={"finished": now(), "reason": None, "traceback": None, "files": infos, **values}
+    )
+    member.write_record(record)
+    (member.path / "state.pt").unlink(missing_ok=True)
+    return record
+
+
+def reached(history: History, targets: Iterable[float]) -> dict[str, dict[str, float] | None]:
+    """First step and seconds at which the validation accuracy reached each target; None where it never did.
+
+    Wu et al. 2019, the cost metrics of LRBench. As fine as the history is: once an epoch.
+    """
+
+    def first(target: float) -> dict[str, float] | None:
+        for line in history:
+            accuracy = line.get("val_accuracy")
+            if accuracy is not None and accuracy >= target:
+                return {key: line[key] for key in ("step", "seconds") if key in line}
+        return None
+
+    return {f"{target:g}": first(target) for target in targets}
+
+
+def environment(**values: Any) -> dict[str, Any]:
+    """Versions, platform and git revision, after `values` (device, threads, ...)."""
+    return {
+        **values,
+        "lrensemble": __version__,
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "git": git_revision(),
+    }
+
+
+@functools.cache
+def git_revision() -> str | None:
+    """Commit of the current folder, with ``-dirty`` when files differ from it; None where there is no git."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
