@@ -166,6 +166,8 @@ class FileInfo(Strict):
 class Record(BaseModel):
     """``record.json``: written when the member is planned, replaced once when it is finished, then immutable.
 
+    Only `gc` writes it once more, when it deletes the weights.
+
     No number in it comes from the test split: selection reads records.
     """
 
@@ -185,6 +187,7 @@ class Record(BaseModel):
     costs: dict[str, int | float] = {}  # steps, seconds, samples_per_second, parameters, flops (per sample, forward)
     environment: dict[str, Any] = {}
     files: dict[str, FileInfo] = {}  # path inside the member's folder
+    removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
 
 
 class Task(BaseModel):
