@@ -4,7 +4,8 @@ In this order, until the pool (with its control) is not larger than --max-size:
   1. leftovers of killed processes (these go without --max-size, too)
   2. weights of members in no team: the control's, then the worst on validation first
   3. failed members
-  4. with --members: whole members in no team, predictions included; train would make them again
+  4. with --members: whole members in no team, predictions included. Training makes its own again; members of your
+     own loops and imports are gone
 The members of teams and the best ones stay whole, and predictions stay with their members: select and evaluate need
 no weights. A member that is being trained is never touched.
 """

@@ -210,10 +210,11 @@ def _readable(pool: Pool, skipped: list[str]) -> list[Member]:
     return members
 
 
-def _accuracy(member: Member) -> tuple[float, str]:
-    """The worst first; a diverged member has no accuracy, and nothing is worse."""
-    value = member.record.metrics.get("val", {}).get("accuracy")
-    return (-1.0 if value is None else value, member.id)
+def _accuracy(member: Member) -> tuple[float, float, str]:
+    """The worst first, so that the last is `Pool.best_single`; a diverged member has no accuracy: nothing is worse."""
+    val = member.record.metrics.get("val", {})
+    accuracy, nll = val.get("accuracy"), val.get("nll")
+    return (-1.0 if accuracy is None else accuracy, -(nll or 0.0), member.id)
 
 
 def _weights(member: Member, in_teams: set[str]) -> Item | None:

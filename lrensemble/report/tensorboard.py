@@ -66,9 +66,10 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
                 for tag, value, step, seconds in scalars(history):
                     writer.add_scalar(tag, value, step, walltime=start + seconds)
                 writer.add_text("member", _text(record, member.status), 0, walltime=start)
-                facts = _facts(record)
                 last = {tag: value for tag, value, *_ in scalars(history)}
-                for summary in hparams(facts, {tag: last[tag] for tag in ("accuracy/val", "loss/val") if tag in last}):
+                results = {tag: last[tag] for tag in ("accuracy/val", "loss/val") if tag in last}
+                # Not writer.add_hparams: that makes a second run of every member.
+                for summary in hparams(_facts(record), results):  # type: ignore[no-untyped-call]
                     writer._get_file_writer().add_summary(summary)
         runs.append(Run(path, member.id, len(history)))
     return runs, skipped

@@ -26,7 +26,9 @@ def size(path: Path) -> int:
 
 def ranked(pool: Pool) -> list[str]:
     """Ids, the worst on validation first."""
-    return [m.id for m in sorted(pool.complete, key=lambda m: (m.record.metrics["val"]["accuracy"], m.id))]
+    found = sorted(pool.complete, key=lambda m: (m.record.metrics["val"]["accuracy"], -m.record.metrics["val"]["nll"]))
+    assert found[-1].id == pool.best_single().id
+    return [m.id for m in found]
 
 
 def snapshot(folder: Path) -> dict[Path, bytes]:
@@ -72,10 +74,9 @@ def test_weights_go_control_first_then_the_worst(pool: Pool):
     [team] = select_teams(pool, ["top-k"], size=2)
     free = [i for i in ranked(pool) if i not in team.members]
     everything = plan_gc(pool, 0, keep_best=0)
-    control = [m.id for m in pool.control.complete]
     assert {item.what for item in everything.items} == {"weights"}
     assert [item.member for item in everything.items] == [
-        *sorted(control, key=lambda i: (pool.control.find(i).record.metrics["val"]["accuracy"], i)),
+        *ranked(pool.control),
         *free,
     ]
     assert not everything.fits
