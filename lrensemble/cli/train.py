@@ -63,15 +63,15 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
         {
             "id": member_id,
             "status": status,
-            "policy": spec.policy,
+            "policy": spec.label,
             "seed": spec.seed,
             "model": str(spec.model),
             "optimizer": str(spec.optimizer),
-            "batch_size": spec.training.batch_size,
-            "steps": plan.steps(i),
-            "parameters": plan.parameters[i],
+            "batch_size": plan.specs[run].training.batch_size,
+            "steps": plan.steps(run),
+            "parameters": plan.parameters(run),
         }
-        for i, (member_id, status, spec) in enumerate(zip(plan.ids, plan.statuses, plan.specs, strict=True))
+        for member_id, status, (run, spec) in zip(plan.ids, plan.statuses, plan.members, strict=True)
     ]
     if format == "json":
         output.print_json(
