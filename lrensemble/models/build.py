@@ -17,6 +17,7 @@ from lrensemble.models.caffe import cnn3, lenet
 from lrensemble.models.libraries import LIBRARIES
 from lrensemble.models.mlp import mlp
 from lrensemble.models.resnet import resnet
+from lrensemble.models.wide_resnet import wide_resnet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -25,6 +26,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet20": functools.partial(resnet, depth=20),
     "resnet32": functools.partial(resnet, depth=32),
     "resnet56": functools.partial(resnet, depth=56),
+    "wrn16_4": functools.partial(wide_resnet, depth=16, width=4),
+    "wrn28_10": functools.partial(wide_resnet, depth=28, width=10),
 }
 
 
