@@ -14,6 +14,7 @@ from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.models.caffe import cnn3, lenet
+from lrensemble.models.fastcnn import fastcnn
 from lrensemble.models.libraries import LIBRARIES
 from lrensemble.models.mlp import mlp
 from lrensemble.models.resnet import resnet
@@ -28,6 +29,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet56": functools.partial(resnet, depth=56),
     "wrn16_4": functools.partial(wide_resnet, depth=16, width=4),
     "wrn28_10": functools.partial(wide_resnet, depth=28, width=10),
+    "fastcnn": fastcnn,
 }
 
 
