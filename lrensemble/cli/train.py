@@ -18,9 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
     parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
-    parser.add_argument("--workers", metavar="N", type=int, help="members at a time (default: cores, on a GPU 1)")
+    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
+    parser.add_argument("--per-device", metavar="N", type=int, help="runs at a time on every GPU (default: 1)")
     parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    parser.add_argument(
+        "--devices",
+        "--device",
+        metavar="NAMES",
+        default="auto",
+        help="cpu, mps, cuda or a list such as cuda:0,cuda:1 (default: auto, every CUDA device, else MPS, else CPU)",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and the disk space it needs, train nothing"
     )
@@ -39,7 +46,14 @@ def run(args: argparse.Namespace) -> int:
 
     from lrensemble.cli.progress import Progress
 
-    pool = train_pool(plan, workers=args.workers, threads=args.threads, device=args.device, watcher=Progress())
+    pool = train_pool(
+        plan,
+        workers=args.workers,
+        per_device=args.per_device,
+        threads=args.threads,
+        devices=args.devices,
+        watcher=Progress(),
+    )
     counts: dict[str, int] = {}
     for status in plan.statuses:
         counts[status] = counts.get(status, 0) + 1

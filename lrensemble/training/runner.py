@@ -50,7 +50,7 @@ def train_pool(
     workers: int | None = None,
     per_device: int | None = None,
     threads: int | None = None,
-    device: str = "auto",
+    devices: str = "auto",
     watcher: Watcher | None = None,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
@@ -69,7 +69,7 @@ def train_pool(
     threads : int, optional
         Threads of every worker, default cores / workers. Results are the same for any number of workers with the
         same number of threads, and within floating-point noise otherwise.
-    device : str
+    devices : str
         ``auto`` (every CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:0,cuda:1``, ``mps``.
 
     Returns
@@ -85,12 +85,11 @@ def train_pool(
             raise UserError(f"{name} = {value} is not possible: it must be from 1 to {MOST}")
     if workers is not None and per_device is not None:
         raise UserError("workers and per_device say the same thing twice: give one of them")
-    devices = [str(where) for where in pick_devices(device)]
+    where = [str(device) for device in pick_devices(devices)]
     cores = joblib.cpu_count()
-    on_cpu = devices == ["cpu"]
-    count = workers or (per_device or (cores if on_cpu else 1)) * len(devices)
+    count = workers or (per_device or (cores if where == ["cpu"] else 1)) * len(where)
     count = min(count, max(1, len(plan.specs)))
-    slots = [devices[i % len(devices)] for i in range(count)]
+    slots = [where[i % len(where)] for i in range(count)]
     threads = threads or max(1, cores // count)
     check_disk(plan.pool, plan.total_bytes)
 

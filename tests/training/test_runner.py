@@ -33,7 +33,7 @@ def contents(pool: Path) -> dict[str, bytes]:
 
 
 def test_two_workers_equal_one(config, trained: Path, tmp_path: Path):
-    train_pool(config, tmp_path / "two", workers=2, threads=1, device="cpu")
+    train_pool(config, tmp_path / "two", workers=2, threads=1, devices="cpu")
     assert contents(tmp_path / "two") == contents(trained)
     assert not [p for p in (tmp_path / "two").rglob("*") if p.name in (".lock", "state.pt") or p.suffix == ".tmp"]
 
@@ -150,7 +150,7 @@ def test_two_trainers_share_a_pool(config, trained: Path, tmp_path: Path):
     program = (
         "import sys, json; from lrensemble import load_config, train_pool;"
         "from tests.conftest import tiny_config;"
-        "train_pool(load_config(tiny_config()), sys.argv[1], workers=1, threads=1, device='cpu')"
+        "train_pool(load_config(tiny_config()), sys.argv[1], workers=1, threads=1, devices='cpu')"
     )
     trainers = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(2)]
     assert [trainer.wait(timeout=120) for trainer in trainers] == [0, 0]
@@ -268,7 +268,7 @@ def wrong_classes(*, input_shape, num_classes):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
 
 
-@pytest.mark.parametrize("arguments", [{"workers": 0}, {"threads": 0}, {"device": "cuda:99"}, {"device": "tpu9"}])
+@pytest.mark.parametrize("arguments", [{"workers": 0}, {"threads": 0}, {"devices": "cuda:99"}, {"devices": "tpu9"}])
 def test_impossible_arguments(config, tmp_path: Path, arguments):
     with pytest.raises(UserError, match=r"workers = 0|threads = 0|cuda:99|unknown device .tpu9"):
         train_pool(config, tmp_path / "p", **arguments)
