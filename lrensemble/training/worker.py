@@ -1,7 +1,6 @@
 """A process that trains members: jobs come as lines of JSON on its stdin, answers go as lines to its stdout.
 
-Started as ``python -m lrensemble.training.worker`` rather than forked or spawned by a library: nothing of the
-caller's ``__main__`` is run again, and when the parent is gone stdin ends and so does the worker.
+Started as a program of its own rather than forked or spawned by a library: nothing of the caller's ``__main__`` is run again, and when the parent is gone stdin ends and so does the worker.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Worker:
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}  # noqa: PTH109
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lrensemble.training.worker"],
+            [sys.executable, "-c", "from lrensemble.training.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -101,7 +100,3 @@ def _read(lines: IO[str], jobs: queue.SimpleQueue[str]) -> None:
     for line in lines:
         jobs.put(line)
     os._exit(1)  # the parent is gone
-
-
-if __name__ == "__main__":
-    main()
