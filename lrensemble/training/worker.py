@@ -1,6 +1,7 @@
 """A process that trains members: jobs come as lines of JSON on its stdin, answers go as lines to its stdout.
 
-Started as a program of its own rather than forked or spawned by a library: nothing of the caller's ``__main__`` is run again, and when the parent is gone stdin ends and so does the worker.
+Started as a program of its own rather than forked or spawned by a library: nothing of the caller's ``__main__`` is
+run again, and when the parent is gone stdin ends and so does the worker.
 """
 
 from __future__ import annotations
