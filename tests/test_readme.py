@@ -1,7 +1,8 @@
-"""What the README shows works."""
+"""What the README and the pages in docs/ show works."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -9,16 +10,27 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lrensemble import load_config
-from lrensemble.cli.main import parse
+from lrensemble import Pool, load_config
+from lrensemble.cli.main import main, parse
 from lrensemble.policies import ALIASES, FUNCTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every ``lrensemble`` command that stands on a line of its own."""
+    return [shlex.split(line)[1:] for line in re.findall(r"^    (lrensemble .*?)(?:\s+#.*)?$", text, re.MULTILINE)]
+
+
+def missing_libraries(code: str) -> list[str]:
+    names = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)
+    return [name for name in names if importlib.util.find_spec(name) is None]
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
@@ -31,10 +43,37 @@ def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    commands = re.findall(r"^    (lrensemble .*?)(?:\s+#.*)?$", README, re.MULTILINE)
-    assert len(commands) >= 5
-    for command in commands:
-        parse(shlex.split(command)[1:])
+    found = [*commands(README), *commands(OWN_LOOPS)]
+    assert len(found) >= 9
+    for arguments in found:
+        parse(arguments)
+
+
+def test_own_loops(tmp_path, monkeypatch, capsys):
+    """The blocks of the page one after the other, in one namespace, as a reader would paste them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    namespace = {"__name__": "own_loops"}
+    left_out = set()
+    for code in blocks("python", OWN_LOOPS):
+        if missing := missing_libraries(code):
+            left_out |= set(missing)
+            continue
+        if "evaluate" in code:
+            [arguments] = [a for a in commands(OWN_LOOPS) if a[0] == "import"]
+            assert main(arguments) == 0
+        exec(compile(code, "own_loops.md", "exec"), namespace)
+    assert left_out <= {"transformers", "lightning"}
+    models = [member.record.spec.model.name for member in Pool.open("checkpoints/own").complete]
+    expected = {"mlp": 3, "forest": 1, "logistic": 1}
+    expected |= {} if "transformers" in left_out else {"tiny bert": 1}
+    expected |= {} if "lightning" in left_out else {"mlp in lightning": 1}
+    assert {model: models.count(model) for model in models} == expected
+    for member in Pool.open("checkpoints/own").complete:
+        assert bool(member.history()) == (member.record.spec.source == "loop")
+    assert "n = 360" in capsys.readouterr().out
+    for arguments in commands(OWN_LOOPS):
+        assert main(arguments) == 0
 
 
 def test_the_configuration_is_valid():

@@ -13,10 +13,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import evaluate, ls, policies, select, show, train
+from lrensemble.cli import evaluate, gc, import_, ls, policies, select, show, tensorboard, train
 from lrensemble.errors import UserError, did_you_mean
 
-COMMANDS = {"train": train, "select": select, "evaluate": evaluate, "ls": ls, "show": show, "policies": policies}
+COMMANDS = {
+    "train": train,
+    "import": import_,
+    "select": select,
+    "evaluate": evaluate,
+    "ls": ls,
+    "show": show,
+    "tensorboard": tensorboard,
+    "gc": gc,
+    "policies": policies,
+}
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 
 
@@ -66,9 +76,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if "=" in word and not word.startswith("-")]
         rest = [word for word in rest if word not in args.overrides]
-    if hasattr(args, "policies"):
-        args.policies += [word for word in rest if not word.startswith("-")]
-        rest = [word for word in rest if word.startswith("-")]
+    for words in (getattr(args, name, None) for name in ("policies", "predictions")):
+        if words is not None:
+            words += [word for word in rest if not word.startswith("-")]
+            rest = [word for word in rest if word.startswith("-")]
     if rest:
         options = option_names(commands[args.command])
         raise UserError(f"lrensemble {args.command} does not know {rest[0]!r}: {did_you_mean(rest[0], options)}")

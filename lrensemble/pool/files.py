@@ -95,9 +95,15 @@ def read_text(path: Path) -> str:
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Plain .npy, never pickled."""
+    data = array_bytes(array)
+    write_atomic(path, lambda file: file.write(data))
+
+
+def array_bytes(array: NDArray[Any]) -> memoryview:
+    """What `write_array` writes."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+    return buffer.getbuffer()
 
 
 def read_array(path: Path) -> NDArray[Any]:

@@ -53,7 +53,7 @@ class Member:
             status = self.record.status
         except UserError:
             return "damaged"
-        return "running" if status in ("planned", "failed") and self._is_locked() else status
+        return "running" if status in ("planned", "failed") and self.is_held() else status
 
     @contextlib.contextmanager
     def hold(self, *, wait: bool = True) -> Iterator[None]:
@@ -77,7 +77,8 @@ class Member:
     def _lock_path(self) -> Path:
         return self.path / ".lock"
 
-    def _is_locked(self) -> bool:
+    def is_held(self) -> bool:
+        """True while a process plans, trains or cleans this member."""
         if not self._lock_path.exists():
             return False
         try:
@@ -91,6 +92,11 @@ class Member:
     def check_file(self, name: str) -> Path:
         """Path of a file of a complete member, checked against the size and hash in its record."""
         path, info = self.path / name, self.record.files.get(name)
+        if name in self.record.removed:
+            raise UserError(
+                f"{path} was deleted by lrensemble gc on {self.record.removed[name][:10]} to free disk; to have it "
+                f"again, delete the folder {self.path} and train again"
+            )
         if info is None:
             raise UserError(f"{path}: the record of member {self.id} knows no such file ({self.record.status})")
         size = path.stat().st_size if path.is_file() else None

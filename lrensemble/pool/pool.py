@@ -50,8 +50,9 @@ def _checked_labels(labels: Mapping[str, ArrayLike], split: str) -> NDArray[np.i
     if split not in labels:
         raise UserError(f"labels of {split} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
     array = np.asarray(labels[split])
-    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iub" or array.min() < 0:
-        what = f"{array.dtype} of shape {array.shape}" + (f" from {array.min()}" if array.size else "")
+    numbers = array.dtype.kind in "iub"
+    if array.ndim != 1 or not len(array) or not numbers or array.min() < 0:
+        what = f"{array.dtype} of shape {array.shape}" + (f" from {array.min()}" if numbers and array.size else "")
         raise UserError(f"labels of {split}: {what}; whole numbers from 0, one a row, are needed")
     return array.astype(np.int64)
 
@@ -129,11 +130,11 @@ class Pool:
             if pool.task.data_fingerprint != data_fingerprint:
                 raise UserError(
                     f"{path} is a pool for other data or another validation split (fingerprint "
-                    f"{pool.task.data_fingerprint[:8]}, this is {data_fingerprint[:8]}): choose another --pool"
+                    f"{pool.task.data_fingerprint[:8]}, this is {data_fingerprint[:8]}): choose another folder for it"
                 )
             return pool
         if path.exists() and not _is_unfinished(path):
-            raise UserError(f"{path} exists and is not a pool: choose another --pool")
+            raise UserError(f"{path} exists and is not a pool: choose another folder for it")
         for split in PREDICTED:
             write_array(path / "labels" / f"{split}.npy", arrays[split])
         task = Task(

@@ -39,4 +39,6 @@ class Predictions(Sequence[NDArray[Any]]):
             raise ValueError("predictions lie in several files: one array of them is always a copy")
         if not self._arrays:
             return np.empty(self.shape, dtype=dtype or np.float32)
-        return np.stack(self._arrays).astype(dtype or self._arrays[0].dtype, copy=False)
+        # Members in float16 and float32 make float32: none loses digits because another one was first.
+        stacked = np.stack(self._arrays)
+        return stacked if dtype is None else stacked.astype(dtype, copy=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import textwrap
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -150,13 +151,14 @@ def loop_spec(source: Literal["loop", "import"], **values: Any) -> MemberSpec:
         values["policy"] = str(values["policy"])
     try:
         spec = MemberSpec(source=source, **values)
-        json.dumps(spec.notes)
+        plain = json.loads(json.dumps(spec.notes, allow_nan=False))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg'].lower()}") from None
-    except TypeError as error:
-        raise UserError(f"notes of a member are plain values (numbers, texts, lists): {error}") from None
-    return spec
+        shown = textwrap.shorten(repr(first["input"]), 60, placeholder=" ...")  # a module's repr has many lines
+        raise UserError(f"{'.'.join(map(str, first['loc']))} = {shown}: {first['msg'].lower()}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"notes of a member are plain values (finite numbers, texts, lists): {error}") from None
+    return spec.model_copy(update={"notes": plain})  # as the record will have them: (1, 2) comes back as [1, 2]
 
 
 class FileInfo(Strict):
@@ -168,6 +170,8 @@ class FileInfo(Strict):
 
 class Record(BaseModel):
     """``record.json``: written when the member is planned, replaced once when it is finished, then immutable.
+
+    Only `gc` writes it once more, when it deletes the weights.
 
     No number in it comes from the test split: selection reads records.
     """
@@ -188,6 +192,7 @@ class Record(BaseModel):
     costs: dict[str, int | float] = {}  # steps, seconds, samples_per_second, parameters, flops (per sample, forward)
     environment: dict[str, Any] = {}
     files: dict[str, FileInfo] = {}  # path inside the member's folder
+    removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
 
 
 class Task(BaseModel):

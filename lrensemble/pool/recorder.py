@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.pool.convert import as_probabilities
 from lrensemble.pool.member import Member
-from lrensemble.pool.record import FINISHED, MemberSpec, Record
+from lrensemble.pool.record import FINISHED, MemberSpec
 from lrensemble.pool.writing import environment, write_complete, write_end, write_history
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ class Recorder:
     def log(self, **values: float) -> None:
         """Add a line to the history; use step, epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy."""
         seconds = time.perf_counter() - self._start
-        self._history.append({**{k: _number(v) for k, v in values.items()}, "seconds": round(seconds, 3)})
+        line = {name: _number(name, value) for name, value in values.items()}
+        self._history.append({**line, "seconds": round(seconds, 3)})
         if not self.finished and time.perf_counter() - self._shown > SHOW_SECONDS:
-            write_history(self._member, self._history, sync=False)
-            self._shown = time.perf_counter()
+            self._show()
 
     def predict(self, *, kind: str = "auto", **splits: Any) -> None:
         """Take predictions of splits: ``predict(val=..., test=...)``, tensors or arrays in the pool's row order.
@@ -83,11 +84,23 @@ class Recorder:
     def weights(self, model: nn.Module | Mapping[str, Any]) -> None:
         """Keep the weights of a module, or a state dict, as ``weights.safetensors``."""
         state = model if isinstance(model, Mapping) else model.state_dict()
+        for name, value in state.items():
+            if not hasattr(value, "detach"):
+                raise UserError(f"weights: {name!r} is of type {type(value).__name__}, a state dict holds tensors")
         self._weights = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
 
     def costs(self, **values: int | float) -> None:
         """Add costs: steps, parameters, flops (forward, per sample), ... The seconds are measured."""
-        self._costs.update(values)
+        for name, value in values.items():
+            number = _number(name, value)
+            if not math.isfinite(number):
+                raise UserError(f"{name} = {number} is no cost: a finite number is needed")
+            self._costs[name] = number
+
+    def _show(self) -> None:
+        if self._history:
+            write_history(self._member, self._history, sync=False)
+        self._shown = time.perf_counter()
 
     def _finish(self) -> None:
         missing = [split for split in ("val", "test") if split not in self._probabilities]
@@ -98,7 +111,7 @@ class Recorder:
             )
         seconds = round(time.perf_counter() - self._start, 3)
         common = {"costs": {"seconds": seconds, **self._costs}, "environment": environment()}
-        if not np.isfinite(self._probabilities["val"]).all():
+        if not all(np.isfinite(array).all() for array in self._probabilities.values()):
             reason = "the predictions are not finite"
             write_end(self._member, history=self._history, status="diverged", reason=reason, **common)
         else:
@@ -134,20 +147,21 @@ def record_member(pool: Pool, spec: MemberSpec) -> Iterator[Recorder]:
             if not recorder.finished:
                 recorder._fail(error)
             raise
+        except BaseException:  # Ctrl-C: the member stays planned, and its history is there to look at
+            if not recorder.finished:
+                recorder._show()
+            raise
         if not recorder.finished:
             recorder._finish()
 
 
-def import_member(pool: Pool, spec: MemberSpec, predictions: Mapping[str, Any], *, kind: str = "auto") -> Record:
-    """Add a member of which only predictions are known: ``{"val": ..., "test": ...}`` as `Recorder.predict` takes."""
-    with record_member(pool, spec) as recorder:
-        if recorder.finished:
-            raise UserError(
-                f"member {recorder.id} is in {pool.path} already: give it another name or seed, or delete its folder"
-            )
-        recorder.predict(kind=kind, **predictions)
-    return Member(pool.path / "members" / recorder.id).record
-
-
-def _number(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+def _number(name: str, value: Any) -> float:
+    """A plain number of a NumPy scalar or a tensor of one; at once, or the training would be lost at its end."""
+    try:
+        number = value.item() if hasattr(value, "item") else value
+    except (ValueError, RuntimeError):  # of more than one element
+        number = value
+    if not isinstance(number, int | float):
+        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+        raise UserError(f"{name}: one number is needed, not {type(value).__name__}{shape}")
+    return number

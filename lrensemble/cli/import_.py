@@ -1,0 +1,98 @@
+"""Add members of any framework to a pool by their predictions on its validation and test rows.
+
+  lrensemble import POOL runs/*.npz --labels-val val.csv --labels-test test.csv
+  lrensemble import POOL --model xgboost --val val.npy --test test.npy
+
+FILE is an .npz with the arrays val and test, or a folder: of .npz files, or of folders with val.* and test.* (.npy,
+.csv, .tsv, .txt, with or without a header). A member is called like its file or folder. Predictions are (rows,
+classes) probabilities or logits, or one label a row. The first import makes the pool and needs the labels. All files
+are checked before anything is written; importing the same again changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lrensemble.cli import output
+
+HELP = "add predictions of any framework as members"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", metavar="POOL", type=Path, help="folder of a pool, or of one to be made")
+    parser.add_argument("predictions", metavar="FILE", nargs="*", help=".npz files, or folders")
+    parser.add_argument("--val", metavar="FILE", type=Path, help="predictions of the validation rows (with --model)")
+    parser.add_argument("--test", metavar="FILE", type=Path, help="predictions of the test rows (with --model)")
+    parser.add_argument("--model", metavar="NAME", help="what the member is called (default: like its file)")
+    parser.add_argument("--policy", help="the LR policy that it was trained with, if that is known")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--kind",
+        choices=["auto", "probabilities", "logits", "labels"],
+        default="auto",
+        help="what the numbers are (default: auto, and the table says what they were taken for)",
+    )
+    parser.add_argument("--labels-val", metavar="FILE", type=Path, help="true classes of the validation rows, from 0")
+    parser.add_argument("--labels-test", metavar="FILE", type=Path, help="true classes of the test rows")
+    parser.add_argument("--labels", metavar="FILE", type=Path, help="both in one .npz, as val and test")
+    parser.add_argument("--classes", metavar="A,B,C", help="names of the classes, or their number")
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.pool.importing import import_members
+    from lrensemble.pool.sources import gather_labels, gather_sources, parse_classes
+
+    with output.working("importing predictions"):
+        pool, members = import_members(
+            args.pool,
+            gather_sources([Path(p) for p in args.predictions], val=args.val, test=args.test, model=args.model),
+            labels=gather_labels(args.labels, args.labels_val, args.labels_test),
+            class_names=parse_classes(args.classes),
+            policy=args.policy,
+            seed=args.seed,
+            kind=args.kind,
+        )
+    if args.format == "json":
+        output.print_json(
+            {
+                "pool": str(pool.path),
+                "members": [
+                    {
+                        "id": member.record.id,
+                        "model": member.source.model,
+                        "status": member.record.status,
+                        "new": member.new,
+                        "kinds": member.kinds,
+                        "files": {split: str(path) for split, path in member.source.files.items()},
+                        "val": member.record.metrics.get("val", {}),
+                    }
+                    for member in members
+                ],
+            }
+        )
+        return 0
+    n = pool.task.rows["val"]
+    new = sum(member.new for member in members)
+    output.print_table(
+        f"{pool.path}: {new} imported" + (f", {len(members) - new} there already" if new < len(members) else ""),
+        ["<id", "<status", "<model", "<taken for", "val accuracy %", "± se", "val NLL"],
+        [
+            [
+                member.record.id,
+                member.record.status,
+                member.source.model,
+                " and ".join(dict.fromkeys(member.kinds.values())),
+                output.percent(member.record.metrics.get("val", {}).get("accuracy")),
+                output.standard_error(member.record.metrics.get("val", {}).get("accuracy"), n),
+                output.number(member.record.metrics.get("val", {}).get("nll")),
+            ]
+            for member in members
+        ],
+        f"{n:,} validation and {pool.task.rows['test']:,} test rows, {len(pool.task.class_names)} classes.",
+    )
+    if diverged := sum(member.record.status == "diverged" for member in members):
+        output.note(f"{diverged} with predictions that are not finite: kept as diverged, never selected")
+    print(f"Next: lrensemble select {pool.path}")
+    return 0

@@ -1,0 +1,142 @@
+"""The histories of a pool as TensorBoard event files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lrensemble.errors import UserError
+from lrensemble.pool import Member, Pool, Record
+from lrensemble.pool.files import clear_disk_errors
+
+LONGEST = 100  # characters of a run's name that are the policy; a file's name has at most 255 bytes
+EVENTS = "events.out.tfevents.*"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One member's event files: the folder, and how many lines of history are in it."""
+
+    path: Path
+    member: str
+    lines: int
+
+
+def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
+    """Write one TensorBoard run for each member with a history, finished or not, into `folder`.
+
+    A run that is there already is replaced: again and again while members train is fine.
+
+    Returns
+    -------
+    runs : list of Run
+    skipped : list of str
+        Members that have no history or cannot be read, and why.
+
+    Raises
+    ------
+    UserError
+        tensorboard is not installed; the folder cannot be written.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+    except ImportError:
+        raise UserError("TensorBoard's files need its package: pip install lrensemble[tensorboard]") from None
+    runs, skipped = [], []
+    for name, member in _members(pool):
+        try:
+            record, history = member.record, member.history()
+        except UserError as error:
+            skipped.append(str(error))
+            continue
+        if not history:
+            skipped.append(f"member {member.id} ({member.status}) has no history")
+            continue
+        path = folder / (name + run_name(record))
+        with clear_disk_errors(path):
+            for old in path.glob(EVENTS):
+                old.unlink()
+            with SummaryWriter(str(path)) as writer:
+                start = _start(member, history)
+                for tag, value, step, seconds in scalars(history):
+                    writer.add_scalar(tag, value, step, walltime=start + seconds)
+                writer.add_text("member", _text(record, member.status), 0, walltime=start)
+                facts = _facts(record)
+                last = {tag: value for tag, value, *_ in scalars(history)}
+                for summary in hparams(facts, {tag: last[tag] for tag in ("accuracy/val", "loss/val") if tag in last}):
+                    writer._get_file_writer().add_summary(summary)
+        runs.append(Run(path, member.id, len(history)))
+    return runs, skipped
+
+
+def _members(pool: Pool) -> Iterator[tuple[str, Member]]:
+    for member in pool.members:
+        yield "", member
+    for member in pool.control.members if pool.control else []:
+        yield "control/", member
+
+
+def run_name(record: Record) -> str:
+    """What the run is called: policy, seed and id, in characters that every file system takes.
+
+    The id makes it unique.
+    """
+    label = re.sub(r"[^\w.,=()%+-]+", "_", record.spec.label)[:LONGEST].strip("._")
+    return f"{label}_seed{record.spec.seed}_{record.id}"
+
+
+def scalars(history: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, float]]:
+    """Tag, value, step and seconds of every number: ``val_loss`` is ``loss/val``, so that splits share a plot.
+
+    Numbers that were not finite are NaN. A line without a step counts as its epoch, or its number.
+    """
+    for number, line in enumerate(history, 1):
+        step = line.get("step", line.get("epoch", number))
+        for key, value in line.items():
+            split, _, metric = key.partition("_")
+            tag = f"{metric}/{split}" if split in ("train", "val") and metric else key
+            if key == "step" or not (value is None or isinstance(value, int | float)):
+                continue
+            yield tag, float("nan") if value is None else float(value), int(step or 0), float(line.get("seconds") or 0)
+
+
+def _start(member: Member, history: list[dict[str, Any]]) -> float:
+    """When the training began, as well as anyone knows: when it was seen last, less the seconds until then."""
+    seconds = float(history[-1].get("seconds") or 0)
+    if member.record.finished:
+        return datetime.fromisoformat(member.record.finished).timestamp() - seconds
+    return (member.path / "history.jsonl").stat().st_mtime - seconds
+
+
+def _facts(record: Record) -> dict[str, str | int | float | bool]:
+    """Hyperparameters, as TensorBoard takes them: plain values."""
+    spec = record.spec
+    training = spec.training.model_dump(exclude_defaults=True) if spec.training else {}
+    facts = {
+        "policy": spec.policy,
+        "derived": spec.derived,
+        "model": spec.model,
+        "optimizer": spec.optimizer,
+        "seed": spec.seed,
+        **training,
+        **spec.notes,
+    }
+    return {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in facts.items()
+        if value is not None
+    }
+
+
+def _text(record: Record, status: str) -> str:
+    """A table in Markdown."""
+    facts = {"status": status, **_facts(record), "reason": record.reason, "parent": record.parent, **record.costs}
+    rows = [
+        f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in facts.items() if value is not None
+    ]
+    return "\n".join(["| | |", "|---|---|", *rows])

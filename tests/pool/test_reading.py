@@ -1,0 +1,149 @@
+"""Numbers from files: every usual way to write them, and a line for every way to get it wrong."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from lrensemble import UserError
+from lrensemble.pool.reading import read_numbers
+
+FLOATS = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(2, 4)), elements=st.floats(allow_nan=True))
+
+
+@given(
+    FLOATS,
+    st.sampled_from([",", ";", "\t", " ", ", "]),
+    st.sampled_from(["", "a", "cat dog", '"x,y"']),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", "\ufeff"]),
+)
+def test_text_of_any_dialect(tmp_path_factory, values, delimiter, name, index, newline, mark):
+    if " " in name and delimiter == " ":
+        name = "a"
+    header = delimiter.join([""] * (index and bool(name)) + [name] * values.shape[1]) if name else None
+    lines = [
+        delimiter.join([str(i)] * (index and header is not None) + [repr(float(x)) for x in row])
+        for i, row in enumerate(values)
+    ]
+    text = mark + newline.join([*([header] if header else []), *lines]) + newline + newline
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    path.write_bytes(text.encode())
+    if delimiter == " " and index and header:
+        return  # a first column without a name cannot be seen between spaces
+    np.testing.assert_array_equal(read_numbers(path), values)
+
+
+@given(arrays(st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.uint8]), (3, 2)))
+def test_arrays_come_back(tmp_path_factory, values):
+    folder = tmp_path_factory.mktemp("npy")
+    np.save(folder / "x.npy", values)
+    np.savez(folder / "x.npz", val=values, test=values[:1])
+    np.savez_compressed(folder / "one.npz", values)
+    for found in (
+        read_numbers(folder / "x.npy"),
+        read_numbers(folder / "x.npz", "val"),
+        read_numbers(folder / "one.npz"),
+    ):
+        assert found.dtype == values.dtype
+        np.testing.assert_array_equal(found, values)
+    assert len(read_numbers(folder / "x.npz", "test")) == 1
+
+
+def test_numpys_and_pandas_own_text(tmp_path: Path):
+    values = np.array([[0.25, 0.75], [1, 0]])
+    np.savetxt(tmp_path / "a.txt", values)
+    np.savetxt(tmp_path / "b.csv", values, delimiter=",", header="x,y")  # "# x,y"
+    (tmp_path / "c.csv").write_text(",0,1\n0,0.25,0.75\n1,1,0\n")  # DataFrame.to_csv
+    (tmp_path / "d.csv").write_text("0,1\n0.25,0.75\n1,0\n")  # to_csv(index=False)
+    for name in "a.txt", "b.csv", "c.csv", "d.csv":
+        np.testing.assert_array_equal(read_numbers(tmp_path / name, rows=2), values)
+
+
+def test_one_column(tmp_path: Path):
+    path = tmp_path / "labels.csv"
+    for text in ("label\n2\n0\n", "2\n0", "0\n2\n0\n", '"label"\n"2"\n"0"\n'):
+        path.write_text(text)
+        assert read_numbers(path, rows=2).tolist() == [2, 0]
+
+
+def test_columns_in_another_order_than_the_classes(tmp_path: Path):
+    path = tmp_path / "x.csv"
+    path.write_text("dog,cat\n0.1,0.9\n")
+    with pytest.raises(UserError, match="its columns are dog, cat, the pool's are cat, dog"):
+        read_numbers(path, class_names=("cat", "dog"))
+    assert read_numbers(path, class_names=("dog", "cat")).tolist() == [[0.1, 0.9]]
+    assert read_numbers(path, class_names=("0", "1")).tolist() == [[0.1, 0.9]]
+
+
+def _npy(array: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"a,b\n1,2\n\n3,four\n", "x.csv, line 4: 'four' is not a number"),
+        ("x.csv", b"1,2\n3,\n", "x.csv, line 2: '' is not a number"),
+        ("x.csv", b"1,2\n3,4,5\n", "x.csv, line 2: 3 columns, the first line has 2"),
+        ("x.csv", b"", "x.csv is empty"),
+        ("x.csv", b"\n \n", "x.csv is empty"),
+        ("x.csv", b"a,b\n", "nothing below the header"),
+        ("x.csv", "1,2".encode("utf-16"), "no text in UTF-8"),
+        ("x.csv", b"0,5;0,5\n", "'0,5' is not a number|nothing below"),
+        ("x.npy", b"", "cut off"),
+        ("x.npy", b"hello there", "cut off, or no array of NumPy"),
+        ("x.npy", _npy(np.zeros(9))[:-3], "cut off"),
+        ("x.npy", _npy(np.array([{}], dtype=object), allow_pickle=True), "never loaded"),
+        ("x.npz", b"PK", "cut off or damaged"),
+        ("x.npz", _npy(np.zeros(9)), "cut off or damaged"),
+        ("x.pt", b"", "files of type .pt are not read"),
+        ("x", b"", "files of type .none. are not read"),
+        ("x.npyy", b"", "did you mean '.npy'"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path: Path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_numbers(tmp_path / name, "val")
+
+
+def test_what_is_not_there(tmp_path: Path):
+    with pytest.raises(UserError, match=r"x.npy does not exist"):
+        read_numbers(tmp_path / "x.npy")
+    with pytest.raises(UserError, match="is a folder"):
+        read_numbers(tmp_path)
+    np.savez(tmp_path / "x.npz", valid=np.zeros(3), test=np.array([{}], dtype=object))
+    with pytest.raises(UserError, match=r"x.npz: an array 'val' is needed, did you mean 'valid'\?"):
+        read_numbers(tmp_path / "x.npz", "val")
+    with pytest.raises(UserError, match=r"x.npz: one array is needed"):
+        read_numbers(tmp_path / "x.npz")
+    with pytest.raises(UserError, match=r"x.npz \(test\): it holds pickled Python objects"):
+        read_numbers(tmp_path / "x.npz", "test")
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255), st.booleans())
+def test_a_damaged_archive_is_never_a_traceback(tmp_path_factory, position, change, compressed):
+    buffer = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(buffer, val=np.arange(40.0), test=np.arange(3.0))
+    data = bytearray(buffer.getvalue())
+    data[position % len(data)] ^= change
+    path = tmp_path_factory.mktemp("npz") / "x.npz"
+    for content in (data, buffer.getvalue()[: position % len(data)]):
+        path.write_bytes(content)
+        for split in ("val", "test"):
+            try:
+                found = read_numbers(path, split)
+            except UserError as error:
+                assert "\n" not in str(error)
+            else:
+                np.testing.assert_array_equal(found, np.arange(40.0 if split == "val" else 3.0))
