@@ -19,6 +19,7 @@ def did_you_mean(name: object, options: Iterable[str]) -> str:
     lower = {option.lower(): option for option in sorted(options)}
     close = [lower[match] for match in difflib.get_close_matches(str(name).lower(), lower, n=5, cutoff=0.6)]
     hint = f"did you mean {close[0]!r}? " if close else ""
-    if len(lower) > 40 and close:  # a long list helps nobody
-        return f"{hint}Similar: {', '.join(close)}"
+    if len(lower) > 40:  # a long list helps nobody
+        some = close or [*lower.values()][:10]
+        return f"{hint}{'Similar' if close else f'{len(lower):,} are known, the first'}: {', '.join(some)}"
     return f"{hint}Known: {', '.join(lower.values()) or 'none'}"

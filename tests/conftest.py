@@ -39,7 +39,7 @@ def config() -> Config:
 def trained(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished pool with its control. Read only."""
     path = tmp_path_factory.mktemp("pools") / "tiny"
-    train_pool(config, path, workers=1, threads=1, device="cpu")
+    train_pool(config, path, workers=1, threads=1, devices="cpu")
     return path
 
 

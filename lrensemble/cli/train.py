@@ -18,9 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
     parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
-    parser.add_argument("--workers", metavar="N", type=int, help="members at a time (default: cores, on a GPU 1)")
+    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
+    parser.add_argument("--per-device", metavar="N", type=int, help="runs at a time on every GPU (default: 1)")
     parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    parser.add_argument(
+        "--devices",
+        "--device",
+        metavar="NAMES",
+        default="auto",
+        help="cpu, mps, cuda or a list such as cuda:0,cuda:1 (default: auto, every CUDA device, else MPS, else CPU)",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and the disk space it needs, train nothing"
     )
@@ -39,7 +46,14 @@ def run(args: argparse.Namespace) -> int:
 
     from lrensemble.cli.progress import Progress
 
-    pool = train_pool(plan, workers=args.workers, threads=args.threads, device=args.device, watcher=Progress())
+    pool = train_pool(
+        plan,
+        workers=args.workers,
+        per_device=args.per_device,
+        threads=args.threads,
+        devices=args.devices,
+        watcher=Progress(),
+    )
     counts: dict[str, int] = {}
     for status in plan.statuses:
         counts[status] = counts.get(status, 0) + 1
@@ -63,15 +77,15 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
         {
             "id": member_id,
             "status": status,
-            "policy": spec.policy,
+            "policy": spec.label,
             "seed": spec.seed,
             "model": str(spec.model),
             "optimizer": str(spec.optimizer),
-            "batch_size": spec.training.batch_size,
-            "steps": plan.steps(i),
-            "parameters": plan.parameters[i],
+            "batch_size": plan.specs[run].training.batch_size,
+            "steps": plan.steps(run),
+            "parameters": plan.parameters(run),
         }
-        for i, (member_id, status, spec) in enumerate(zip(plan.ids, plan.statuses, plan.specs, strict=True))
+        for member_id, status, (run, spec) in zip(plan.ids, plan.statuses, plan.members, strict=True)
     ]
     if format == "json":
         output.print_json(

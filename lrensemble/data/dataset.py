@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrensemble.data.rows import Picked, pick, pieces
 from lrensemble.errors import UserError
 
 Array = NDArray[Any]
@@ -22,18 +24,18 @@ class Split:
 
     Attributes
     ----------
-    images : (N, C, H, W) array of uint8 or float32
+    images : (N, C, H, W) array of uint8 or float32, in memory or memory-mapped (`Picked` rows of a file)
     labels : (N,) array of int64 in [0, classes)
     """
 
-    images: Array
+    images: Array | Picked
     labels: Array
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def rows(self, index: Array) -> Split:
-        return Split(np.ascontiguousarray(self.images[index]), self.labels[index])
+        return Split(pick(self.images, index), self.labels[index])
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,28 @@ class Dataset:
         for split in (self.train, self.val, self.test):
             for array in (split.images, split.labels):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for piece in pieces(array):
+                    digest.update(piece.data)
         return digest.hexdigest()[:32]
 
     @cached_property
     def normalisation(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of every channel over the train split, in the images' own unit."""
-        count = self.train.images[:, 0].size
-        if self.train.images.dtype == np.uint8:  # exact integer sums, without a float copy of all images
+        images = self.train.images
+        channels, count = self.input_shape[0], len(images) * math.prod(self.input_shape[1:])
+        if images.dtype == np.uint8:  # exact integer sums, without a float copy of all images
+            hists = np.zeros((channels, 256), dtype=np.int64)
+            for piece in pieces(images):
+                for c in range(channels):
+                    hists[c] += np.bincount(piece[:, c].ravel(), minlength=256)
             levels = np.arange(256, dtype=np.float64)
-            hists = [np.bincount(self.train.images[:, c].ravel(), minlength=256) for c in range(self.input_shape[0])]
             means = [float(hist @ levels / count) for hist in hists]
             variances = [float(hist @ (levels - m) ** 2 / count) for hist, m in zip(hists, means, strict=True)]
         else:
-            means = [float(x) for x in self.train.images.mean((0, 2, 3), dtype=np.float64)]
-            variances = [float(x) for x in self.train.images.var((0, 2, 3), dtype=np.float64)]
+            sums = sum(piece.sum((0, 2, 3), dtype=np.float64) for piece in pieces(images))
+            mean = sums / count
+            squares = sum(((piece - mean[:, None, None]) ** 2).sum((0, 2, 3)) for piece in pieces(images))
+            means, variances = [float(x) for x in mean], [float(x) for x in squares / count]
         return means, [max(variance, 1e-12) ** 0.5 for variance in variances]
 
 
@@ -99,14 +108,16 @@ def make_split(images: Array, labels: Array, where: str) -> Split:
     if images.dtype != np.uint8:
         if images.dtype.kind not in "iuf":
             raise UserError(f"{where}: images must be numbers, not {images.dtype}")
-        images = images.astype(np.float32)
-        if not np.isfinite(images).all():
+        if images.dtype != np.float32:
+            images = images.astype(np.float32)
+        if not all(np.isfinite(piece).all() for piece in pieces(images)):
             raise UserError(f"{where}: images hold NaN or infinite values")
     if len(images) != len(labels):
         raise UserError(f"{where}: {len(images)} images but {len(labels)} labels")
     if len(images) == 0:
         raise UserError(f"{where}: there are no rows")
-    return Split(np.ascontiguousarray(images), labels.astype(np.int64))
+    on_disk = isinstance(images, np.memmap)
+    return Split(images if on_disk else np.ascontiguousarray(images), labels.astype(np.int64))
 
 
 def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Split]:

@@ -127,6 +127,23 @@ def _npz(request: Request) -> Raw:
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from None
+    return _from_arrays(arrays, path)
+
+
+def _npy(request: Request) -> Raw:
+    """A folder of .npy files with the same names (train_images.npy, ...), memory-mapped: larger than memory is fine."""
+    folder = _existing(request, "folder")
+    arrays = {}
+    for path in sorted(folder.glob("*.npy")):
+        try:
+            arrays[path.stem] = np.load(path, mmap_mode="r" if path.stem.endswith("_images") else None)
+        except (ValueError, OSError, EOFError) as error:
+            raise UserError(f"{path}: not a readable .npy array ({error})") from None
+    return _from_arrays(arrays, folder)
+
+
+def _from_arrays(arrays: dict[str, Any], path: Path) -> Raw:
+    """Splits from arrays with MedMNIST's keys."""
     needed = ["train_images", "train_labels", "test_images", "test_labels"]
     if "val_images" in arrays or "val_labels" in arrays:
         needed += ["val_images", "val_labels"]
@@ -187,10 +204,17 @@ SOURCES: dict[str, Callable[[Request], Raw]] = {
     "svhn": _torchvision("SVHN"),
     "idx": _idx,
     "npz": _npz,
+    "npy": _npy,
     "folder": _folder,
 }
 # Which options a source takes; the others take root and download.
-_OPTIONS: dict[str, set[str]] = {"digits": set(), "idx": {"root"}, "npz": {"root"}, "folder": {"root", "size"}}
+_OPTIONS: dict[str, set[str]] = {
+    "digits": set(),
+    "idx": {"root"},
+    "npz": {"root"},
+    "npy": {"root"},
+    "folder": {"root", "size"},
+}
 
 
 def _check_options(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Architectures by name: ``mlp``, ``lenet``, ..., ``torchvision:NAME`` or ``package.module:callable``."""
+"""Architectures by name: ``mlp``, ..., ``torchvision:NAME``, ``timm:NAME`` or ``package.module:callable``."""
 
 from lrensemble.models.build import MODELS, build_model, is_users_own
 

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.models.caffe import cnn3, lenet
+from lrensemble.models.fastcnn import fastcnn
+from lrensemble.models.libraries import LIBRARIES
 from lrensemble.models.mlp import mlp
 from lrensemble.models.resnet import resnet
+from lrensemble.models.wide_resnet import wide_resnet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -24,14 +27,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet20": functools.partial(resnet, depth=20),
     "resnet32": functools.partial(resnet, depth=32),
     "resnet56": functools.partial(resnet, depth=56),
+    "wrn16_4": functools.partial(wide_resnet, depth=16, width=4),
+    "wrn28_10": functools.partial(wide_resnet, depth=28, width=10),
+    "fastcnn": fastcnn,
 }
-
-
-class GreyToRGB(nn.Module):
-    """Repeat one channel three times, so that torchvision's networks take grey images."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.expand(-1, 3, -1, -1)
 
 
 def build_model(
@@ -42,27 +41,21 @@ def build_model(
     Parameters
     ----------
     name : str
-        A name in `MODELS`; ``torchvision:NAME`` for any classifier of ``torchvision.models`` (random weights); or
-        ``package.module:callable``, called with ``input_shape``, ``num_classes`` and `parameters` as keywords.
+        A name in `MODELS`; ``torchvision:NAME`` or ``timm:NAME`` for any classifier of these libraries (random
+        weights); or ``package.module:callable``, called with ``input_shape``, ``num_classes`` and `parameters` as
+        keywords.
     input_shape : tuple of int
         (channels, height, width).
 
     Raises
     ------
     UserError
-        Unknown name or parameter (with the nearest ones), or a callable that cannot be imported.
+        Unknown name or parameter (with the nearest ones), a callable that cannot be imported, a library that is not
+        installed, or a model that does not exist for images of this shape.
     """
     parameters = dict(parameters or {})
-    source, _, rest = name.partition(":")
-    if name.startswith("torchvision:"):
-        return _torchvision(rest, input_shape, num_classes, parameters)
-    builder = _import(source, rest) if is_users_own(name) else MODELS.get(name)
-    if builder is None:
-        raise UserError(
-            f"unknown model {name!r}: {did_you_mean(name, MODELS)}, torchvision:NAME or package.module:callable"
-        )
+    builder = _builder(name)
     arguments = {"input_shape": input_shape, "num_classes": num_classes, **parameters}
-    own = is_users_own(name)
     try:
         signature = inspect.signature(builder)
         signature.bind(**arguments)
@@ -76,7 +69,7 @@ def build_model(
     try:
         model = builder(**arguments)
     except _IMPOSSIBLE as error:
-        if own:
+        if is_users_own(name):
             raise  # their traceback helps them more than our line
         raise UserError(_impossible(name, parameters, error)) from None
     if not isinstance(model, nn.Module):
@@ -84,30 +77,31 @@ def build_model(
     return model
 
 
-_IMPOSSIBLE = (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError, OverflowError)
+# What builders raise for sizes that do not fit; torchvision and timm assert some of them.
+_IMPOSSIBLE = (TypeError, ValueError, RuntimeError, AssertionError, LookupError, ArithmeticError)
 
 
 def _impossible(name: str, parameters: Mapping[str, Any], error: Exception) -> str:
     shown = ", ".join(f"{key}={value}" for key, value in parameters.items())
-    return f"model {name}({shown}) cannot be built: {str(error).splitlines()[0]}"
+    reason = str(error) or type(error).__name__  # an assertion may say nothing
+    return f"model {name}({shown}) cannot be built: {reason.splitlines()[0]}"
 
 
 def is_users_own(name: str) -> bool:
     """True for ``package.module:callable``."""
-    return ":" in name and not name.startswith("torchvision:")
+    source, colon, _ = name.partition(":")
+    return bool(colon) and source not in LIBRARIES
 
 
-def _torchvision(name: str, input_shape: tuple[int, ...], num_classes: int, parameters: dict[str, Any]) -> nn.Module:
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UserError(f"unknown torchvision model {name!r}: {did_you_mean(name, known)}")
-    try:
-        model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **parameters)
-    except _IMPOSSIBLE as error:
-        raise UserError(_impossible(f"torchvision:{name}", parameters, error)) from None
-    return nn.Sequential(GreyToRGB(), model) if input_shape[0] == 1 else model
+def _builder(name: str) -> Callable[..., nn.Module]:
+    """What `name` stands for: a callable that takes input_shape, num_classes and the parameters as keywords."""
+    source, colon, rest = name.partition(":")
+    if not colon and name in MODELS:
+        return MODELS[name]
+    if not colon:
+        libraries = ", ".join(f"{library}:NAME" for library in LIBRARIES)
+        raise UserError(f"unknown model {name!r}: {did_you_mean(name, MODELS)}, {libraries} or package.module:callable")
+    return functools.partial(LIBRARIES[source], rest) if source in LIBRARIES else _import(source, rest)
 
 
 def _import(module: str, attribute: str) -> Callable[..., nn.Module]:

@@ -26,6 +26,14 @@ class Block(nn.Module):
         return F.relu(out + shortcut)
 
 
+def initialise(net: nn.Module) -> nn.Module:
+    """Draw the convolutions' weights as He et al. 2015 do, for a constant variance of the gradients; return `net`."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net
+
+
 def resnet(*, input_shape: tuple[int, ...], num_classes: int, depth: int = 20, width: int = 16) -> nn.Module:
     """CIFAR ResNet of depth 6n + 2: three stages of n blocks with width, 2 width and 4 width channels.
 
@@ -44,8 +52,5 @@ def resnet(*, input_shape: tuple[int, ...], num_classes: int, depth: int = 20, w
         for block in range((depth - 2) // 6):
             layers.append(Block(channels_in, channels, stride=2 if stage and not block else 1))
             channels_in = channels
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels_in, num_classes))
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return net
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels_in, num_classes)]
+    return initialise(nn.Sequential(*layers, *head))

@@ -46,6 +46,11 @@ class Named(BaseModel):
     def parameters(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
 
+    @property
+    def build(self) -> dict[str, Any]:
+        """As the arguments ``name`` and ``parameters``."""
+        return {"name": self.name, "parameters": self.parameters}
+
     def __str__(self) -> str:
         inside = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
         return f"{self.name}({inside})" if inside else self.name

@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lrensemble.pool import Training
+
 PAD = 4  # pixels on every side, the usual choice for 32x32 images
+
+Augmentation = Callable[[Tensor], Tensor]
 
 
 def crop(x: Tensor) -> Tensor:
@@ -29,4 +33,41 @@ def flip(x: Tensor) -> Tensor:
     return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"crop": crop, "flip": flip}
+def cutout(side: int) -> Augmentation:
+    """Blank a square around a random pixel of every image, clipped at the border (DeVries & Taylor 2017).
+
+    Blank is 0, the mean of the normalised images.
+    """
+
+    def cut(x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+
+        def outside(length: int) -> Tensor:  # (B, length)
+            start = torch.randint(0, length, (batch, 1), device=x.device) - side // 2
+            distance = torch.arange(length, device=x.device) - start
+            return (distance < 0) | (distance >= side)
+
+        kept = outside(height)[:, :, None] | outside(width)[:, None, :]
+        return x * kept[:, None]
+
+    return cut
+
+
+def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix every image with another one of the batch (Zhang et al. 2018).
+
+    Returns the mixed images, the permutation that names the other image, and the share of the first, from
+    Beta(alpha, alpha): one share a batch, as in the paper's code.
+    """
+    share = torch.distributions.Beta(alpha, alpha).sample().to(x.device)
+    other = torch.randperm(len(x)).to(x.device)
+    return share * x + (1 - share) * x[other], other, share
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {"crop": crop, "flip": flip}
+
+
+def augmentations(training: Training) -> list[Augmentation]:
+    """What a member's training does to every batch of images, in order (mixup, which needs labels, aside)."""
+    chosen = [AUGMENTATIONS[name] for name in training.augment]
+    return [*chosen, cutout(training.cutout)] if training.cutout else chosen

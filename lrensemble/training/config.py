@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -14,7 +14,9 @@ from ruamel.yaml.error import YAMLError
 from lrensemble.data import SOURCES
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy, Space, parse_policies
+from lrensemble.policies.units import Length
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
+from lrensemble.training.engine import Engine
 
 MAX_SEEDS = 100_000
 T = TypeVar("T", bound=BaseModel)
@@ -67,6 +69,10 @@ class Config(Strict):
     seeds: tuple[NonNegativeInt, ...] = (0,)
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     control: bool = False  # also train a pool of the same size that varies nothing but the seed
+    snapshots: Literal["cycles"] | tuple[str, ...] = ()  # more members of every run, on its way ...
+    averages: tuple[Named, ...] = ()  # ... and of its weights: swa, ema
+    targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()  # validation accuracies whose first step is recorded
+    engine: Engine = Engine()
 
     @field_validator("policies", mode="before")
     @classmethod
@@ -81,6 +87,20 @@ class Config(Strict):
     def _seed_count(cls, value: Any) -> Any:
         """``seeds: 3`` is ``seeds: [0, 1, 2]``."""
         return tuple(range(value)) if isinstance(value, int) and 0 < value <= MAX_SEEDS else value
+
+    @field_validator("snapshots", "averages", "targets", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) or value == "cycles" else [value]
+
+    @field_validator("snapshots", mode="before")
+    @classmethod
+    def _lengths(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            for text in value:
+                Length.parse(str(text))
+            return [str(text) for text in value]
+        return value
 
     @model_validator(mode="after")
     def _plannable(self) -> Self:

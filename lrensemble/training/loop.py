@@ -1,4 +1,4 @@
-"""One member from its spec to weights and predictions. Knows nothing of pools.
+"""One run from its spec to weights and predictions. Knows nothing of pools.
 
 Everything random comes from (member id, epoch): initialisation, order, augmentation, dropout. So there is no random
 state to save, and a run resumed after an epoch equals an uninterrupted one bit for bit (same device and threads).
@@ -6,12 +6,12 @@ state to save, and a run resumed after an epoch equals an uninterrupted one bit 
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import inspect
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from lrensemble.errors import UserError, did_you_mean
 from lrensemble.models import build_model
 from lrensemble.policies import Policy
 from lrensemble.pool import Named, RunSpec
-from lrensemble.training.augment import AUGMENTATIONS
-from lrensemble.training.device import DeviceData, Rows
+from lrensemble.training.augment import augmentations, mixup
+from lrensemble.training.derived import Average
+from lrensemble.training.device import AnyRows, DeviceData
+from lrensemble.training.engine import Engine
+from lrensemble.training.optimizer import build_optimizer
 
-EVAL_ROWS = 2000  # rows of one forward pass without gradients
+CHECK_STEPS = 100  # steps between two looks at the loss: each one waits for the device
+EXPLODED = 10  # times the loss of a uniform guess, as a mean over those steps: no run comes back from there
 
 State = dict[str, Any]
 
@@ -41,33 +45,11 @@ def derive_seed(*parts: object) -> int:
 def seed_everything(*parts: object) -> None:
     """Seed torch, NumPy and Python (a user's model may draw from any of them)."""
     seed = derive_seed(*parts)
-    torch.manual_seed(seed)
+    # torch.manual_seed asks every kind of accelerator, which takes a millisecond where there is none.
+    accelerated = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
+    (torch.manual_seed if accelerated else torch.default_generator.manual_seed)(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
-
-
-def build_optimizer(named: Named, model: nn.Module) -> torch.optim.Optimizer:
-    """Build any optimizer of ``torch.optim`` by name. Its LR is 1 until a policy sets it."""
-    known: dict[str, Any] = {
-        name: kind
-        for name, kind in vars(torch.optim).items()
-        if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
-    }
-    by_lower_case = {name.lower(): kind for name, kind in known.items()}
-    kind = by_lower_case.get(named.name.lower())
-    if kind is None:
-        raise UserError(f"unknown optimizer {named.name!r}: {did_you_mean(named.name, known)}")
-    options = [name for name in inspect.signature(kind).parameters if name not in ("self", "params", "lr")]
-    for name in named.parameters:
-        if name == "lr":
-            raise UserError(f"optimizer {named.name}: lr is what the policies are for; remove it")
-        if name not in options:
-            raise UserError(f"optimizer {named.name}: unknown parameter {name!r}: {did_you_mean(name, options)}")
-    try:
-        optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=1.0, **named.parameters)
-    except (ValueError, TypeError, RuntimeError, IndexError) as error:
-        raise UserError(f"optimizer {named}: {error}") from None
-    return optimizer
 
 
 def steps_per_epoch(train_rows: int, batch_size: int) -> int:
@@ -77,7 +59,7 @@ def steps_per_epoch(train_rows: int, batch_size: int) -> int:
 
 @dataclass
 class Outcome:
-    """What training gave: ``complete`` with weights and probabilities, or ``diverged`` with a reason."""
+    """What training gave: ``complete`` with weights and probabilities, or ``diverged`` or ``stopped`` with a reason."""
 
     status: str
     reason: str | None
@@ -85,32 +67,74 @@ class Outcome:
     costs: dict[str, int | float]
     weights: dict[str, Tensor]
     probabilities: dict[str, NDArray[np.float32]]  # val, test: (N, C)
+    engine: dict[str, Any]  # what computed it, for the record
+
+
+class Ended(Exception):
+    """The run is over before its last epoch: status and reason."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(spec: str, data: tuple[tuple[int, ...], int], device: torch.device, mode: str) -> Any:
+    """One compiled module for all runs of one architecture in this process: (module, its compiled form)."""
+    model = build_model(**Named.model_validate_json(spec).build, input_shape=data[0], num_classes=data[1]).to(device)
+    return model, torch.compile(model, mode=mode)
 
 
 class Run:
-    """A member in training: model, optimizer and schedule, and where they stand."""
+    """A run in training: model, optimizer and schedule, and where they stand.
 
-    def __init__(self, spec: RunSpec, member_id: str, data: DeviceData) -> None:
-        self.spec, self.member_id, self.data = spec, member_id, data
-        self.device = data.train.images.device
+    Parameters
+    ----------
+    averages : dict of str to Named
+        Averages to keep on the way, by the ids of the members that they will be.
+    micro_batches : int
+        Pieces that every batch is computed in, so that less memory is needed.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        member_id: str,
+        data: DeviceData,
+        engine: Engine | None = None,
+        averages: Mapping[str, Named] | None = None,
+        micro_batches: int = 1,
+    ) -> None:
+        self.spec, self.member_id, self.data, self.engine = spec, member_id, data, engine or Engine()
+        self.micro_batches = micro_batches
         self.batch_size = min(spec.training.batch_size, len(data.train))
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
         seed_everything(member_id, "init")
-        self.model = build_model(
-            spec.model.name,
-            input_shape=data.input_shape,
-            num_classes=data.num_classes,
-            parameters=spec.model.parameters,
-        ).to(self.device)
-        self.optimizer = build_optimizer(spec.optimizer, self.model)
+        model = build_model(**spec.model.build, input_shape=data.input_shape, num_classes=data.num_classes)
+        self.model = self.forward = model.to(data.device)
+        if self.engine.compile != "no":
+            state = model.state_dict()
+            shape = (data.input_shape, data.num_classes)
+            self.model, self.forward = _compiled(spec.model.model_dump_json(), shape, data.device, self.engine.compile)
+            self.model.load_state_dict(state)
+        self.model.to(memory_format=self.engine.memory_format(self.model))
+        self.optimizer = build_optimizer(spec.optimizer, self.model, fused=self.engine.is_fused(data.device))
+        self.parameters: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
         self.scheduler = Policy.parse(spec.policy).scheduler(
             self.optimizer,
             steps_per_epoch=self.steps_per_epoch,
             total_steps=self.steps_per_epoch * spec.training.epochs,
         )
+        self.averages = {i: Average(named, self.model) for i, named in (averages or {}).items()}
+        self.autocast = self.engine.autocast(data.device)
+        # float16 gradients underflow without one; it skips steps with overflows.
+        scaled = self.engine.dtype(data.device) is torch.float16
+        self.scaler = torch.amp.GradScaler(data.device.type) if scaled else None
         self.epoch = 0
         self.seconds = 0.0  # spent in training steps, over all interruptions
         self.history: list[dict[str, Any]] = []
+
+    # State
 
     def state(self) -> State:
         """Plain values and tensors (``torch.load(weights_only=True)`` takes them)."""
@@ -121,120 +145,250 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "averages": {i: average.model.state_dict() for i, average in self.averages.items()},
         }
 
     def load_state(self, state: State) -> None:
+        """Go on from a `state`; KeyError, ValueError or RuntimeError when it is of another model or lacks averages."""
+        for i, average in self.averages.items():
+            average.model.load_state_dict(state["averages"][i])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], state["history"]
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
 
-    def train_epoch(self) -> dict[str, Any]:
-        """Train one epoch and return its line of the history."""
-        train = self.data.train
-        augment = [AUGMENTATIONS[name] for name in self.spec.training.augment]
+    # Training
+
+    def train_epoch(self) -> None:
+        """Train one epoch and add its line to the history; raise `Ended` when the loss explodes."""
         start = time.perf_counter()
         seed_everything(self.member_id, self.epoch)
-        order = torch.randperm(len(train)).to(self.device)
-        # Sums stay on the device: reading them once an epoch is the only synchronisation.
-        loss_sum, right_sum = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        lr = 0.0
+        order = torch.randperm(len(self.data.train))
+        totals = Totals(self)
+        changes = augmentations(self.spec.training)
         self.model.train()
-        for step in range(self.steps_per_epoch):
-            index = order[step * self.batch_size : (step + 1) * self.batch_size]
-            x, y = train.images[index], train.labels[index]
-            for change in augment:
+        for x, y in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
+            for change in changes:
                 x = change(x)
-            lr = float(self.scheduler.get_last_lr()[0])
-            loss, logits = self._step(x, y)
-            self.scheduler.step()
-            loss_sum += loss
-            right_sum += (logits.argmax(1) == y).sum()
-        self.epoch += 1
-        train_loss = float(loss_sum) / self.steps_per_epoch
+            loss, right = self._step(x, y)
+            totals.add(loss, right)
         self.seconds += time.perf_counter() - start
-        val_loss, val_accuracy = self.validate()
-        return {
-            "epoch": self.epoch,
-            "step": self.epoch * self.steps_per_epoch,
-            "lr": lr,
-            "train_loss": train_loss,
-            "train_accuracy": float(right_sum) / (self.steps_per_epoch * self.batch_size),
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "seconds": round(self.seconds, 3),
-        }
+        self.end_epoch(totals)
+
+    def end_epoch(self, totals: Totals) -> None:
+        """Evaluate on validation, write the history, and stop a hopeless run."""
+        self.epoch += 1
+        for average in self.averages.values():
+            average.after_epoch(self.model, self.epoch)
+        val_loss, val_accuracy = self._validate()
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "step": self.epoch * self.steps_per_epoch,
+                "lr": totals.lr,
+                "train_loss": totals.loss,
+                "train_accuracy": totals.accuracy,
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+                "seconds": round(self.seconds, 3),
+            }
+        )
+        if not math.isfinite(val_loss):
+            raise Ended("diverged", f"the validation loss is not finite after epoch {self.epoch} (LR {totals.lr:.3g})")
+        stop = self.spec.training.stop
+        if stop and self.epoch == math.ceil(stop.after * self.spec.training.epochs) and val_accuracy < stop.accuracy:
+            raise Ended(
+                "stopped",
+                f"hopeless: validation accuracy {val_accuracy:.4f} after {self.epoch} of {self.spec.training.epochs} "
+                f"epochs is below {stop.accuracy:g}",
+            )
 
     def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step on a batch: (loss, logits) as they were before it."""
-        outputs: list[Tensor] = []
+        """One optimizer step on a batch: mean loss, and how many were right, as they were before it."""
+        training = self.spec.training
+        if training.mixup:
+            x, other, share = mixup(x, training.mixup)
+        losses: list[Tensor] = []
+        rights: list[Tensor] = []
 
         def closure() -> Tensor:  # a closure, so that LBFGS works like the others
             self.optimizer.zero_grad()
-            outputs.append(self.model(x))
-            loss = F.cross_entropy(outputs[-1], y, label_smoothing=self.spec.training.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
+            whole = torch.zeros((), device=y.device)
+            right = torch.zeros((), device=y.device, dtype=torch.int64)
+            for piece in torch.arange(len(y)).tensor_split(self.micro_batches) if self.micro_batches > 1 else [None]:
+                rows = slice(None) if piece is None else slice(int(piece[0]), int(piece[-1]) + 1)
+                with self.autocast():
+                    logits = self.forward(x[rows])
+                    loss = F.cross_entropy(logits, y[rows], label_smoothing=training.label_smoothing)
+                    if training.mixup:
+                        loss = share * loss + (1 - share) * F.cross_entropy(
+                            logits, y[other][rows], label_smoothing=training.label_smoothing
+                        )
+                if piece is not None:
+                    loss = loss * (len(piece) / len(y))
+                (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
+                whole += loss.detach()
+                right += (logits.detach().argmax(1) == y[rows]).sum()
+            losses.append(whole)
+            rights.append(right)
+            return whole
 
-        loss: Any = self.optimizer.step(closure)  # type: ignore[arg-type]
-        return loss.detach(), outputs[0].detach()
+        if self.scaler:
+            closure()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step(closure)  # type: ignore[arg-type]
+        self.after_step()
+        return losses[0], rights[0]
 
-    def logits(self, rows: Rows) -> Tensor:
-        """Logits of every row, in order."""
-        self.model.eval()
+    def after_step(self) -> None:
+        """What follows every optimizer step: decay, averages, the next LR."""
+        if decay := self.spec.training.decoupled_weight_decay:
+            with torch.no_grad():
+                torch._foreach_mul_(self.parameters, 1 - decay)
+        for average in self.averages.values():
+            average.after_step(self.model)
+        self.scheduler.step()
+
+    # Evaluation
+
+    def logits(self, rows: AnyRows, model: nn.Module | None = None) -> Tensor:
+        """Logits of every row, in order; in float32, whatever the training's precision."""
+        model = model or self.model
+        model.eval()
         with torch.no_grad():
-            return torch.cat([self.model(chunk) for chunk in torch.split(rows.images, EVAL_ROWS)])
+            chunk = max(1, self.engine.eval_rows // self.micro_batches)
+            return torch.cat([model(images) for images in rows.chunks(chunk)])
 
-    def validate(self) -> tuple[float, float]:
+    def _validate(self) -> tuple[float, float]:
         logits, labels = self.logits(self.data.val), self.data.val.labels
         accuracy = (logits.argmax(1) == labels).float().mean()
         return float(F.cross_entropy(logits, labels)), float(accuracy)
 
-    def outcome(self, reason: str | None = None) -> Outcome:
-        probabilities = {}
-        if reason is None:
-            for name, rows in (("val", self.data.val), ("test", self.data.test)):
-                probabilities[name] = self.logits(rows).float().softmax(1).cpu().numpy()
-            # Not of the test split: what it holds must not decide who can be selected.
-            if not np.isfinite(probabilities["val"]).all():
-                reason = "the predictions of the trained model are not finite"
-        steps = self.epoch * self.steps_per_epoch
+    def outcome(self, model: nn.Module | None = None) -> Outcome:
+        """The run as it stands (or an averaged `model` of it) as a complete member."""
+        model = model or self.model
+        probabilities = {
+            name: self.logits(rows, model).float().softmax(1).cpu().numpy()
+            for name, rows in (("val", self.data.val), ("test", self.data.test))
+        }
+        # Not of the test split: what it holds must not decide who can be selected.
+        if not np.isfinite(probabilities["val"]).all():
+            return self.ended("diverged", "the predictions of the trained model are not finite")
+        weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+        return self._outcome("complete", None, weights, probabilities)
+
+    def ended(self, status: str, reason: str) -> Outcome:
+        """A run that is over without a usable model."""
+        return self._outcome(status, reason, {}, {})
+
+    def _outcome(self, status: str, reason: str | None, weights: Any, probabilities: Any) -> Outcome:
+        steps = self.history[-1]["step"] if self.history else 0
         return Outcome(
-            status="complete" if reason is None else "diverged",
+            status=status,
             reason=reason,
-            history=self.history,
+            history=list(self.history),
             costs={
                 "steps": steps,
                 "seconds": round(self.seconds, 3),
                 "samples_per_second": round(steps * self.batch_size / max(self.seconds, 1e-9), 1),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
+                "flops": self._flops(),
             },
-            weights={
-                name: value.detach().cpu().clone().contiguous() for name, value in self.model.state_dict().items()
-            },
+            weights=weights,
             probabilities=probabilities,
+            engine={
+                "precision": str(self.engine.dtype(self.data.device)).removeprefix("torch."),
+                "channels_last": self.engine.memory_format(self.model) is torch.channels_last,
+                "compile": self.engine.compile,
+                "micro_batches": self.micro_batches,
+            },
         )
+
+    def _flops(self) -> int:
+        """Floating-point operations of one row's forward pass: matrix products and convolutions, 2 per multiply-add."""
+        self.model.eval()
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            self.model(torch.zeros(1, *self.data.input_shape, device=self.data.device))
+        return int(counter.get_total_flops())
+
+
+class Totals:
+    """Loss and accuracy of an epoch, summed on the device; looks at the loss now and then to see it explode."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.window, self.right = torch.zeros(2, device=run.data.device)
+        self.steps = self.window_steps = 0
+        self.loss_sum = 0.0
+        self.lr = 0.0
+
+    def add(self, loss: Tensor, right: Tensor) -> None:
+        """Add one step; raise `Ended` when the last `CHECK_STEPS` were too bad."""
+        self.window += loss
+        self.right += right
+        self.count()
+
+    def count(self) -> None:
+        """Count a step that was added to the sums already, and look at them when it is time."""
+        self.steps += 1
+        self.window_steps += 1
+        if self.window_steps == CHECK_STEPS or self.steps == self.run.steps_per_epoch:
+            self._check()
+
+    def _check(self) -> None:
+        run = self.run
+        mean = float(self.window) / self.window_steps
+        self.loss_sum += float(self.window)
+        self.window.zero_()
+        self.window_steps = 0
+        step = run.epoch * run.steps_per_epoch + self.steps
+        self.lr = float(run.scheduler.policy(step - 1))
+        uniform = math.log(max(2, run.data.num_classes))
+        if mean <= EXPLODED * uniform:
+            return
+        run.history.append(
+            {
+                "epoch": run.epoch + 1,
+                "step": step,
+                "lr": self.lr,
+                "train_loss": mean,
+                "train_accuracy": self.accuracy,
+                "val_loss": math.nan,
+                "val_accuracy": math.nan,
+                "seconds": round(run.seconds, 3),
+            }
+        )
+        what = f"exploded to {mean:.4g} (a uniform guess has {uniform:.2f})" if math.isfinite(mean) else "is not finite"
+        raise Ended("diverged", f"the training loss {what} at step {step:,} (LR {self.lr:.3g})")
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.steps
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right) / (self.steps * self.run.batch_size)
 
 
 def fit(
-    spec: RunSpec,
-    member_id: str,
-    data: DeviceData,
+    run: Run,
     *,
     state: State | None = None,
     after_epoch: Callable[[Run], None] = lambda run: None,
 ) -> Outcome:
-    """Train one member, from the beginning or from `state`; call `after_epoch` after every epoch."""
-    run = Run(spec, member_id, data)
+    """Train a run to its end, from the beginning or from `state`; call `after_epoch` after every epoch."""
     if state is not None:
-        try:
-            run.load_state(state)
-        except (RuntimeError, KeyError, ValueError):  # of a model that was changed since
-            run = Run(spec, member_id, data)
-    while run.epoch < spec.training.epochs:
-        line = run.train_epoch()
-        run.history.append(line)
-        if not (math.isfinite(line["train_loss"]) and math.isfinite(line["val_loss"])):
-            return run.outcome(f"the loss is not finite after epoch {run.epoch} (last LR {line['lr']:.3g})")
-        after_epoch(run)
+        run.load_state(state)
+    try:
+        while run.epoch < run.spec.training.epochs:
+            run.train_epoch()
+            after_epoch(run)
+    except Ended as end:
+        return run.ended(end.status, end.reason)
     return run.outcome()

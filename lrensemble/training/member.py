@@ -1,137 +1,235 @@
-"""Train one planned member of a pool: lock, resume, train, write. Runs in the main or in a worker process."""
+"""Train planned members of a pool: lock, resume, train, write. Runs in the main or in a worker process."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import io
-import os
 import pickle
 import random
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import Timeout
+from pydantic import Field
 
 from lrensemble.data import load_dataset
 from lrensemble.errors import UserError
-from lrensemble.pool import Member, Pool, Record, RunSpec
+from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.files import write_atomic
-from lrensemble.pool.record import FINISHED
-from lrensemble.pool.writing import environment, write_complete, write_end, write_history
+from lrensemble.pool.record import FINISHED, Strict
+from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
 from lrensemble.training.config import DataConfig
-from lrensemble.training.device import DeviceData
+from lrensemble.training.device import DeviceData, must_stream
+from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, State, fit
+from lrensemble.training.stack import fit_stack
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into saving states ...
 CHECKPOINT_SECONDS = 2.0  # ... but there is no need to save more often than this
 HISTORY_SECONDS = 1.0
+MOST_PIECES = 64  # of a batch, when memory is short
 
 
-@dataclass(frozen=True)
-class Job:
-    """One member to train; small, because it travels to a worker process."""
+class Job(Strict):
+    """Runs to train in one process: one, or several as a stack. Plain values: it travels to a worker as JSON.
+
+    Attributes
+    ----------
+    members : ids of the runs
+    derived : for a run's id, the ids of the snapshots and averages that it shall leave
+    sharers : processes that use the device at the same time
+    wait : for a member that another process is training; else it is left out
+    """
 
     pool: Path
-    member_id: str
+    members: tuple[str, ...]
+    derived: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     data: DataConfig
     data_fingerprint: str
     device: str
     threads: int
-    wait: bool = False  # for a member that another process is training; else report "busy"
+    sharers: int = 1
+    engine: Engine = Engine()
+    targets: tuple[float, ...] = ()
+    wait: bool = False
+
+    def member(self, member_id: str) -> Member:
+        return Member(self.pool / "members" / member_id)
+
+    def all_of(self, member_id: str) -> list[Member]:
+        """The run and what is derived from it, as they are on disk now."""
+        return [self.member(i) for i in (member_id, *self.derived.get(member_id, ()))]
+
+    def is_done(self, member_id: str) -> bool:
+        return all(member.record.status in FINISHED for member in self.all_of(member_id))
 
 
 @functools.lru_cache(maxsize=1)
-def _on_device(config: DataConfig, fingerprint: str, device: str) -> DeviceData:
+def _on_device(config: DataConfig, fingerprint: str, device: str, sharers: int, engine: Engine) -> DeviceData:
     """The data of a pool, loaded once a process; the fingerprint tells when files have changed since."""
     data = load_dataset(**dict(config))
     if data.fingerprint != fingerprint:
         raise UserError(f"the data changed while the pool was trained: {config.root or config.name}")
-    return DeviceData.of(data, torch.device(device))
+    where = torch.device(device)
+    return DeviceData.of(
+        data,
+        where,
+        stream=must_stream(data, where, sharers) if engine.data == "auto" else engine.data == "stream",
+        loader_workers=engine.loader_workers,
+        memory_format=torch.contiguous_format if engine.channels_last is False else torch.channels_last,
+    )
 
 
-def start_worker(parent: int) -> None:
-    """Set a worker process up: Ctrl-C is the parent's business, and a worker does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)  # the parent was killed; whatever is half-written has a temporary name
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def train_member(job: Job) -> Record | None:
-    """Train the member unless it is finished; return its record, or None if another process is at it."""
-    member = Member(job.pool / "members" / job.member_id)
-    try:
-        with member.hold(wait=job.wait):
-            if member.record.status not in FINISHED:
-                _train(member, job)
-            return member.record
-    except Timeout:
-        return None
+def train_members(job: Job) -> list[str]:
+    """Train the runs of a job that are not finished; return the ids of those that another process is at."""
+    busy = []
+    with contextlib.ExitStack() as locks:
+        held = []
+        for member_id in job.members:
+            try:
+                locks.enter_context(job.member(member_id).hold(wait=job.wait))
+            except Timeout:
+                busy.append(member_id)
+            else:
+                held.append(member_id)
+        todo = [member_id for member_id in held if not job.is_done(member_id)]
+        if todo:
+            with _torch_as_wanted(job):
+                _train(job, todo)
+    return busy
 
 
-def _train(member: Member, job: Job) -> None:
-    _clean(member)
-    data = _on_device(job.data, job.data_fingerprint, job.device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(job.threads)
-    deterministic = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
-    gpus = [data.train.images.device] if job.device.startswith("cuda") else []
-    try:
-        with torch.random.fork_rng(devices=gpus), _keep_random_state():
-            outcome = fit(
-                RunSpec.of(member.record.spec),
-                member.id,
-                data,
-                state=_read_state(member, job.device),
-                after_epoch=_Checkpoints(member),
-            )
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:
-        write_end(
-            member,
-            history=[],
-            status="failed",
-            reason=f"{type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
-            environment=_environment(job),
-        )
-    else:
+def _train(job: Job, todo: list[str]) -> None:
+    data = _on_device(job.data, job.data_fingerprint, job.device, job.sharers, job.engine)
+    if len(todo) > 1:
+        try:
+            _train_stack(job, todo, data)
+            return
+        except (UserError, MemoryError):
+            raise
+        except Exception:
+            pass  # one by one, so that it fails the member that it belongs to
+    for member_id in todo:
+        if not job.is_done(member_id):
+            _train_alone(job, member_id, data)
+
+
+def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
+    members = {member_id: job.member(member_id) for member_id in todo}
+    runs = [Run(RunSpec.of(member.record.spec), i, data, job.engine) for i, member in members.items()]
+    checkpoints = {i: _Checkpoints(member) for i, member in members.items()}
+    fit_stack(
+        runs,
+        states=[_read_state(member, job.device) for member in members.values()],
+        after_epoch=lambda run: checkpoints[run.member_id](run),
+        ended=lambda run, outcome: _write(members[run.member_id], job, outcome, stack=len(todo)),
+    )
+
+
+def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
+    """Train one run; in smaller pieces when memory is short, and failed with its traceback when it raises."""
+    member = job.member(member_id)
+    derived = {m.id: m for m in job.all_of(member_id)[1:] if m.record.status not in FINISHED}
+    pieces, most = 1, min(MOST_PIECES, RunSpec.of(member.record.spec).training.batch_size)
+    while True:
+        try:
+            outcome = _fit(job, member, derived, data, pieces)
+            break
+        except UserError:
+            raise
+        except Exception as error:
+            if not _is_out_of_memory(error) or pieces == most:
+                reason, text = f"{type(error).__name__}: {error}", traceback.format_exc()
+                for one in (member, *derived.values()):
+                    _fail(one, job, reason, text)
+                return
+        # Outside of the except block: the exception's frames, which hold the tensors, are gone.
+        pieces = min(2 * pieces, most)
+        gc.collect()
+        if data.device.type == "cuda":
+            torch.cuda.empty_cache()
+    if member.record.status not in FINISHED:
         _write(member, job, outcome)
-    finally:
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.deterministic = deterministic
+    for one in derived.values():
+        if one.record.status not in FINISHED:  # the run ended before it was its turn
+            write_end(
+                one,
+                history=[],
+                status=outcome.status if outcome.status in FINISHED[1:] else "failed",
+                reason=f"its run {member_id} ended before: {outcome.reason}",
+                environment=_environment(job, outcome),
+            )
+
+
+def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int) -> Outcome:
+    """Train a run to its end, writing snapshots on the way and averages after it."""
+    specs = {i: one.record.spec.derived or Named(name="") for i, one in derived.items()}
+    snapshots = {i: named.parameters["epoch"] for i, named in specs.items() if named.name == "snapshot"}
+    averages = {i: named for i, named in specs.items() if named.name != "snapshot"}
+    state = _read_state(member, job.device)
+    if state is not None and any(epoch <= state.get("epoch", 0) for epoch in snapshots.values()):
+        state = None  # a snapshot was asked for that lies behind it
+    checkpoint = _Checkpoints(member)
+
+    def after_epoch(run: Run) -> None:
+        for i, epoch in snapshots.items():
+            if epoch == run.epoch:
+                _write(derived[i], job, run.outcome())
+        checkpoint(run)
+
+    def run() -> Run:
+        return Run(RunSpec.of(member.record.spec), member.id, data, job.engine, averages, pieces)
+
+    going = run()
+    try:
+        if state is not None:
+            going.load_state(state)
+    except (RuntimeError, KeyError, ValueError):  # of a model or averages that were changed since
+        going = run()
+    outcome = fit(going, after_epoch=after_epoch)
+    if outcome.status == "complete":
+        for i, average in going.averages.items():
+            averaged = average.refresh(data.train, going.batch_size)
+            _write(derived[i], job, going.outcome(averaged))
+    return outcome
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class of its own for accelerators; on the CPU it is a RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager
-def _keep_random_state() -> Iterator[None]:
-    """Give Python's and NumPy's global generators back as they were."""
+def _torch_as_wanted(job: Job) -> Iterator[None]:
+    """Threads and determinism for a job; afterwards everything is as it was, the random states too."""
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (users' models may draw from it)
+    gpus = [torch.device(job.device)] if job.device.startswith("cuda") else []
+    torch.set_num_threads(job.threads)
+    torch.backends.cudnn.deterministic = True
     try:
-        yield
+        with torch.random.fork_rng(devices=gpus):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic
 
 
 class _Checkpoints:
     """After an epoch: save the state and the history if the last time is long enough ago."""
 
     def __init__(self, member: Member) -> None:
+        for path in member.path.rglob(".*.tmp"):  # what a killed process left
+            path.unlink(missing_ok=True)
         self.member = member
         self.saved = self.shown = time.monotonic()
         self.pause = CHECKPOINT_SECONDS
@@ -144,7 +242,7 @@ class _Checkpoints:
             write_atomic(self.member.path / "state.pt", lambda file: file.write(buffer.getbuffer()))
             self.saved = time.monotonic()
             self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / CHECKPOINT_SHARE)
-        if moment - self.shown >= HISTORY_SECONDS:
+        if moment - self.shown >= HISTORY_SECONDS and self.member.record.status not in FINISHED:
             write_history(self.member, run.history, sync=False)
             self.shown = moment
 
@@ -155,40 +253,48 @@ def _read_state(member: Member, device: str) -> State | None:
         state: State = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         return None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
         return None  # it only saves time: without it the member starts again
     return state
 
 
-def _clean(member: Member) -> None:
-    """Remove what a killed process left under temporary names."""
-    for path in member.path.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
-
-
-def _write(member: Member, job: Job, outcome: Outcome) -> None:
-    last = outcome.history[-1]
+def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
     values: dict[str, Any] = {
         "history": outcome.history,
         "costs": outcome.costs,
-        "environment": _environment(job),
+        "environment": _environment(job, outcome, stack),
+        "targets": reached(outcome.history, job.targets),
     }
-    train = {"train": {"loss": last["train_loss"], "accuracy": last["train_accuracy"]}}
+    if outcome.history:
+        last = outcome.history[-1]
+        values["metrics"] = {"train": {"loss": last["train_loss"], "accuracy": last["train_accuracy"]}}
     if outcome.status == "complete":
-        labels = Pool.open(job.pool).labels("val")
         write_complete(
             member,
-            labels=labels,
+            labels=Pool.open(job.pool).labels("val"),
             probabilities=outcome.probabilities,
             weights=outcome.weights,
-            metrics=train,
             **values,
         )
     else:
-        write_end(member, status=outcome.status, reason=outcome.reason, metrics=train, **values)
+        write_end(member, status=outcome.status, reason=outcome.reason, **values)
 
 
-def _environment(job: Job) -> dict[str, Any]:
+def _fail(member: Member, job: Job, reason: str, text: str | None) -> None:
+    write_end(member, history=[], status="failed", reason=reason, traceback=text, environment=_environment(job))
+
+
+def fail(job: Job, reason: str) -> None:
+    """Record that the runs of a job cannot be trained, unless another process is at them or has done it."""
+    for member_id in job.members:
+        with contextlib.suppress(Timeout), job.member(member_id).hold(wait=False):
+            for member in job.all_of(member_id):
+                if member.record.status not in FINISHED:
+                    _fail(member, job, reason, None)
+
+
+def _environment(job: Job, outcome: Outcome | None = None, stack: int = 1) -> dict[str, Any]:
     device = torch.device(job.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return environment(device=name, threads=job.threads)
+    engine = {**outcome.engine, "stack": stack} if outcome else {}
+    return environment(device=name, threads=job.threads, **engine)

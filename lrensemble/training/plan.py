@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
 from lrensemble.models import build_model, is_users_own
-from lrensemble.pool import Member, RunSpec
+from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.training.config import Config
-from lrensemble.training.loop import build_optimizer, steps_per_epoch
+from lrensemble.training.derived import check_average, snapshot_epochs
+from lrensemble.training.loop import steps_per_epoch
+from lrensemble.training.optimizer import build_optimizer
+from lrensemble.training.stack import stack_size
 
 STATE_COPIES = 3  # weights and two moments, the most that common optimizers keep
 LINE_BYTES = 250  # one line of the history
@@ -25,23 +29,38 @@ LINE_BYTES = 250  # one line of the history
 
 @dataclass(frozen=True)
 class Plan:
-    """The members of one configuration.
+    """The runs of one configuration, and the members that come of them.
 
     Attributes
     ----------
-    parameters : list of int
-        Trainable parameters of every member's model.
+    specs : list of RunSpec
+        The runs.
+    derived : list of list of MemberSpec
+        Snapshots and averages of every run.
+    models : list of Module
+        A model like that of every run (runs with equal models share one).
     """
 
     config: Config
     pool: Path
     data: Dataset
     specs: list[RunSpec]
-    parameters: list[int]
+    derived: list[list[MemberSpec]]
+    models: list[nn.Module]
+
+    @property
+    def members(self) -> list[tuple[int, MemberSpec]]:
+        """All members: the number of the run, and the spec."""
+        return [
+            (i, spec)
+            for i, (run, some) in enumerate(zip(self.specs, self.derived, strict=True))
+            for spec in (run, *some)
+        ]
 
     @property
     def ids(self) -> list[str]:
-        return [spec.id(self.data.fingerprint) for spec in self.specs]
+        """Of all members."""
+        return [spec.id(self.data.fingerprint) for _, spec in self.members]
 
     @property
     def statuses(self) -> list[str]:
@@ -51,20 +70,32 @@ class Plan:
 
     @property
     def todo(self) -> list[int]:
+        """Numbers of the members that are not finished."""
         return [i for i, status in enumerate(self.statuses) if status not in FINISHED]
+
+    def parameters(self, run: int) -> int:
+        """Trainable parameters of a run's model."""
+        return sum(p.numel() for p in self.models[run].parameters() if p.requires_grad)
+
+    def stack_size(self, spec: RunSpec, device: str) -> int:
+        """How many runs like `spec` (of this plan or its control) train as a stack."""
+        model = next((m for s, m in zip(self.specs, self.models, strict=True) if s.model == spec.model), None)
+        if model is None or self.config.engine.data == "stream":
+            return 1
+        return stack_size(spec, model, self.config.engine, torch.device(device))
 
     @property
     def total_bytes(self) -> int:
         """Estimate of the disk space for the members that are not finished, and for the control if there is one."""
         predictions = 4 * (len(self.data.val) + len(self.data.test)) * self.data.num_classes
 
-        def size(i: int) -> int:
-            return 4 * self.parameters[i] + predictions + LINE_BYTES * self.specs[i].training.epochs
+        def size(run: int) -> int:
+            return 4 * self.parameters(run) + predictions + LINE_BYTES * self.specs[run].training.epochs
 
-        members = sum(size(i) for i in self.todo)
+        members = sum(size(self.members[i][0]) for i in self.todo)
         control_to_come = self.config.control and not (self.pool / CONTROL).exists()
         control = len(self.specs) * max(map(size, range(len(self.specs)))) if control_to_come else 0
-        return members + control + STATE_COPIES * 4 * max(self.parameters)
+        return members + control + STATE_COPIES * 4 * max(map(self.parameters, range(len(self.specs))))
 
     def steps(self, i: int) -> int:
         """Optimizer steps of member `i`."""
@@ -79,18 +110,30 @@ def make_plan(config: Config, pool: Path) -> Plan:
     """
     data = load_dataset(**dict(config.data))
     specs = config.specs()
-    tried: dict[str, int] = {}
-    parameters = []
+    tried: dict[str, nn.Module] = {}
+    models = []
     for spec in specs:
         key = f"{spec.model!r} {spec.optimizer!r}"
         if key not in tried:
             tried[key] = _try(spec, data)
-        parameters.append(tried[key])
-    return Plan(config, pool, data, specs, parameters)
+        models.append(tried[key])
+    derived = [derived_specs(config, spec, len(data.train)) for spec in specs]
+    return Plan(config, pool, data, specs, derived, models)
 
 
-def _try(spec: RunSpec, data: Dataset) -> int:
-    """Build model and optimizer and train them one step on two rows; return the number of parameters."""
+def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[MemberSpec]:
+    """The snapshots and averages that the configuration wants of a run."""
+    steps = steps_per_epoch(train_rows, spec.training.batch_size)
+    wanted = [
+        Named.model_validate({"name": "snapshot", "epoch": epoch})
+        for epoch in snapshot_epochs(config.snapshots, spec, steps)
+    ]
+    wanted += [check_average(named, spec.training.epochs) for named in config.averages]
+    return [MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted]
+
+
+def _try(spec: RunSpec, data: Dataset) -> nn.Module:
+    """Build model and optimizer and train them one step on two rows; return the model."""
     with torch.random.fork_rng(devices=[]):
         model = build_model(
             spec.model.name,
@@ -104,12 +147,12 @@ def _try(spec: RunSpec, data: Dataset) -> int:
         x, y = torch.zeros(2, *data.input_shape), torch.zeros(2, dtype=torch.int64)
         try:
             logits = model(x)
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
             if is_users_own(spec.model.name):
                 raise  # their traceback helps them more than our line
             raise UserError(
                 f"model {spec.model} cannot take images of shape {data.input_shape} "
-                f"(channels, height, width): {str(error).splitlines()[0]}"
+                f"(channels, height, width): {first_line(error)}"
             ) from error
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if shape != (2, data.num_classes):
@@ -127,10 +170,12 @@ def _try(spec: RunSpec, data: Dataset) -> int:
         try:
             optimizer.step(closure)  # type: ignore[arg-type]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise UserError(
-                f"optimizer {spec.optimizer} cannot train {spec.model}: {str(error).splitlines()[0]}"
-            ) from error
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+            raise UserError(f"optimizer {spec.optimizer} cannot train {spec.model}: {first_line(error)}") from error
+    return model
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def check_disk(path: Path, needed: int) -> None:

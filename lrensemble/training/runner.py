@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import os
-from collections.abc import Iterator
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import joblib
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from lrensemble.errors import UserError
-from lrensemble.pool import Member, Pool, Record, RunSpec
+from lrensemble.pool import Member, MemberSpec, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.training.config import Config, load_config
-from lrensemble.training.device import pick_device
-from lrensemble.training.member import Job, start_worker, train_member
+from lrensemble.training.device import pick_devices
+from lrensemble.training.member import Job, fail, train_members
 from lrensemble.training.plan import Plan, check_disk, make_plan
+from lrensemble.training.stack import group_key
+from lrensemble.training.worker import Worker, WorkerDied
 
 MOST = 1024  # workers, threads
+ATTEMPTS = 2  # of a run whose worker dies
 
 
 class Watcher(Protocol):
@@ -47,8 +48,9 @@ def train_pool(
     pool: str | Path | None = None,
     *,
     workers: int | None = None,
+    per_device: int | None = None,
     threads: int | None = None,
-    device: str = "auto",
+    devices: str = "auto",
     watcher: Watcher | None = None,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
@@ -60,13 +62,15 @@ def train_pool(
     pool : path, optional
         Folder of the pool, default ``checkpoints/<name>``.
     workers : int, optional
-        Members at a time, each in a process of its own (one: in this process). Default: one on an accelerator, one
-        per core on the CPU.
+        Runs at a time, each in a process of its own (one: in this process). Default: one per core on the CPU, else
+        `per_device` on every device.
+    per_device : int, optional
+        Runs at a time on every accelerator, default one.
     threads : int, optional
         Threads of every worker, default cores / workers. Results are the same for any number of workers with the
         same number of threads, and within floating-point noise otherwise.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    devices : str
+        ``auto`` (every CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:0,cuda:1``, ``mps``.
 
     Returns
     -------
@@ -76,22 +80,24 @@ def train_pool(
     if isinstance(config, str | Path):
         config = load_config(config)
     plan = config if isinstance(config, Plan) else make_plan(config, Path(pool or default_pool(config)))
-    for name, value in (("workers", workers), ("threads", threads)):
+    for name, value in (("workers", workers), ("threads", threads), ("per_device", per_device)):
         if value is not None and not 1 <= value <= MOST:
             raise UserError(f"{name} = {value} is not possible: it must be from 1 to {MOST}")
-    where = pick_device(device)
-    watcher = watcher or Silent()
+    if workers is not None and per_device is not None:
+        raise UserError("workers and per_device say the same thing twice: give one of them")
+    where = [str(device) for device in pick_devices(devices)]
     cores = joblib.cpu_count()
-    if workers is None:
-        workers = cores if where.type == "cpu" else 1
-    workers = min(workers, max(1, len(plan.specs)))
-    threads = threads or max(1, cores // workers)
+    count = workers or (per_device or (cores if where == ["cpu"] else 1)) * len(where)
+    count = min(count, max(1, len(plan.specs)))
+    slots = [where[i % len(where)] for i in range(count)]
+    threads = threads or max(1, cores // count)
     check_disk(plan.pool, plan.total_bytes)
 
+    filler = _Filler(plan, slots, threads, watcher or Silent())
     target = _create(plan, plan.pool)
-    _fill(target, plan.specs, plan.config, workers, threads, str(where), watcher)
+    filler.fill(target, plan.specs, plan.derived)
     if plan.config.control and (specs := control_specs(target)):
-        _fill(_create(plan, plan.pool / CONTROL), specs, plan.config, workers, threads, str(where), watcher)
+        filler.fill(_create(plan, plan.pool / CONTROL), specs, [[] for _ in specs])
     return target
 
 
@@ -133,62 +139,144 @@ def _create(plan: Plan, path: Path) -> Pool:
     return pool
 
 
-def _fill(
-    pool: Pool,
-    specs: list[RunSpec],
-    config: Config,
-    workers: int,
-    threads: int,
-    device: str,
-    watcher: Watcher,
-) -> None:
-    members = pool.plan(specs)
-    todo = [member for member in members if member.record.status not in FINISHED]
-    fingerprint = pool.task.data_fingerprint
-    jobs = [Job(pool.path.absolute(), member.id, config.data, fingerprint, device, threads) for member in todo]
-    watcher.start(pool, todo, len(members) - len(todo))
-    try:
-        busy = []
-        for job, record in _run(jobs, workers):
-            if record is None:
-                busy.append(job)
-            else:
-                watcher.member_done(record)
-        # Another process is training these: wait for it, and train what it leaves unfinished.
-        for _, record in _run([dataclasses.replace(job, wait=True) for job in busy], workers):
-            if record is not None:
-                watcher.member_done(record)
-    finally:
-        watcher.stop()
+class _Filler:
+    """Trains all that is unfinished in a pool on the slots: a slot is one run (or stack) at a time on a device."""
 
+    def __init__(self, plan: Plan, slots: list[str], threads: int, watcher: Watcher) -> None:
+        self.plan, self.slots, self.threads, self.watcher = plan, slots, threads, watcher
 
-def _run(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Record | None]]:
-    """Train in this process, or in `workers` processes; yield as members finish."""
-    if workers == 1 or len(jobs) <= 1:
+    def fill(self, pool: Pool, specs: Sequence[RunSpec], derived: Sequence[Sequence[MemberSpec]]) -> None:
+        runs = pool.plan(specs)
+        children = [pool.plan(some) for some in derived]
+        every = [member for run, some in zip(runs, children, strict=True) for member in (run, *some)]
+        todo = [member for member in every if member.record.status not in FINISHED]
+        ids = {run.id: tuple(child.id for child in some) for run, some in zip(runs, children, strict=True) if some}
+        unfinished = {member.record.parent or member.id for member in todo}
+        groups = self._groups([run for run in runs if run.id in unfinished], ids)
+        jobs = [self._job(pool, group, ids) for group in groups]
+        self.watcher.start(pool, todo, len(every) - len(todo))
+        waiting = {member.id for member in todo}
+        try:
+            busy: list[str] = []
+            for job, some in self._run(jobs):
+                busy += some
+                self._tell(job, waiting)
+            # Another process is training these: wait for it, and train what it leaves unfinished.
+            again = [self._job(pool, [member_id], ids, wait=True) for member_id in busy]
+            for job, _ in self._run(again):
+                self._tell(job, waiting)
+        finally:
+            self.watcher.stop()
+
+    def _tell(self, job: Job, waiting: set[str]) -> None:
+        for member_id in job.members:
+            for member in job.all_of(member_id):
+                if member.id in waiting and member.record.status != "planned":
+                    waiting.remove(member.id)
+                    self.watcher.member_done(member.record)
+
+    def _groups(self, runs: list[Member], derived: dict[str, tuple[str, ...]]) -> list[list[str]]:
+        """Runs that train as one stack together, the others alone; never fewer groups than slots if it can be."""
+        alike: dict[str, list[str]] = defaultdict(list)
+        sizes = {}
+        for run in runs:
+            spec = RunSpec.of(run.record.spec)
+            size = 1 if run.id in derived else self.plan.stack_size(spec, self.slots[0])
+            key = group_key(spec) if size > 1 else run.id
+            alike[key].append(run.id)
+            sizes[key] = size
+        groups = []
+        for key, ids in alike.items():
+            size = min(sizes[key], -(-len(ids) // len(self.slots)))
+            groups += [ids[i : i + size] for i in range(0, len(ids), size)]
+        return groups
+
+    def _job(self, pool: Pool, ids: Sequence[str], derived: dict[str, tuple[str, ...]], wait: bool = False) -> Job:
+        return Job(
+            pool=pool.path.absolute(),
+            members=tuple(ids),
+            derived={i: derived[i] for i in ids if i in derived},
+            data=self.plan.config.data,
+            data_fingerprint=pool.task.data_fingerprint,
+            device=self.slots[0],
+            threads=self.threads,
+            sharers=self.slots.count(self.slots[0]),
+            engine=self.plan.config.engine,
+            targets=self.plan.config.targets,
+            wait=wait,
+        )
+
+    def _run(self, jobs: list[Job]) -> Iterator[tuple[Job, list[str]]]:
+        """Train in this process, or in one worker process for every slot; yield (job, what was busy)."""
+        if len(self.slots) == 1 or len(jobs) <= 1:
+            for job in jobs:
+                yield job, train_members(job)
+            return
+        todo: queue.SimpleQueue[tuple[Job, int] | None] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[tuple[Job, list[str]] | BaseException] = queue.SimpleQueue()
         for job in jobs:
-            yield job, train_member(job)
-        return
-    parallel = joblib.Parallel(
-        n_jobs=workers,
-        backend="loky",
-        batch_size=1,
-        pre_dispatch="n_jobs",
-        return_as="generator_unordered",
-        initializer=start_worker,
-        initargs=(os.getpid(),),
-    )
-    try:
-        yield from parallel(joblib.delayed(_labelled)(job) for job in jobs)
-    except TerminatedWorkerError:
-        raise UserError(
-            "a worker process was killed (out of memory?). Run the same command again to go on, "
-            "with fewer --workers if it happens again"
-        ) from None
-    finally:
-        # Also on Ctrl-C: no worker goes on alone, and none keeps its memory.
-        with contextlib.suppress(Exception):  # a worker that is gone already
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            todo.put((job, 1))
+        stop = threading.Event()
+        slots = [_Slot(device, todo, ended, stop) for device in self.slots[: len(jobs)]]
+        left = {member_id for job in jobs for member_id in job.members}
+        try:
+            for slot in slots:
+                slot.start()
+            while left:
+                result = ended.get()
+                if isinstance(result, BaseException):
+                    raise result
+                left -= set(result[0].members)
+                yield result
+        finally:
+            # Also on Ctrl-C: no worker goes on alone, and none keeps its memory.
+            stop.set()
+            for _ in slots:
+                todo.put(None)
+            for slot in slots:
+                slot.close()
 
 
-def _labelled(job: Job) -> tuple[Job, Record | None]:
-    return job, train_member(job)
+class _Slot(threading.Thread):
+    """One worker process and the thread that feeds it."""
+
+    def __init__(
+        self,
+        device: str,
+        todo: queue.SimpleQueue[tuple[Job, int] | None],
+        ended: queue.SimpleQueue[tuple[Job, list[str]] | BaseException],
+        stop: threading.Event,
+    ) -> None:
+        super().__init__(daemon=True)
+        self.device, self.todo, self.ended, self.stopping = device, todo, ended, stop
+        self.worker = Worker()
+
+    def run(self) -> None:
+        while (entry := self.todo.get()) is not None:
+            job, attempt = entry
+            job = job.model_copy(update={"device": self.device})
+            try:
+                self.ended.put((job, self.worker.train(job.model_dump_json())))
+            except WorkerDied as death:
+                if self.stopping.is_set():
+                    return
+                self.worker.close()
+                self.worker = Worker()
+                self._again(job, attempt, str(death))
+            except BaseException as error:
+                self.ended.put(error)
+                return
+
+    def _again(self, job: Job, attempt: int, reason: str) -> None:
+        """Try runs once more, each alone: what killed a worker may be one of them, or not their fault at all."""
+        if attempt < ATTEMPTS:
+            for member_id in job.members:
+                self.todo.put((job.model_copy(update={"members": (member_id,)}), attempt + 1))
+        else:
+            fail(job, f"{reason}, {attempt} times")
+            self.ended.put((job, []))
+
+    def close(self) -> None:
+        self.worker.close()
+        if self.ident is not None:
+            self.join()

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from lrensemble import UserError, load_dataset
 from lrensemble.data import SOURCES
 from lrensemble.data.idx import FILES, read_idx
+from lrensemble.data.rows import Picked
 
 
 def images(n: int, seed: int, shape=(6, 5)) -> np.ndarray:
@@ -310,3 +311,48 @@ def test_a_val_split_needs_both_arrays(tmp_path):
     )
     with pytest.raises(UserError, match="no array 'val_labels'"):
         load_dataset("npz", root=path)
+
+
+def test_npy_files_stay_on_disk_and_are_the_same_data(tmp_path: Path):
+    """The same rows from an archive (in memory) and from a folder (memory-mapped): one fingerprint, one split."""
+    rng = np.random.default_rng(0)
+    for kind in ("uint8", "float32"):
+        arrays = {
+            "train_images": rng.integers(0, 255, (9000, 5, 4, 3)).astype(kind),
+            "train_labels": np.arange(9000) % 3,
+            "test_images": rng.integers(0, 255, (50, 5, 4, 3)).astype(kind),
+            "test_labels": np.arange(50) % 3,
+        }
+        folder = tmp_path / kind
+        folder.mkdir()
+        np.savez(tmp_path / "x.npz", **arrays)
+        for key, array in arrays.items():
+            np.save(folder / f"{key}.npy", array)
+        memory = load_dataset("npz", root=tmp_path / "x.npz", val_fraction=0.2)
+        disk = load_dataset("npy", root=folder, val_fraction=0.2)
+        assert isinstance(disk.train.images, Picked)
+        assert isinstance(disk.test.images, np.memmap)
+        assert disk.fingerprint == memory.fingerprint
+        assert disk.normalisation == memory.normalisation
+        np.testing.assert_allclose(
+            disk.normalisation,
+            [
+                np.asarray(memory.train.images, dtype=np.float64).mean((0, 2, 3)),
+                np.asarray(memory.train.images, dtype=np.float64).std((0, 2, 3)),
+            ],
+            rtol=1e-9,
+        )
+        for split in ("train", "val", "test"):
+            ours, theirs = getattr(disk, split), getattr(memory, split)
+            np.testing.assert_array_equal(np.asarray(ours.images), theirs.images)
+            np.testing.assert_array_equal(ours.images[np.array([3, 1])], theirs.images[[3, 1]])
+            np.testing.assert_array_equal(ours.labels, theirs.labels)
+
+
+def test_npy_errors(tmp_path: Path):
+    np.save(tmp_path / "train_images.npy", np.zeros((5, 4, 4), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"no array 'train_labels'"):
+        load_dataset("npy", root=tmp_path)
+    (tmp_path / "train_labels.npy").write_bytes(b"no array")
+    with pytest.raises(UserError, match=r"train_labels.npy: not a readable .npy array"):
+        load_dataset("npy", root=tmp_path)

@@ -71,7 +71,7 @@ def test_changed_predictions_are_noticed(pool: Pool):
 
 def test_members_of_other_rows_are_refused(pool: Pool, tmp_path: Path):
     other_rows = load_config(tiny_config(policies=["FIX(0.1)"], control=False), ["data.split_seed=5"])
-    other = train_pool(other_rows, tmp_path / "other", workers=1, threads=1, device="cpu")
+    other = train_pool(other_rows, tmp_path / "other", workers=1, threads=1, devices="cpu")
     foreign = shutil.copytree(other.members[0].path, pool.path / "members" / other.members[0].id)
     with pytest.raises(UserError, match=f"{foreign}.*other data or another order of rows"):
         pool.predictions("val")

@@ -26,7 +26,7 @@ from lrensemble import load_config, train_pool
 from lrensemble.training import member
 member.CHECKPOINT_SECONDS = 0.05  # save (and be killed while saving) often; needs one worker, i.e. this process
 if __name__ == "__main__":
-    train_pool(load_config({CONFIG!r}), sys.argv[1], workers=int(sys.argv[2]), threads=1, device="cpu")
+    train_pool(load_config({CONFIG!r}), sys.argv[1], workers=int(sys.argv[2]), threads=1, devices="cpu")
 """
 
 
@@ -34,7 +34,7 @@ if __name__ == "__main__":
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same pool, never interrupted."""
     path = tmp_path_factory.mktemp("quiet") / "pool"
-    train_pool(load_config(CONFIG), path, workers=1, threads=1, device="cpu")
+    train_pool(load_config(CONFIG), path, workers=1, threads=1, devices="cpu")
     return path
 
 

@@ -33,7 +33,7 @@ def contents(pool: Path) -> dict[str, bytes]:
 
 
 def test_two_workers_equal_one(config, trained: Path, tmp_path: Path):
-    train_pool(config, tmp_path / "two", workers=2, threads=1, device="cpu")
+    train_pool(config, tmp_path / "two", workers=2, threads=1, devices="cpu")
     assert contents(tmp_path / "two") == contents(trained)
     assert not [p for p in (tmp_path / "two").rglob("*") if p.name in (".lock", "state.pt") or p.suffix == ".tmp"]
 
@@ -150,35 +150,79 @@ def test_two_trainers_share_a_pool(config, trained: Path, tmp_path: Path):
     program = (
         "import sys, json; from lrensemble import load_config, train_pool;"
         "from tests.conftest import tiny_config;"
-        "train_pool(load_config(tiny_config()), sys.argv[1], workers=1, threads=1, device='cpu')"
+        "train_pool(load_config(tiny_config()), sys.argv[1], workers=1, threads=1, devices='cpu')"
     )
     trainers = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(2)]
     assert [trainer.wait(timeout=120) for trainer in trainers] == [0, 0]
     assert contents(path) == contents(trained)
 
 
-def test_a_killed_worker_is_one_clear_line(tmp_path: Path):
-    """The kernel kills a worker (out of memory): the trainer says so, and the next run goes on."""
-    config = load_config(tiny_config(control=False), ["training.epochs=300"])
-    plan = make_plan(config, tmp_path / "p")
+def workers_of(pid: int) -> list[int]:
+    """Worker processes of a trainer."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    pids = [int(child) for file in children for child in file.read_text().split()]
+    return [child for child in pids if b"lrensemble.training.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_a_killed_worker_is_replaced_and_its_member_trained_again(config, trained: Path, tmp_path: Path):
+    """The kernel kills a worker (out of memory): nobody notices but for the time."""
+    slow = load_config(tiny_config(control=False), ["training.epochs=300"])
+    killed = []
 
     def kill_a_worker() -> None:
         while not list((tmp_path / "p").rglob("history.jsonl")):
             time.sleep(0.05)
-        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-        for child in (int(pid) for file in children for pid in file.read_text().split()):
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"loky" in command and b"resource_tracker" not in command:
-                os.kill(child, signal.SIGKILL)
-                return
+        killed.append(workers_of(os.getpid())[0])
+        os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    with pytest.raises(UserError, match="a worker process was killed"):
-        train_pool(plan, workers=2, threads=1)
+    pool = train_pool(slow, tmp_path / "p", workers=2, threads=1)
     killer.join()
-    pool = train_pool(load_config(tiny_config(control=False), ["training.epochs=300"]), tmp_path / "p", workers=2)
+    assert killed
     assert {m.status for m in pool.members} == {"complete"}
+    quiet = train_pool(slow, tmp_path / "quiet", workers=1, threads=1)
+    assert contents(pool.path) == contents(quiet.path)
+    assert not workers_of(os.getpid())
+
+
+def kills_its_process(*, input_shape, num_classes):
+    """Works in the try before training; in a worker process it is the end of it, as if the kernel had no memory."""
+
+    class Deadly(torch.nn.Sequential):
+        def forward(self, x):
+            if "lrensemble.training.worker" in " ".join(sys.orig_argv):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().forward(x)
+
+    return Deadly(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+
+
+def test_a_member_that_kills_its_worker_twice_has_failed(tmp_path: Path):
+    grid = {"model": ["tests.training.test_runner:kills_its_process", "mlp"]}
+    config = load_config(tiny_config(policies=["FIX([0.1, 0.05])"], grid=grid, control=False))
+    pool = train_pool(config, tmp_path / "p", workers=2, threads=1)
+    by_model = {(m.record.spec.model.name, m.status): m.record for m in pool.members}
+    assert {status for _, status in by_model} == {"complete", "failed"}
+    assert len(pool.complete) == 2
+    failed = by_model["tests.training.test_runner:kills_its_process", "failed"]
+    assert failed.reason == "its worker process was killed by SIGKILL (out of memory?), 2 times"
+
+
+def test_a_users_error_in_a_worker_is_the_parents(config, tmp_path: Path, monkeypatch):
+    """Data that change while workers train them: one line, not a traceback from another process."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 3
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(tmp_path / "x.npz", **arrays)
+    changes = load_config(
+        tiny_config(data={"name": "npz", "root": str(tmp_path / "x.npz")}, model="mlp", policies=["FIX([0.1, 0.2])"])
+    )
+    plan = make_plan(changes, tmp_path / "p")
+    np.savez(tmp_path / "x.npz", **{**arrays, "train_images": images[::-1]})
+    with pytest.raises(UserError, match="the data changed while the pool was trained"):
+        train_pool(plan, workers=2, threads=1)
+    assert not workers_of(os.getpid())
 
 
 def test_a_full_disk_loses_nothing(config, tmp_path: Path, monkeypatch):
@@ -224,7 +268,7 @@ def wrong_classes(*, input_shape, num_classes):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
 
 
-@pytest.mark.parametrize("arguments", [{"workers": 0}, {"threads": 0}, {"device": "cuda:99"}, {"device": "tpu9"}])
+@pytest.mark.parametrize("arguments", [{"workers": 0}, {"threads": 0}, {"devices": "cuda:99"}, {"devices": "tpu9"}])
 def test_impossible_arguments(config, tmp_path: Path, arguments):
     with pytest.raises(UserError, match=r"workers = 0|threads = 0|cuda:99|unknown device .tpu9"):
         train_pool(config, tmp_path / "p", **arguments)

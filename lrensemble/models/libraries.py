@@ -1,0 +1,49 @@
+"""Architectures of other libraries, with random weights: ``torchvision:NAME`` and ``timm:NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from lrensemble.errors import UserError, did_you_mean
+
+
+class GreyToRGB(nn.Module):
+    """Repeat one channel three times, so that torchvision's networks take grey images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)
+
+
+def _torchvision(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **parameters: Any) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(f"unknown torchvision model {name!r}: {did_you_mean(name, known)}")
+    model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **parameters)
+    return nn.Sequential(GreyToRGB(), model) if input_shape[0] == 1 else model
+
+
+def _timm(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **parameters: Any) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise UserError(f"model timm:{name} needs timm: pip install lrensemble[timm]") from None
+    known = timm.list_models()  # without tags of weights (resnet18.a1_in1k) and without addresses to download from
+    if name not in known:
+        raise UserError(f"unknown timm model {name!r}: {did_you_mean(name, known)}")
+    arguments: dict[str, Any] = {"num_classes": num_classes, "in_chans": input_shape[0]}
+    sized = {"img_size": tuple(input_shape[1:]), **parameters}
+    try:
+        return timm.create_model(name, pretrained=False, **arguments, **sized)
+    except TypeError as error:
+        # Only the call tells whether a model takes img_size: timm passes keywords through to the class.
+        if "img_size" not in str(error) or "img_size" in parameters:
+            raise
+    return timm.create_model(name, pretrained=False, **arguments, **parameters)
+
+
+LIBRARIES: dict[str, Callable[..., nn.Module]] = {"torchvision": _torchvision, "timm": _timm}

@@ -1,0 +1,108 @@
+"""More members of one run at no extra training: snapshots on the way, and averages of the weights.
+
+Snapshot Ensembles (Huang et al. 2017), SWA (Izmailov et al. 2018), exponential moving averages. Each is a member of
+its own that names the run it comes from; asking for it changes nothing about the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.policies import Policy
+from lrensemble.policies.units import Length
+from lrensemble.pool import Named, RunSpec
+from lrensemble.training.device import AnyRows
+
+SWA_START = 0.75  # of the budget, as in the paper's experiments
+EMA_DECAY = 0.999
+
+
+def snapshot_epochs(snapshots: str | tuple[str, ...], spec: RunSpec, steps_per_epoch: int) -> list[int]:
+    """Epochs after which a run leaves a snapshot.
+
+    ``cycles`` is where a falling LR turns upwards again (the end of every cycle but the last), moved to the nearest
+    end of an epoch; otherwise lengths such as ``10e`` or ``50%``, moved likewise.
+    """
+    epochs = spec.training.epochs
+    total = epochs * steps_per_epoch
+    if snapshots == "cycles":
+        policy = Policy.parse(spec.policy).bind(steps_per_epoch=steps_per_epoch, total_steps=total)
+        steps: Sequence[float] = cycle_ends(policy(np.arange(total)))
+    else:
+        steps = [
+            Length.parse(text).in_steps(steps_per_epoch, total).value
+            for text in ([snapshots] if isinstance(snapshots, str) else snapshots)
+        ]
+    nearest = {round(step / steps_per_epoch) for step in steps}
+    return sorted(epoch for epoch in nearest if 0 < epoch < epochs)
+
+
+def cycle_ends(lr: np.ndarray[Any, Any]) -> list[int]:
+    """Steps before which a falling LR has reached the bottom and after which it rises: (T,) -> numbers of steps."""
+    change = np.sign(np.diff(lr))
+    moves = np.flatnonzero(change)  # plateaus belong to the move before them
+    turns = (change[moves[:-1]] < 0) & (change[moves[1:]] > 0)
+    return [int(step) + 1 for step in moves[1:][turns]]
+
+
+def check_average(named: Named, epochs: int) -> Named:
+    """``swa`` or ``ema`` with all its parameters; raise `UserError` for anything else."""
+    known: dict[str, dict[str, Any]] = {
+        "swa": {"start": min(epochs, 1 + math.floor(SWA_START * epochs))},
+        "ema": {"decay": EMA_DECAY},
+    }
+    if named.name not in known:
+        raise UserError(f"unknown average {named.name!r}: {did_you_mean(named.name, known)}")
+    for key in named.parameters:
+        if key not in known[named.name]:
+            raise UserError(f"average {named.name}: unknown parameter {key!r}: {did_you_mean(key, known[named.name])}")
+    values = known[named.name] | named.parameters
+    start, decay = values.get("start", 1), values.get("decay", 0.5)
+    if not (isinstance(start, int) and 1 <= start <= epochs):
+        raise UserError(f"average swa: start = {start} is not possible: it is an epoch from 1 to {epochs}")
+    if not (isinstance(decay, float) and 0 < decay < 1):
+        raise UserError(f"average ema: decay = {decay} is not possible: it must be between 0 and 1")
+    return Named.model_validate({"name": named.name, **values})
+
+
+class Average:
+    """An average of a run's weights: SWA after every epoch from `start` on, or EMA after every step."""
+
+    def __init__(self, named: Named, model: nn.Module) -> None:
+        self.start: int | None = named.parameters.get("start")
+        averaging = None if self.start is not None else get_ema_multi_avg_fn(named.parameters["decay"])  # type: ignore[no-untyped-call]
+        self.model = AveragedModel(model, multi_avg_fn=averaging)
+
+    def after_step(self, model: nn.Module) -> None:
+        if self.start is None:
+            self.model.update_parameters(model)
+
+    def after_epoch(self, model: nn.Module, epoch: int) -> None:
+        if self.start is not None and epoch >= self.start:
+            self.model.update_parameters(model)
+
+    def refresh(self, train: AnyRows, batch_size: int) -> nn.Module:
+        """The averaged model, its batch norm statistics computed anew over the training rows."""
+        averaged: nn.Module = self.model.module
+        norms = [m for m in averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms or norms[0].running_mean is None:
+            return averaged
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average
+        averaged.train()
+        with torch.no_grad():
+            for images in train.chunks(batch_size):
+                averaged(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        return averaged

@@ -1,0 +1,168 @@
+"""Several runs of one architecture as one batched model: one forward and backward pass for all of them.
+
+A small network leaves a processor idle between kernels; K of them stacked (torch.func) fill it. The parameters of
+every run's own model become views into the stack, so each run keeps its optimizer, LR, state and evaluation, and what
+comes out equals training one after the other up to rounding, whoever else is in the stack.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+from lrensemble.pool import RunSpec
+from lrensemble.training.device import DeviceData, Rows
+from lrensemble.training.engine import STACK, Engine
+from lrensemble.training.loop import Ended, Outcome, Run, State, Totals, seed_everything
+
+
+def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> int:
+    """How many runs like this one train as a stack; 1 where that is impossible or was not measured to be faster."""
+    if engine.stack == 1 or not _can_stack(spec, model, engine):
+        return 1
+    if engine.stack != "auto":
+        return engine.stack
+    linear = all(isinstance(module, nn.Linear) for module in model.modules() if list(module.parameters(False)))
+    return STACK if linear and device.type == "cpu" else 1
+
+
+def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine) -> bool:
+    """No randomness inside a step (every run has its own), nothing that changes buffers, and torch.func takes it."""
+    training = spec.training
+    if training.augment or training.cutout or training.mixup or engine.compile != "no":
+        return False
+    if spec.optimizer.name.lower() == "lbfgs" or engine.dtype(torch.device("cpu")) is not torch.float32:
+        return False
+    return not list(model.buffers()) and not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
+
+
+def group_key(spec: RunSpec) -> str:
+    """Equal for runs that can be in one stack: they differ in policy and seed alone."""
+    return spec.model_copy(update={"policy": "FIX(k0=1)", "seed": 0}).model_dump_json()
+
+
+def fit_stack(
+    runs: Sequence[Run],
+    *,
+    states: Sequence[State | None],
+    after_epoch: Callable[[Run], None] = lambda run: None,
+    ended: Callable[[Run, Outcome], None],
+) -> None:
+    """Train runs of one `group_key` together; call `ended` with the outcome of each as it ends.
+
+    Runs resumed at different epochs catch up first.
+    """
+    going = list(runs)
+    for run, state in zip(runs, states, strict=True):
+        if state is not None:
+            run.load_state(state)
+    while going:
+        epoch = min(run.epoch for run in going)
+        now = [run for run in going if run.epoch == epoch]
+        if epoch == now[0].spec.training.epochs:
+            for run in now:
+                ended(run, run.outcome())
+            return
+        for run, end in _train_epoch(now):
+            if end is None:
+                after_epoch(run)
+            else:
+                ended(run, run.ended(end.status, end.reason))
+                going.remove(run)
+
+
+def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
+    """One epoch of all runs at once; with each run the reason if it is over."""
+    start = time.perf_counter()
+    first = runs[0]
+    images, labels, orders = _rows(first.data, runs)
+    names, stacked = _stack([run.model for run in runs])
+    skeleton = copy.deepcopy(first.model).to("meta")
+
+    def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+        out: Tensor = functional_call(skeleton, dict(zip(names, parameters, strict=True)), (x,))
+        return out
+
+    batched = vmap(forward)
+    gradients = [torch.zeros_like(parameter) for parameter in stacked]
+    for k, run in enumerate(runs):
+        own = dict(run.model.named_parameters())
+        for name, gradient in zip(names, gradients, strict=True):
+            own[name].grad = gradient[k]
+    totals = [Totals(run) for run in runs]
+    windows, rights = torch.zeros(2, len(runs), device=first.data.device)
+    for k, total in enumerate(totals):
+        total.window, total.right = windows[k], rights[k]  # views, like the parameters
+    ends: list[Ended | None] = [None] * len(runs)
+    smoothing = first.spec.training.label_smoothing
+    joint = _joint_optimizer(runs)
+    for step in range(first.steps_per_epoch):
+        index = orders[:, step * first.batch_size : (step + 1) * first.batch_size]
+        x, y = images[index], labels[index]  # (K, B, ...)
+        logits = batched(stacked, x)
+        losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=smoothing)
+        losses = losses.view_as(y).mean(1)
+        # Into memory of the parameters' own layout: fused optimizers go through it in order, whatever the strides.
+        for gradient, computed in zip(gradients, torch.autograd.grad(losses.sum(), stacked), strict=True):
+            gradient.copy_(computed)
+        windows += losses.detach()
+        rights += (logits.detach().argmax(-1) == y).sum(1)
+        joint.step()
+        for k, run in enumerate(runs):
+            run.after_step()
+            if ends[k] is None:
+                try:
+                    totals[k].count()
+                except Ended as end:
+                    ends[k] = end  # the others go on; what it computes until the epoch's end is nobody's
+    seconds = (time.perf_counter() - start) / len(runs)
+    for k, run in enumerate(runs):
+        run.optimizer.state.update({p: joint.state[p] for p in run.parameters if p in joint.state})
+        run.seconds += seconds
+        if ends[k] is None:
+            try:
+                run.end_epoch(totals[k])
+            except Ended as end:
+                ends[k] = end
+    return list(zip(runs, ends, strict=True))
+
+
+def _rows(data: DeviceData, runs: list[Run]) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, labels, and for every run the order that it would have alone: (K, N)."""
+    assert isinstance(data.train, Rows)
+    orders = []
+    for run in runs:
+        seed_everything(run.member_id, run.epoch)
+        orders.append(torch.randperm(len(data.train)))
+    return data.train.images, data.train.labels, torch.stack(orders).to(data.device)
+
+
+def _joint_optimizer(runs: list[Run]) -> torch.optim.Optimizer:
+    """One optimizer over the parameter groups of all: the groups are the runs' own, so their schedulers drive it."""
+    joint = copy.copy(runs[0].optimizer)
+    joint.param_groups = [group for run in runs for group in run.optimizer.param_groups]
+    joint.state = defaultdict(dict)
+    for run in runs:
+        joint.state.update(run.optimizer.state)
+        run.optimizer._opt_called = True  # type: ignore[attr-defined]  # else its scheduler warns
+    return joint
+
+
+def _stack(models: list[nn.Module]) -> tuple[list[str], list[Tensor]]:
+    """Stack the parameters, and make every model's own parameters views of the stack."""
+    names = [name for name, _ in models[0].named_parameters()]
+    per_model = [dict(model.named_parameters()) for model in models]
+    stacked = []
+    for name in names:
+        whole = torch.stack([parameters[name].detach() for parameters in per_model])
+        for k, parameters in enumerate(per_model):
+            parameters[name].data = whole[k]
+        stacked.append(whole.requires_grad_())
+    return names, stacked
