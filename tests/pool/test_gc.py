@@ -103,7 +103,7 @@ def test_after_it_the_pool_works_and_says_where_the_weights_are(pool: Pool, conf
     np.testing.assert_array_equal(np.asarray(again.predictions("test")), predictions)
     assert evaluate(again).to_dict() == promised
     before = snapshot(again.path / "members")
-    train_pool(config, again.path, workers=1, threads=1, device="cpu")  # nothing is trained again
+    train_pool(config, again.path, workers=1, threads=1)  # nothing is trained again
     assert snapshot(again.path / "members") == before
     assert plan_gc(again, 0).items == []
 
