@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # Plan would import torch here
-    from lrensemble.training.plan import human_bytes
+    from lrensemble.pool.sizes import size_text
 
     rows = [
         {
@@ -105,5 +105,5 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
         ["<id", "<status", "<policy", "seed", "<model", "<optimizer", "batch", "steps", "parameters"],
         [[str(value) if not isinstance(value, int) else f"{value:,}" for value in row.values()] for row in rows],
         f"{plan.config.data.name}: {len(data.train):,} train, {len(data.val):,} validation and {len(data.test):,} test "
-        f"rows, {data.num_classes} classes. About {human_bytes(plan.total_bytes)} of disk to be written.",
+        f"rows, {data.num_classes} classes. About {size_text(plan.total_bytes)} of disk to be written.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lrensemble.models import build_model, is_users_own
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
+from lrensemble.pool.sizes import size_text
 from lrensemble.training.config import Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.loop import steps_per_epoch
@@ -183,10 +183,4 @@ def check_disk(path: Path, needed: int) -> None:
     existing = next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
-        raise UserError(f"{path} needs about {human_bytes(needed)}, but only {human_bytes(free)} are free there")
-
-
-def human_bytes(count: float) -> str:
-    """``1.2 MB`` and the like (powers of 1000)."""
-    power = min(4, int(math.log(max(count, 1), 1000)))
-    return f"{count / 1000**power:.{0 if power == 0 else 1}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+        raise UserError(f"{path} needs about {size_text(needed)}, but only {size_text(free)} are free there")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from lrensemble.models import is_users_own
 from lrensemble.pool import RunSpec
 from lrensemble.training.device import DeviceData, Rows
 from lrensemble.training.engine import STACK, Engine
@@ -29,6 +30,8 @@ def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
         return 1
     if engine.stack != "auto":
         return engine.stack
+    if is_users_own(spec.model.name):
+        return 1  # it may keep state of its own between calls, which one batched model would share
     linear = all(isinstance(module, nn.Linear) for module in model.modules() if list(module.parameters(False)))
     return STACK if linear and device.type == "cpu" else 1
 

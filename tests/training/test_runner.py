@@ -19,7 +19,7 @@ import torch
 from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.training import make_plan
 from lrensemble.training.member import FINISHED
-from lrensemble.training.plan import check_disk, human_bytes
+from lrensemble.training.plan import check_disk
 from tests.conftest import tiny_config
 
 
@@ -277,10 +277,6 @@ def test_impossible_arguments(config, tmp_path: Path, arguments):
 def test_too_little_disk_is_said_before(tmp_path: Path):
     with pytest.raises(UserError, match=r"needs about 10.0 TB, but only .* are free"):
         check_disk(tmp_path / "not" / "there", 10**13)
-
-
-def test_human_bytes():
-    assert [human_bytes(n) for n in (0, 999, 1500, 2_000_000, 3.2e9)] == ["0 B", "999 B", "1.5 kB", "2.0 MB", "3.2 GB"]
 
 
 def test_the_estimate_is_near_the_truth(config, trained: Path, tmp_path: Path):
