@@ -194,7 +194,7 @@ def test_undefined_has_a_reason(predicted, y, name, reason):
 
 
 def test_defined_where_ensemblebench_crashes():
-    """GD with N <= L rows is an IndexError there, and a ZeroDivisionError without errors; CF is 0 then by definition."""
+    """There GD is an IndexError for N <= L rows and a ZeroDivisionError without errors; CF is 0 then by definition."""
     predicted = np.array([[0, 1], [0, 0], [1, 1]])
     assert diversity(predicted, [0, 1], metric="GD") == 1.0
     assert diversity(PERFECT, PERFECT[0], metric="CF") == 0.0
