@@ -10,8 +10,8 @@ from lrensemble.diversity.focal import (
     scale_by_size,
 )
 from lrensemble.diversity.registry import METRICS, SIX, Metric, get_metric
-from lrensemble.diversity.sweep import all_teams
-from lrensemble.diversity.team import diversity, pairwise, team_diversity, why_undefined
+from lrensemble.diversity.sweep import all_teams, team_votes
+from lrensemble.diversity.team import diversity, diversity_scorer, pairwise, team_diversity, why_undefined
 from lrensemble.diversity.teams import (
     MAX_LATTICE,
     all_masks,
@@ -38,6 +38,7 @@ __all__ = [
     "all_teams",
     "count",
     "diversity",
+    "diversity_scorer",
     "eq_scores",
     "error_patterns",
     "focal_diversity",
@@ -52,6 +53,7 @@ __all__ = [
     "predicted_labels",
     "scale_by_size",
     "team_diversity",
+    "team_votes",
     "to_indicators",
     "to_masks",
     "top_teams",

@@ -1,6 +1,6 @@
 """Focal diversity: a team seen only on the rows that one of its members, the focal model, gets wrong.
 
-Wu et al. 2021, "Boosting Ensemble Accuracy by Revisiting Ensemble Diversity Metrics" (CVPR), section 3. The papers'
+Wu et al. 2021, "Boosting Ensemble Accuracy by Revisiting Ensemble Diversity Metrics" (CVPR). The papers'
 code samples 100 of these negative samples three times; the closed forms use all of them, and are exact.
 
 Everything here is oriented: lower = more diverse.
@@ -18,7 +18,8 @@ from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import evaluator
 from lrensemble.diversity.lists import TeamList
 from lrensemble.diversity.registry import SIX, get_metric
-from lrensemble.diversity.team import PER_ROW, _indicators, _members
+from lrensemble.diversity.team import PER_ROW
+from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
 
 Array = NDArray[Any]
@@ -50,7 +51,7 @@ def focal_scores(
     """
     predicted, y = checked(predictions, labels)
     names = [get_metric(name).name for name in metrics]
-    indicators = _indicators(teams, len(predicted))
+    indicators = indicators_of(teams, len(predicted))
     scores = {name: np.full(indicators.shape[::-1], np.nan) for name in names}
     for focal, wrong in enumerate(predicted != y):
         having = np.flatnonzero(indicators[:, focal])
@@ -77,7 +78,7 @@ def focal_diversity(
     100 and 3). Without, exact over all negatives. NaN when the focal model is never wrong.
     """
     predicted, y = checked(predictions, labels)
-    members = _members(team, len(predicted))
+    members = check_members(team, len(predicted))
     if focal not in members:
         raise UserError(f"the focal model {focal} is not in the team {members}: it must be")
     name = get_metric(metric).name

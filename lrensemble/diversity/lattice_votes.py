@@ -57,8 +57,8 @@ def mean_nll(true: Array, first: int, teams: int, *, fast: bool, threads: int) -
     _spread(lambda bits, high, part: loop(true, safe, TINY, bits, high, part), logs, members, first, threads)
     sizes = np.bitwise_count(np.arange(first, first + teams)).astype(np.float64)
     sizes[sizes == 0] = np.nan
-    mean: Array = np.log(sizes) - logs / rows
-    return mean
+    # No clipped probability is above 1; rounding alone could make the mean of perfect rows negative.
+    return np.asarray(np.maximum(np.log(sizes) - logs / rows, 0.0))
 
 
 def _spread(loop: Callable[[int, int, Array], Any], out: Array, members: int, first: int, threads: int) -> None:

@@ -49,11 +49,12 @@ class Metric:
     def orient(self, values: Array) -> Array:
         """Turn raw values so that lower = more diverse: 1 - value where higher is more diverse, else unchanged.
 
-        As EnsembleBench reports BD, KW and GD beside CK, QS and FK (Wu et al. 2020, section III).
+        As EnsembleBench reports BD, KW and GD beside CK, QS and FK (Wu et al. 2020).
         """
         return 1.0 - values if self.higher_is_diverse else values
 
 
+# Where eight of them stand side by side, in one notation.
 _KUNCHEVA = "Kuncheva & Whitaker 2003, Measures of Diversity in Classifier Ensembles, "
 _ZERO = "for some pair both the numerator and the denominator are 0"
 METRICS: dict[str, Metric] = {
@@ -68,7 +69,7 @@ METRICS: dict[str, Metric] = {
             -1.0,
             1.0,
             ("two members predict one and the same class on every row",),
-            "Cohen 1960; for ensembles McHugh 2012 and Wu et al. 2020 (EnsembleBench, section III)",
+            "Cohen 1960; for ensembles McHugh 2012 and Wu et al. 2020 (EnsembleBench)",
         ),
         Metric(
             "QS",
@@ -79,7 +80,7 @@ METRICS: dict[str, Metric] = {
             -1.0,
             1.0,
             (f"{_ZERO}, e.g. a member without errors",),
-            f"Yule 1900; {_KUNCHEVA}section 2.1.1",
+            f"Yule 1900; {_KUNCHEVA}the Q statistics",
         ),
         Metric(
             "BD",
@@ -90,7 +91,7 @@ METRICS: dict[str, Metric] = {
             0.0,
             1.0,
             (),
-            f"Skalak 1996; {_KUNCHEVA}section 2.1.3",
+            f"Skalak 1996; {_KUNCHEVA}the disagreement measure",
         ),
         Metric(
             "FK",
@@ -112,7 +113,7 @@ METRICS: dict[str, Metric] = {
             0.0,
             0.25,
             (),
-            f"Kohavi & Wolpert 1996; {_KUNCHEVA}section 2.2.2 (BD (L - 1) / (2 L))",
+            f"Kohavi & Wolpert 1996; {_KUNCHEVA}KW, equal to BD (L - 1) / (2 L)",
         ),
         Metric(
             "GD",
@@ -123,7 +124,7 @@ METRICS: dict[str, Metric] = {
             0.0,
             1.0,
             ("no member makes an error",),
-            f"Partridge & Krzanowski 1997; {_KUNCHEVA}section 2.2.5",
+            f"Partridge & Krzanowski 1997; {_KUNCHEVA}GD",
         ),
         Metric(
             "rho",
@@ -134,7 +135,7 @@ METRICS: dict[str, Metric] = {
             -1.0,
             1.0,
             ("a member is always right or always wrong",),
-            f"Sneath & Sokal 1973; {_KUNCHEVA}section 2.1.2",
+            f"Sneath & Sokal 1973; {_KUNCHEVA}the correlation coefficient",
         ),
         Metric(
             "DF",
@@ -145,7 +146,7 @@ METRICS: dict[str, Metric] = {
             0.0,
             1.0,
             (),
-            f"Giacinto & Roli 2001; {_KUNCHEVA}section 2.1.4",
+            f"Giacinto & Roli 2001; {_KUNCHEVA}the double-fault measure",
         ),
         Metric(
             "E",
@@ -156,7 +157,7 @@ METRICS: dict[str, Metric] = {
             0.0,
             1.0,
             (),
-            f"{_KUNCHEVA}section 2.2.1 (the form without logarithms)",
+            f"{_KUNCHEVA}the entropy measure E (without logarithms)",
         ),
         Metric(
             "CF",
@@ -167,7 +168,7 @@ METRICS: dict[str, Metric] = {
             0.0,
             1.0,
             (),  # without errors it is 0 by definition, not undefined
-            f"Partridge & Krzanowski 1997, Software diversity; {_KUNCHEVA}section 2.2.6",
+            f"Partridge & Krzanowski 1997, Software diversity; {_KUNCHEVA}CFD",
         ),
     )
 }

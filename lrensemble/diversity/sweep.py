@@ -15,9 +15,9 @@ from lrensemble.diversity.lattice_votes import kernels
 from lrensemble.diversity.lists import TeamList
 from lrensemble.diversity.registry import METRICS, get_metric
 from lrensemble.diversity.team import PER_ROW
-from lrensemble.diversity.teams import check_sizes, mask_type, masks_of_sizes, to_indicators
+from lrensemble.diversity.teams import check_sizes, indicators_of, mask_type, masks_of_sizes, to_indicators
 from lrensemble.diversity.top import TeamScores
-from lrensemble.diversity.votes import VOTES, Backend, block_scorers, list_scorers
+from lrensemble.diversity.votes import SOFT, VOTES, Backend, block_scorers, list_scorers
 from lrensemble.errors import UserError, did_you_mean
 
 Array = NDArray[Any]
@@ -80,7 +80,7 @@ def all_teams(
     sizes = check_sizes(members, sizes)
     if rows == 0:
         raise UserError("there are no rows to vote on")
-    soft = [name for name in names if name in ("accuracy", "nll")]
+    soft = [name for name in names if name in SOFT]
     probabilities = _probabilities(predictions, labels, soft[0]) if soft else None
     lists = {} if sizes is None and device is None else list_scorers(names, probabilities, predicted, y, device)
     diverse = [name for name in names if name in METRICS]
@@ -114,6 +114,28 @@ def all_teams(
             yield finish(masks[drop:], {name: values[drop:] for name, values in scores.items()})
 
     return of_all() if sizes is None else of_sizes()
+
+
+def team_votes(
+    predictions: Any,
+    labels: ArrayLike,
+    teams: ArrayLike,
+    metrics: Iterable[str] = ("accuracy",),
+    *,
+    device: str | None = None,
+) -> dict[str, Array]:
+    """Score the votes of any teams with equal weights: name -> (T,) float64. Names and ties as in `all_teams`.
+
+    `teams` are (T,) bit masks or (T, M) bool. With `device` the products run there, on torch.
+    """
+    names = [_name(name) for name in metrics]
+    if not set(names) <= set(VOTES):
+        raise UserError(f"votes are scored by {', '.join(VOTES)}, not {', '.join(set(names) - set(VOTES))}")
+    predicted, y = checked(predictions, labels)
+    soft = [name for name in names if name in SOFT]
+    probabilities = _probabilities(predictions, labels, soft[0]) if soft else None
+    x = indicators_of(teams, len(predicted))
+    return {name: score(x) for name, score in list_scorers(names, probabilities, predicted, y, device).items()}
 
 
 def _name(name: str) -> str:

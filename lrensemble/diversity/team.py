@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import PAIR_VALUES, evaluator
 from lrensemble.diversity.lists import TeamList
 from lrensemble.diversity.registry import METRICS, NO_ROWS, ONE_MODEL, get_metric
-from lrensemble.diversity.teams import to_indicators
+from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
 
 Array = NDArray[Any]
@@ -51,7 +51,7 @@ def diversity(
     0.5
     """
     predicted, y = checked(predictions, labels)
-    predicted = predicted[_members(team, len(predicted))]
+    predicted = predicted[check_members(team, len(predicted))]
     everybody = np.ones((1, len(predicted)), dtype=bool)
     return float(team_diversity(predicted, y, everybody, [metric], oriented=oriented)[get_metric(metric).name][0])
 
@@ -63,7 +63,8 @@ def pairwise(predictions: Any, labels: ArrayLike, metric: str = "CK", *, oriente
     """
     found = get_metric(metric)
     if found.name not in PAIR_VALUES:
-        raise UserError(f"metric {found.name!r} has no matrix of pairs, it is defined on teams: use {_known_pairs()}")
+        known = ", ".join(sorted(PAIR_VALUES))
+        raise UserError(f"metric {found.name!r} has no matrix of pairs, it is defined on teams: use {known}")
     values = PAIR_VALUES[found.name](count(*checked(predictions, labels)))
     return found.orient(values) if oriented else values
 
@@ -91,19 +92,30 @@ def team_diversity(
     Counts over rows are made once, O(M^2 N); then a team costs O(M^2) a metric ("E" and "CF": O(M) times the number of
     distinct error patterns). For all 2^M teams `all_teams` is faster.
     """
+    return diversity_scorer(predictions, labels, metrics, oriented=oriented)(teams)
+
+
+def diversity_scorer(
+    predictions: Any, labels: ArrayLike, metrics: Iterable[str] | None = None, *, oriented: bool = False
+) -> Callable[[ArrayLike], dict[str, Array]]:
+    """`team_diversity` for teams that come in portions: counts once, returns a function of the teams."""
     predicted, y = checked(predictions, labels)
     names = [get_metric(name).name for name in (METRICS if metrics is None else metrics)]
-    indicators = _indicators(teams, len(predicted))
     patterns = error_patterns(predicted, y) if set(names) & set(PER_ROW) else None
-    values = evaluator(names, count(predicted, y))(TeamList(indicators, patterns))
-    return {name: METRICS[name].orient(v) if oriented else v for name, v in values.items()}
+    evaluate = evaluator(names, count(predicted, y))
+
+    def score(teams: ArrayLike) -> dict[str, Array]:
+        values = evaluate(TeamList(indicators_of(teams, len(predicted)), patterns))
+        return {name: METRICS[name].orient(v) if oriented else v for name, v in values.items()}
+
+    return score
 
 
 def why_undefined(predictions: Any, labels: ArrayLike, team: Sequence[int] | None, metric: str) -> str | None:
     """Say why `diversity` is NaN for this team and metric; None when it is not."""
     found = get_metric(metric)
     predicted, y = checked(predictions, labels)
-    members = _members(team, len(predicted))
+    members = check_members(team, len(predicted))
     if not np.isnan(diversity(predicted, y, members, found.name)):
         return None
     if len(members) == 1:
@@ -115,30 +127,3 @@ def why_undefined(predictions: Any, labels: ArrayLike, team: Sequence[int] | Non
         i, j = (members[k] for k in holes[0])
         return f"{found.undefined[0]} (members {i} and {j})"
     return found.undefined[0]
-
-
-def _members(team: Sequence[int] | None, total: int) -> list[int]:
-    members = list(range(total)) if team is None else [int(m) for m in team]
-    for m in members:
-        if not 0 <= m < total:
-            raise UserError(f"there is no member {m}: the pool has members 0 to {total - 1}")
-    if not members or len(set(members)) < len(members):
-        raise UserError(f"a team names at least one member, and each once, not {members}")
-    return members
-
-
-def _indicators(teams: ArrayLike, members: int) -> Array:
-    teams = np.asarray(teams)
-    if teams.ndim == 1 and teams.dtype.kind in "iu":
-        if len(teams) and (int(teams.min()) < 1 or int(teams.max()) >> members):
-            raise UserError(f"team masks must be 1 to 2^{members} - 1, not {teams.min()} to {teams.max()}")
-        return to_indicators(teams, members)
-    if teams.ndim != 2 or teams.shape[1] != members:
-        raise UserError(f"teams must be bit masks (teams,) or bool (teams, {members}), not {teams.shape}")
-    if not teams.any(1).all():
-        raise UserError("a team names at least one member: there is a row without any")
-    return teams.astype(bool)
-
-
-def _known_pairs() -> str:
-    return ", ".join(sorted(PAIR_VALUES))

@@ -77,7 +77,7 @@ def check_sizes(members: int, sizes: Sequence[int] | None) -> list[int] | None:
 def number_of_teams(members: int, sizes: Sequence[int] | None = None) -> int:
     """How many non-empty teams there are, of these sizes or (None) of any."""
     if sizes is None:
-        return 2**members - 1
+        return (1 << members) - 1
     return sum(math.comb(members, size) for size in sizes)
 
 
@@ -108,3 +108,28 @@ def all_masks(members: int, sizes: Sequence[int] | None = None) -> Array:
     if sizes is None:
         return np.arange(1, 1 << members, dtype=mask_type(members))
     return np.concatenate(list(masks_of_sizes(members, sizes)) or [np.empty(0, dtype=mask_type(members))])
+
+
+def check_members(team: Sequence[int] | None, total: int) -> list[int]:
+    """Member indices of one team (None: all), each once; `UserError` for any that does not exist."""
+    members = list(range(total)) if team is None else [int(m) for m in team]
+    for m in members:
+        if not 0 <= m < total:
+            raise UserError(f"there is no member {m}: the pool has members 0 to {total - 1}")
+    if not members or len(set(members)) < len(members):
+        raise UserError(f"a team names at least one member, and each once, not {members}")
+    return members
+
+
+def indicators_of(teams: ArrayLike, members: int) -> Array:
+    """Teams as bool (T, M), from bit masks (T,) or unchanged; `UserError` for teams without members."""
+    teams = np.asarray(teams)
+    if teams.ndim == 1 and teams.dtype.kind in "iu":
+        if len(teams) and (int(teams.min()) < 1 or int(teams.max()) >> members):
+            raise UserError(f"team masks must be 1 to 2^{members} - 1, not {teams.min()} to {teams.max()}")
+        return to_indicators(teams, members)
+    if teams.ndim != 2 or teams.shape[1] != members:
+        raise UserError(f"teams must be bit masks (teams,) or bool (teams, {members}), not {teams.shape}")
+    if not teams.any(1).all():
+        raise UserError("a team names at least one member: there is a row without any")
+    return teams.astype(bool)

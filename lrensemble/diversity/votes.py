@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Scorer = Callable[[int, int], Array]  # (first mask, number of teams) -> scores
 Backend = Literal["auto", "numba", "numpy", "torch"]
 VOTES = ("accuracy", "plurality", "nll")
+SOFT = ("accuracy", "nll")  # of the soft vote, which needs probabilities
 # Comparisons from which compiled code is worth a second of importing it; below, NumPy takes less than that.
 _WORTH_COMPILED = 1_000_000_000
 
