@@ -21,8 +21,8 @@ class DiverseGreedy(Selector):
     Lack of diversity is the metric oriented so that lower = more diverse, of the whole team, and 0 where it is
     undefined (as for the first member, so that the best single one is first). The trade-off is that of diversity
     regularised pruning (Li, Yu & Zhou 2012, "Diversity Regularized Ensemble Pruning", ECML PKDD), in a form that works
-    with any metric and objective. Ties go to the lower index. With `size` the team of that size is returned, else the prefix of two or more members that maximises the
-    same sum (of equals the shortest).
+    with any metric and objective. Ties go to the lower index. With `size` the team of that size is returned, else the
+    prefix of two or more members that maximises the same sum (of equals the shortest).
 
     Parameters
     ----------

@@ -15,9 +15,9 @@ def diverse_and_accurate(accuracy: Array, score: Array) -> Array:
     """Say which of T teams are on the accurate and diverse side of two clusters: (T,) bool.
 
     K-means with k = 2 on (accuracy, score), lower score = more diverse, started from the corners (highest accuracy,
-    lowest score) and (lowest accuracy, highest score) (Wu et al. 2021, CVPR, on FQ metrics). Both axes are scaled to [0, 1]
-    first: the papers' code has accuracy in percent, which drowns the score. Points as near to both centres are on the
-    good side. A NaN score is on neither side. Where all points coincide, all are on the good side.
+    lowest score) and (lowest accuracy, highest score) (Wu et al. 2021, CVPR, on FQ metrics). Both axes are scaled to
+    [0, 1] first: the papers' code has accuracy in percent, which drowns the score. Points as near to both centres are
+    on the good side. A NaN score is on neither side. Where all points coincide, all are on the good side.
 
     Fixed starts make it deterministic and a dozen lines; scikit-learn's KMeans gives the same (a test) in 1000 times
     the time, which matters for thousands of small clusterings.
