@@ -20,7 +20,9 @@ from lrensemble.diversity.margins import Margins
 from lrensemble.metrics.scores import TINY
 
 Array = NDArray[Any]
-VOTE_BITS = 11  # 2,048 teams a block: measured best of 8 to 12 for the compiled loop
+# Measured: 2,048 teams a block are best for the compiled loops; NumPy needs longer arrays, or its calls cost more than
+# their work.
+COMPILED_BITS, NUMPY_BITS = 11, 14
 
 
 @functools.cache
@@ -41,7 +43,7 @@ def count_right(margins: Margins, members: int, first: int, teams: int, *, fast:
     counts = np.full(teams, margins.always, dtype=np.int32)
     loop = kernels().right if fast else _right
     arrays = margins.values, margins.strict, margins.starts, margins.times
-    _spread(lambda bits, high, part: loop(*arrays, bits, high, part), counts, members, first, threads)
+    _spread(lambda bits, high, part: loop(*arrays, bits, high, part), counts, members, first, fast, threads)
     return counts.astype(np.int64)
 
 
@@ -54,16 +56,18 @@ def mean_nll(true: Array, first: int, teams: int, *, fast: bool, threads: int) -
     safe = (true.min(1) >= TINY) & (true.max(1) <= 1.0)  # of these rows no mean can need clipping
     logs = np.empty(teams)
     loop = kernels().log_likelihood if fast else _log_likelihood
-    _spread(lambda bits, high, part: loop(true, safe, TINY, bits, high, part), logs, members, first, threads)
+    _spread(lambda bits, high, part: loop(true, safe, TINY, bits, high, part), logs, members, first, fast, threads)
     sizes = np.bitwise_count(np.arange(first, first + teams)).astype(np.float64)
     sizes[sizes == 0] = np.nan
     # No clipped probability is above 1; rounding alone could make the mean of perfect rows negative.
     return np.asarray(np.maximum(np.log(sizes) - logs / rows, 0.0))
 
 
-def _spread(loop: Callable[[int, int, Array], Any], out: Array, members: int, first: int, threads: int) -> None:
+def _spread(
+    loop: Callable[[int, int, Array], Any], out: Array, members: int, first: int, fast: bool, threads: int
+) -> None:
     """Run `loop(bits, first high part, (blocks, 2^bits) part of out)` over all blocks, on several threads."""
-    bits = min(VOTE_BITS, members, len(out).bit_length() - 1)
+    bits = min(COMPILED_BITS if fast else NUMPY_BITS, members, len(out).bit_length() - 1)
     blocks = out.reshape(-1, 1 << bits)
     bounds = np.linspace(0, len(blocks), min(threads, len(blocks)) + 1).astype(int)
     parts = [(bits, (first >> bits) + int(a), blocks[a:b]) for a, b in itertools.pairwise(bounds)]

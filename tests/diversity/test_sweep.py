@@ -71,7 +71,8 @@ def test_votes_of_all_teams_equal_the_naive_ones(backend, dtype):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("chunk", [2, 7, 64, 300])
 def test_any_chunks_and_threads(backend, chunk, monkeypatch):
-    monkeypatch.setattr(lattice_votes, "VOTE_BITS", 3)
+    monkeypatch.setattr(lattice_votes, "COMPILED_BITS", 3)
+    monkeypatch.setattr(lattice_votes, "NUMPY_BITS", 3)
     monkeypatch.setattr(list_votes, "_CHUNK", 200)
     monkeypatch.setattr(margins, "_CHUNK", 100)
     p, y = make_probabilities(members=7, rows=33)
