@@ -13,9 +13,9 @@ from lrensemble.metrics import summary
 from lrensemble.pool.files import now
 from lrensemble.pool.pool import Pool
 from lrensemble.pool.team import Team
-from lrensemble.selection import SELECTORS, BruteForce, make_selector
+from lrensemble.selection import DEFAULT_SELECTORS, SELECTORS, BruteForce, make_selector
 
-BRUTE_FORCE_WORK = 3_000_000_000  # probabilities to average; about a minute on one core
+BRUTE_FORCE_WORK = 100_000_000_000  # probabilities to average; half a minute on two cores without numba
 
 
 def select_teams(
@@ -30,7 +30,7 @@ def select_teams(
     Parameters
     ----------
     selectors : sequence of str, optional
-        Names in `SELECTORS`; default all of them, brute force only where it is not too much.
+        Names in `SELECTORS`; default `DEFAULT_SELECTORS`, brute force only where it is not too much.
     size : int, optional
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
     objective : {"nll", "accuracy"}
@@ -46,7 +46,7 @@ def select_teams(
     # All names are checked before the first file is read.
     chosen = [
         (name, make_selector(name, size=size, objective=objective))
-        for name in dict.fromkeys(SELECTORS if selectors is None else selectors)
+        for name in dict.fromkeys(DEFAULT_SELECTORS if selectors is None else selectors)
     ]
     members = pool.usable()
     labels = pool.labels("val")

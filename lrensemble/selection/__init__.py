@@ -8,7 +8,11 @@ from typing import Any
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.selection.base import OBJECTIVES, Selector, score_teams, soft_vote
 from lrensemble.selection.brute_force import BruteForce
+from lrensemble.selection.diverse import DiverseGreedy
+from lrensemble.selection.enumerate import Enumerating
+from lrensemble.selection.focal import Focal
 from lrensemble.selection.greedy import Greedy
+from lrensemble.selection.hierarchical import Hierarchical
 from lrensemble.selection.simple import All, BestSingle, Random, TopK
 
 SELECTORS: dict[str, type[Selector]] = {
@@ -18,7 +22,12 @@ SELECTORS: dict[str, type[Selector]] = {
     "random": Random,
     "greedy": Greedy,
     "brute-force": BruteForce,
+    "focal": Focal,
+    "hierarchical": Hierarchical,
+    "diverse": DiverseGreedy,
 }
+# What runs when nobody says which: the usual ones, and the exact optimum where it is not too much.
+DEFAULT_SELECTORS = ("best-single", "all", "top-k", "random", "greedy", "brute-force")
 
 
 def make_selector(name: str, **parameters: Any) -> Selector:
@@ -33,12 +42,17 @@ def make_selector(name: str, **parameters: Any) -> Selector:
 
 
 __all__ = [
+    "DEFAULT_SELECTORS",
     "OBJECTIVES",
     "SELECTORS",
     "All",
     "BestSingle",
     "BruteForce",
+    "DiverseGreedy",
+    "Enumerating",
+    "Focal",
     "Greedy",
+    "Hierarchical",
     "Random",
     "Selector",
     "TopK",

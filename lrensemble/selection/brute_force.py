@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.errors import UserError
-from lrensemble.selection.base import Selector, score_teams, team_of
+from lrensemble.diversity import MAX_LATTICE, all_teams, team_votes
+from lrensemble.selection.base import team_of
+from lrensemble.selection.enumerate import Enumerating, best_team
 
 Array = NDArray[Any]
+_CLOSE = 1e-12  # scores nearer than this are compared again in one way of adding
 
 
-class BruteForce(Selector):
+class BruteForce(Enumerating):
     """Try every team of `size` members (without `size`: every team) and return the best.
 
     Ties go to the better NLL, then to the smaller team, then to the lower indices.
@@ -25,47 +27,41 @@ class BruteForce(Selector):
     ----------
     objective : {"nll", "accuracy"}
     size : int, optional
-        Number of members; any number when not given.
+        Number of members; any number when not given (up to 24 members).
     max_teams : int
-        Refuse (`UserError`) rather than run for hours.
+        Refuse (`UserError`) rather than run for minutes.
     """
 
-    def __init__(self, objective: str = "nll", size: int | None = None, max_teams: int = 300_000) -> None:
+    title = "brute force"
+
+    def __init__(self, objective: str = "nll", size: int | None = None, max_teams: int = 2_000_000) -> None:
         self.objective = objective
         self.size = size
         self.max_teams = max_teams
 
-    def teams_to_try(self, total: int) -> int:
-        """Number of teams that `fit` would score for `total` members."""
-        return sum(math.comb(total, size) for size in self._sizes(total))
-
-    def is_too_much(self, total: int) -> bool:
-        """True when `fit` would refuse so many members."""
-        return self.teams_to_try(total) > self.max_teams
-
-    def _sizes(self, total: int) -> Sequence[int]:
-        return range(1, total + 1) if self.size is None else [self.size]
-
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)
-        tried = self.teams_to_try(total)
-        if self.is_too_much(total):
-            fits = [size for size in range(1, total + 1) if math.comb(total, size) <= self.max_teams]
-            raise UserError(
-                f"brute force would try {tried:,} teams of {total} members, the limit is {self.max_teams:,}: "
-                f"give a size of {max((s for s in fits if s <= total // 2), default=1)} or less, or use greedy"
-            )
-        teams = itertools.chain.from_iterable(itertools.combinations(range(total), size) for size in self._sizes(total))
-        best = -math.inf
-        equals: list[tuple[int, ...]] = []
-        while chunk := list(itertools.islice(teams, 4096)):
-            scores = score_teams(_weights(chunk, total), P, y, self.objective)
-            if scores.max() > best:
-                best, equals = float(scores.max()), []
-            equals += [team for team, score in zip(chunk, scores, strict=True) if score == best]
-        nll = -score_teams(_weights(equals, total), P, y, "nll")
-        return team_of(equals[int(np.argmin(nll))], total), tried
+        self._refuse_too_much(total)
+        best = math.inf
+        found: list[tuple[Array, Array]] = []  # (keys, teams), the lower the better
+        for teams, scores in self._scored(P, y):
+            keys = scores if self.objective == "nll" else -scores
+            best = min(best, float(keys.min()))
+            near = keys <= best + _CLOSE
+            found.append((keys[near], teams[near]))
+        teams = np.concatenate([teams[keys <= best + _CLOSE] for keys, teams in found])
+        return best_team(teams, P, y, self.objective), self.teams_to_try(total)
 
-
-def _weights(teams: list[tuple[int, ...]], total: int) -> Array:
-    return np.stack([team_of(team, total) / len(team) for team in teams])
+    def _scored(self, P: Array, y: Array) -> Iterator[tuple[Array, Array]]:
+        """Portions of teams, as bit masks or indicators, and their scores."""
+        total = len(P)
+        if total <= 64:
+            everything = self.size is None and total <= MAX_LATTICE
+            for chunk in all_teams(P, y, [self.objective], sizes=None if everything else self._sizes(total)):
+                yield chunk.masks, chunk.scores[self.objective]
+            return
+        # No bit masks for so many members. The teams are few, or they would have been refused.
+        teams = itertools.chain.from_iterable(itertools.combinations(range(total), s) for s in self._sizes(total))
+        while part := list(itertools.islice(teams, 1 << 16)):
+            indicators = np.stack([team_of(team, total) for team in part]).astype(bool)
+            yield indicators, team_votes(P, y, indicators, [self.objective])[self.objective]

@@ -55,8 +55,8 @@ def test_brute_force_is_the_optimum(objective, size):
 
 
 def test_brute_force_refuses_what_takes_hours():
-    P, y = make(members=20, rows=10)
-    with pytest.raises(UserError, match=r"1,048,575 teams .* give a size of \d+ or less"):
+    P, y = make(members=21, rows=10)
+    with pytest.raises(UserError, match=r"2,097,151 teams .* give a size of \d+ or less"):
         BruteForce().fit(P, y)
     assert len(BruteForce(size=2).fit(P, y).members_) == 2
 

@@ -1,0 +1,184 @@
+"""The diversity metrics: what each one means, which way it points, where it is undefined, and who defined it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError, did_you_mean
+
+Array = NDArray[Any]
+ONE_MODEL = "a team of one model has no diversity"
+NO_ROWS = "there are no rows"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One diversity metric of a team of L models on N rows.
+
+    Attributes
+    ----------
+    name, title : str
+        Short name as in EnsembleBench where it has one, and the name in words.
+    kind : {"pairwise", "group"}
+        Pairwise: the team's value is the mean over its L (L - 1) / 2 pairs. Group: defined on the team itself.
+    sees : {"labels", "errors"}
+        What enters: the predicted classes (then the true labels do not matter), or who is wrong where.
+    higher_is_diverse : bool
+        Direction of the raw value.
+    low, high : float
+        Range of the raw value over all teams and data.
+    undefined : tuple of str
+        When it is NaN, beside teams of one model and zero rows.
+    reference : str
+        Where the definition stands.
+    """
+
+    name: str
+    title: str
+    kind: Literal["pairwise", "group"]
+    sees: Literal["labels", "errors"]
+    higher_is_diverse: bool
+    low: float
+    high: float
+    undefined: tuple[str, ...]
+    reference: str
+
+    def orient(self, values: Array) -> Array:
+        """Turn raw values so that lower = more diverse: 1 - value where higher is more diverse, else unchanged.
+
+        As EnsembleBench reports BD, KW and GD beside CK, QS and FK (Wu et al. 2020).
+        """
+        return 1.0 - values if self.higher_is_diverse else values
+
+
+# Where eight of them stand side by side, in one notation.
+_KUNCHEVA = "Kuncheva & Whitaker 2003, Measures of Diversity in Classifier Ensembles, "
+_ZERO = "for some pair both the numerator and the denominator are 0"
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "CK",
+            "Cohen's kappa of the predicted classes",
+            "pairwise",
+            "labels",
+            False,
+            -1.0,
+            1.0,
+            ("two members predict one and the same class on every row",),
+            "Cohen 1960; for ensembles McHugh 2012 and Wu et al. 2020 (EnsembleBench)",
+        ),
+        Metric(
+            "QS",
+            "Yule's Q statistic",
+            "pairwise",
+            "errors",
+            False,
+            -1.0,
+            1.0,
+            (f"{_ZERO}, e.g. a member without errors",),
+            f"Yule 1900; {_KUNCHEVA}the Q statistics",
+        ),
+        Metric(
+            "BD",
+            "binary disagreement",
+            "pairwise",
+            "errors",
+            True,
+            0.0,
+            1.0,
+            (),
+            f"Skalak 1996; {_KUNCHEVA}the disagreement measure",
+        ),
+        Metric(
+            "FK",
+            "Fleiss' kappa of the predicted classes",
+            "group",
+            "labels",
+            False,
+            -1.0,
+            1.0,
+            ("all members predict one and the same class on every row",),
+            "Fleiss 1971, Measuring nominal scale agreement among many raters",
+        ),
+        Metric(
+            "KW",
+            "Kohavi-Wolpert variance",
+            "group",
+            "errors",
+            True,
+            0.0,
+            0.25,
+            (),
+            f"Kohavi & Wolpert 1996; {_KUNCHEVA}KW, equal to BD (L - 1) / (2 L)",
+        ),
+        Metric(
+            "GD",
+            "generalised diversity",
+            "group",
+            "errors",
+            True,
+            0.0,
+            1.0,
+            ("no member makes an error",),
+            f"Partridge & Krzanowski 1997; {_KUNCHEVA}GD",
+        ),
+        Metric(
+            "rho",
+            "correlation of the errors",
+            "pairwise",
+            "errors",
+            False,
+            -1.0,
+            1.0,
+            ("a member is always right or always wrong",),
+            f"Sneath & Sokal 1973; {_KUNCHEVA}the correlation coefficient",
+        ),
+        Metric(
+            "DF",
+            "double fault",
+            "pairwise",
+            "errors",
+            False,
+            0.0,
+            1.0,
+            (),
+            f"Giacinto & Roli 2001; {_KUNCHEVA}the double-fault measure",
+        ),
+        Metric(
+            "E",
+            "entropy of the votes right and wrong",
+            "group",
+            "errors",
+            True,
+            0.0,
+            1.0,
+            (),
+            f"{_KUNCHEVA}the entropy measure E (without logarithms)",
+        ),
+        Metric(
+            "CF",
+            "coincident failure diversity",
+            "group",
+            "errors",
+            True,
+            0.0,
+            1.0,
+            (),  # without errors it is 0 by definition, not undefined
+            f"Partridge & Krzanowski 1997, Software diversity; {_KUNCHEVA}CFD",
+        ),
+    )
+}
+# The six of EnsembleBench and the focal-diversity papers.
+SIX = ("CK", "QS", "BD", "FK", "KW", "GD")
+
+
+def get_metric(name: str) -> Metric:
+    """Look a metric up, in any case ("gd" is "GD"); `UserError` when there is none."""
+    for known, metric in METRICS.items():
+        if known.lower() == str(name).lower():
+            return metric
+    raise UserError(f"unknown diversity metric {name!r}: {did_you_mean(name, METRICS)}")

@@ -1,0 +1,104 @@
+"""Focal diversity selection (Wu et al. 2021, CVPR: FQ and EQ): two phases of clustering, then the best of the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.diversity import EQ_METRICS, METRICS, eq_scores, focal_scores, fq_scores, get_metric
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.selection.enumerate import Enumerating, best_team, score_every_team
+from lrensemble.selection.two_means import diverse_and_accurate
+
+Array = NDArray[Any]
+
+
+class Focal(Enumerating):
+    """Keep the teams that are diverse and accurate by focal diversity, and return the best of them.
+
+    Phase 1: for every focal member and team size, the teams with this member are clustered in two by accuracy and focal
+    score; those on the good side under any of their members go on. Phase 2: within each size the teams left are
+    clustered by accuracy and FQ score (the mean over members of the scaled focal scores). The good sides of all sizes
+    are the candidates, and `objective` decides among them, ties as in `BruteForce`.
+
+    Where diversity says nothing (a size with one team, a pool without errors, teams of one member), no team is dropped.
+
+    Parameters
+    ----------
+    objective : {"nll", "accuracy"}
+    size : int, optional
+        Number of members; any number from 2 when not given.
+    metric : str
+        A name of `lrensemble.diversity.METRICS`, or "EQ": phase 1 with each of three metrics, where two must agree,
+        phase 2 on the mean of their FQ scores.
+    max_teams : int
+        Refuse (`UserError`) rather than run for minutes.
+
+    Attributes
+    ----------
+    candidates_ : (K,) array of int
+        Bit masks of the teams that both phases kept.
+    """
+
+    title = "focal"
+    candidates_: Array
+
+    def __init__(
+        self, objective: str = "nll", size: int | None = None, metric: str = "GD", max_teams: int = 200_000
+    ) -> None:
+        self.objective = objective
+        self.size = size
+        self.metric = metric
+        self.max_teams = max_teams
+
+    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
+        total = len(P)
+        names = metric_names(self.metric)
+        self._refuse_too_much(total)
+        masks, accuracy, _ = score_every_team(P, y, self._sizes(total))
+        team_sizes = np.bitwise_count(masks)
+        predicted = P.argmax(-1)
+        kept = []
+        for size in np.unique(team_sizes):
+            here = team_sizes == size
+            kept.append(masks[here][self._good(predicted, y, masks[here], accuracy[here], names)])
+        several = [part for part in kept if np.bitwise_count(part[0]) > 1]
+        self.candidates_ = np.concatenate(several or kept)
+        return best_team(self.candidates_, P, y, self.objective), len(masks)
+
+    def _good(self, predicted: Array, y: Array, masks: Array, accuracy: Array, names: list[str]) -> Array:
+        """Which teams, all of one size, both phases keep; all where neither can tell."""
+        sizes = np.bitwise_count(masks)
+        everything = np.ones(len(masks), dtype=bool)
+        if len(masks) == 1 or sizes[0] == 1:
+            return everything
+        focal = focal_scores(predicted, y, masks, names)
+        votes = np.zeros(len(masks), dtype=int)
+        for scores in focal.values():
+            under_any = np.zeros(len(masks), dtype=bool)
+            for member in scores:
+                under_any |= diverse_and_accurate(accuracy, member)
+            votes += under_any
+        first = votes > len(names) // 2
+        score = team_scores(focal, sizes)
+        second = np.zeros(len(masks), dtype=bool)
+        second[first] = diverse_and_accurate(accuracy[first], score[first])
+        return second if second.any() else everything
+
+
+def metric_names(metric: str) -> list[str]:
+    """Return the metrics behind a name: those of EQ, or one; `UserError` for unknown names."""
+    if metric.upper() == "EQ":
+        return list(EQ_METRICS)
+    try:
+        return [get_metric(metric).name]
+    except UserError:
+        raise UserError(f"unknown diversity metric {metric!r}: {did_you_mean(metric, ['EQ', *METRICS])}") from None
+
+
+def team_scores(focal: dict[str, Array], sizes: Array) -> Array:
+    """FQ scores of one metric, EQ scores of several: (T,)."""
+    fq = {name: fq_scores(scores, sizes) for name, scores in focal.items()}
+    return next(iter(fq.values())) if len(fq) == 1 else eq_scores(fq, sizes)
