@@ -101,7 +101,7 @@ def select_teams(
             continue
         costs, unit = inference_costs(members)
         selector.fit(predictions, labels, costs=costs, memory=memory)
-        team = _team(pool, members, name, selector, unit)
+        team = _team(pool, members, name, selector, unit, options or {})
         team = team.model_copy(update={"validation": summary(selector.predict_proba(predictions), labels)})
         if stability_repeats:
             found = stability(selector, predictions, labels, repeats=stability_repeats, costs=costs, memory=memory)
@@ -112,12 +112,12 @@ def select_teams(
     return teams
 
 
-def _team(pool: Pool, members: list[Member], name: str, selector: Selector, unit: str) -> Team:
+def _team(pool: Pool, members: list[Member], name: str, selector: Selector, unit: str, options: dict[str, Any]) -> Team:
     """What the fitted selector found, without what it promises."""
     parameters: dict[str, Any] = selector.get_params()
     costs, temperatures = selector.costs_, selector.temperatures_
     return Team(
-        name=_team_name(name, parameters),
+        name=_team_name(name, parameters, options),
         selector=name,
         parameters=parameters,
         members={members[i].id: float(selector.weights_[i]) for i in selector.members_},
@@ -169,9 +169,11 @@ def _takes_minutes(selector: BruteForce, shape: tuple[int, int, int]) -> bool:
     return selector.is_too_much(members) or work > BRUTE_FORCE_WORK
 
 
-def _team_name(selector: str, parameters: dict[str, Any]) -> str:
+def _team_name(selector: str, parameters: dict[str, Any], options: dict[str, Any]) -> str:
     """``greedy``, ``greedy-accuracy``, ``top-k-5-borda``: the selector and what was asked of it beyond the defaults."""
     size, objective, vote = parameters.get("size"), parameters.get("objective", "nll"), parameters.get("vote", "soft")
     parts = [str(size) if size else "", objective if objective != "nll" else "", vote if vote != "soft" else ""]
     parts += ["calibrated" if parameters.get("temperature") else "", "1se" if parameters.get("one_se") else ""]
+    defaults = SELECTORS[selector]().get_params()
+    parts += [f"{key}-{value}" for key, value in options.items() if key in defaults and value != defaults[key]]
     return "-".join([selector, *(part for part in parts if part)])
