@@ -20,7 +20,7 @@ from lrensemble.selection.ballots import Ballots
 
 Array = NDArray[Any]
 _COLUMNS = 1024  # of a product in float32
-_BATCH = 8  # candidates evaluated together
+_CACHE = 60_000  # numbers of candidates that are evaluated together: 240 KB
 _FLOAT32 = 4e-6  # error of a mean logarithm in float32, beside its size
 
 
@@ -54,6 +54,7 @@ class RunningNLL:
         self.above, self.below = (f(deviations, axis=0).astype(np.float64) for f in (np.max, np.min))
         self.deviations = _in_blocks(deviations)
         self.squares = self.deviations**2
+        self._buffer = np.empty((max(1, _CACHE // self.true.shape[1]), self.true.shape[1]), dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -64,43 +65,56 @@ class RunningNLL:
         self.sum += self.true[member]
         self.count += 1
 
-    def scores(self, members: Array, dtype: Any = np.float64) -> Array:
-        """After the addition of each of the members; in float64 with the roundings of the plain loop over `nll_of`."""
-        q = self.sum.astype(dtype, copy=False) + self.true[members].astype(dtype, copy=False)
-        q /= dtype(self.count + 1)
-        np.clip(q, dtype(TINY), dtype(1), out=q)
+    def scores(self, members: Array) -> Array:
+        """After the addition of each of the members, with the roundings of the plain loop over `nll_of`."""
+        q = self.sum + self.true[members]
+        q /= self.count + 1
+        np.clip(q, TINY, 1.0, out=q)
         np.log(q, out=q)
-        return np.asarray(q.mean(-1), dtype=np.float64)
+        return np.asarray(q.mean(-1))
+
+    def _rough(self, members: Array) -> Array:
+        """The same in float32, in one piece of memory that stays in the cache."""
+        step = np.float32(self.count + 1)
+        q = self._buffer[: len(members)]
+        if self.true.dtype == np.float32:
+            self.true.take(members, axis=0, out=q, mode="clip")
+        else:
+            q[:] = self.true[members]
+        q += self.sum.astype(np.float32)
+        np.clip(q, step * np.float32(TINY), step, out=q)
+        np.log(q, out=q)
+        return np.asarray(q.mean(-1) - np.log(step), dtype=np.float64)
 
     def ties(self, candidates: Array) -> tuple[Array, float]:
         bounds = self._bounds()[candidates]
         order = np.argsort(-bounds, kind="stable")
         rough = np.full(len(order), -np.inf)
-        margin, start = 0.0, 0
+        margin, start, batch = 0.0, 0, len(self._buffer)
         while start < len(order) and bounds[order[start]] >= rough.max() - margin:
-            batch = order[start : start + _BATCH]
-            rough[batch] = self.scores(candidates[batch], np.float32)
+            part = order[start : start + batch]
+            rough[part] = self._rough(candidates[part])
             margin = _FLOAT32 * (1 + abs(rough.max()))
-            start += _BATCH
+            start += batch
         close = candidates[rough >= rough.max() - 2 * margin]
-        exact = np.concatenate([self.scores(close[i : i + _BATCH]) for i in range(0, len(close), _BATCH)])
+        exact = np.concatenate([self.scores(close[i : i + batch]) for i in range(0, len(close), batch)])
         return close[exact == exact.max()], float(exact.max())
 
     def _bounds(self) -> Array:
         step, n = self.count + 1, len(self.mean)
         # nll_of counts probabilities below TINY as TINY: max(q, TINY) <= q + TINY keeps the bound.
         base = self.sum + self.mean + step * TINY
-        slope = 1 / base
+        slope, logarithm = 1 / base, np.log(base)
         u = self.above * slope
         with np.errstate(divide="ignore", invalid="ignore"):
-            curved = 2 * (u - np.log1p(u)) / self.above**2
+            curved = 2 * (u - (np.log(base + self.above) - logarithm)) / self.above**2
         # Where the difference loses its digits: the least curvature, at q.
         curvature = np.where(u > 1e-3, curved, 1 / (base + self.above) ** 2)
         gain = _product(self.deviations, slope) - 0.5 * _product(self.squares, curvature)
         # What so many additions in float32 can lose.
         size = np.maximum(self.above, -self.below) * slope
         loss = (_COLUMNS + 10) * 2.0**-24 * (size + 0.5 * size**2).sum()
-        return np.asarray(np.log(base / step).mean() + (gain + loss) / n)
+        return np.asarray(logarithm.mean() - np.log(step) + (gain + loss) / n)
 
 
 def _in_blocks(matrix: Array) -> Array:
