@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from lrensemble.errors import UserError
 from lrensemble.evaluation.paired import Gain, PairedRows
 from lrensemble.pool import Member, MemberSpec, Pool, Team
+from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.record import FINISHED
-from lrensemble.selection import make_selector, soft_vote
+from lrensemble.selection import make_selector
 
 Array = NDArray[Any]
 ALL_AVERAGE = "(all-average)"
@@ -88,18 +89,20 @@ def against_control(pool: Pool, teams: list[Team], votes: dict[str, Array], labe
         selectors[ALL_AVERAGE] = make_selector("all")
     val_labels = control.labels("val")
     val, test = (np.asarray(control.predictions(split, usable)) for split in ("val", "test"))
+    costs, _ = inference_costs(usable)
     pairs: list[Array] = []
     names = []
     for name in votes:
         if name in left_out or name not in selectors:
             continue
         try:
-            weights = selectors[name].fit(val, val_labels).weights_
+            # Its own vote, and its own temperatures, as for the team.
+            vote = selectors[name].fit(val, val_labels, costs=costs).predict_proba(test)
         except UserError as error:  # another number of members: too few for a size, too many for brute force
             left_out[name] = f"not compared with seeds-only: {error}"
             continue
         names.append(name)
-        pairs += [votes[name], soft_vote(weights, test)]
+        pairs += [votes[name], vote]
     return Control(_compare(names, pairs, labels), note, left_out)
 
 

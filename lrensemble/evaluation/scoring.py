@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lrensemble.evaluation.verdict import verdict
 from lrensemble.metrics import brier_rows, expected_calibration_error
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now, write_json
+from lrensemble.selection import team_vote
 
 Array = NDArray[Any]
 BEST_SINGLE = "(best single)"
@@ -70,7 +71,7 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     single = pool.best_single()
     entries = _with_baselines(chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members})
     known = {member.id: member for member in members}
-    votes = {name: _vote(pool, known, weights) for name, weights in entries.items()}
+    votes = {name: _vote(pool, known, entry) for name, entry in entries.items()}
     promised = {BEST_SINGLE: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
     promised |= {team.name: team.validation for team in chosen}
 
@@ -79,7 +80,7 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     scores = [
         Score(
             name=name,
-            members=len(entries[name]),
+            members=len(entries[name].weights),
             accuracy=rows.accuracy(i),
             accuracy_interval=rows.accuracy_interval(i),
             nll=rows.nll(i),
@@ -116,17 +117,24 @@ def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None)
     return result
 
 
-def _with_baselines(
-    teams: list[Team], single: dict[str, float], average: dict[str, float]
-) -> dict[str, dict[str, float]]:
-    """Name -> weights: the best single member first, the average of all second, then the teams.
+class _Entry(NamedTuple):
+    """What takes part: members with weights (by id), the vote they take, and their temperatures where they have any."""
+
+    weights: dict[str, float]
+    vote: str = "soft"
+    temperatures: dict[str, float] | None = None
+
+
+def _with_baselines(teams: list[Team], single: dict[str, float], average: dict[str, float]) -> dict[str, _Entry]:
+    """Name -> entry: the best single member first, the average of all second, then the teams.
 
     A baseline that was selected as a team too goes by the team's name, and appears once.
     """
     entries = {}
     for baseline, weights in ((BEST_SINGLE, single), (ALL_AVERAGE, average)):
-        entries[next((team.name for team in teams if team.members == weights), baseline)] = weights
-    return entries | {team.name: team.members for team in teams}
+        same = (team.name for team in teams if team.is_plain and team.members == weights)
+        entries[next(same, baseline)] = _Entry(weights)
+    return entries | {team.name: _Entry(team.members, team.vote, team.temperatures) for team in teams}
 
 
 def _write(pool: Pool, result: Evaluation, name: str) -> None:
@@ -157,17 +165,20 @@ def _resolve(pool: Pool, teams: Sequence[Team | str] | Team | str | None) -> lis
     return chosen
 
 
-def _vote(pool: Pool, known: dict[str, Member], weights: dict[str, float]) -> Array:
-    """Soft vote of members (id -> weight) on the test split: (N, C)."""
-    if missing := [member_id for member_id in weights if member_id not in known]:
+def _vote(pool: Pool, known: dict[str, Member], entry: _Entry) -> Array:
+    """The team's own vote on the test split: (N, C)."""
+    if missing := [member_id for member_id in entry.weights if member_id not in known]:
         raise UserError(
             f"member {missing[0]} of the team is not in {pool.path} any more: select again. "
             f"{did_you_mean(missing[0], known)}"
         )
-    predictions = pool.predictions("test", [known[member_id] for member_id in weights])
-    vote = np.zeros(predictions.shape[1:])
-    for (member_id, weight), prediction in zip(weights.items(), predictions, strict=True):
-        vote += weight * np.asarray(prediction, dtype=np.float64)
-        if not np.isfinite(vote).all():
+    predictions = pool.predictions("test", [known[member_id] for member_id in entry.weights])
+    for member_id, prediction in zip(entry.weights, predictions, strict=True):
+        if not np.isfinite(prediction).all():
             raise UserError(f"the test predictions of member {member_id} are not finite: move it out of the pool")
-    return vote
+    return team_vote(
+        predictions,
+        np.array(list(entry.weights.values())),
+        entry.vote,
+        np.array([entry.temperatures[i] for i in entry.weights]) if entry.temperatures else None,
+    )

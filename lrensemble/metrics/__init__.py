@@ -2,6 +2,7 @@
 
 from lrensemble.metrics.bootstrap import bootstrap_means, percentile_interval
 from lrensemble.metrics.scores import (
+    TINY,
     brier_rows,
     correct_rows,
     expected_calibration_error,
@@ -12,6 +13,7 @@ from lrensemble.metrics.scores import (
 )
 
 __all__ = [
+    "TINY",
     "bootstrap_means",
     "brier_rows",
     "correct_rows",

@@ -27,6 +27,8 @@ class Predictions(Sequence[NDArray[Any]]):
                 )
             self._arrays.append(array)
         self.shape = (len(self._arrays), *shape)
+        self.dtype: np.dtype[Any] = np.result_type(*self._arrays) if self._arrays else np.dtype(np.float32)
+        self.nbytes = len(self._arrays) * shape[0] * shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self._arrays)
@@ -38,7 +40,5 @@ class Predictions(Sequence[NDArray[Any]]):
         if copy is False:
             raise ValueError("predictions lie in several files: one array of them is always a copy")
         if not self._arrays:
-            return np.empty(self.shape, dtype=dtype or np.float32)
-        # Members in float16 and float32 make float32: none loses digits because another one was first.
-        stacked = np.stack(self._arrays)
-        return stacked if dtype is None else stacked.astype(dtype, copy=False)
+            return np.empty(self.shape, dtype=dtype or self.dtype)
+        return np.stack(self._arrays, dtype=dtype or self.dtype)

@@ -6,14 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import summary
+from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.files import now
+from lrensemble.pool.member import Member
 from lrensemble.pool.pool import Pool
-from lrensemble.pool.team import Team
-from lrensemble.selection import DEFAULT_SELECTORS, SELECTORS, BruteForce, make_selector
+from lrensemble.pool.team import Point, SelectionStability, Team
+from lrensemble.selection import (
+    DEFAULT_SELECTORS,
+    MEMORY,
+    SELECTORS,
+    Ballots,
+    BruteForce,
+    Selector,
+    Stability,
+    canonical_vote,
+    make_selector,
+    stability,
+)
 
 BRUTE_FORCE_WORK = 100_000_000_000  # probabilities to average; half a minute on two cores without numba
 
@@ -24,6 +36,13 @@ def select_teams(
     *,
     size: int | None = None,
     objective: str = "nll",
+    vote: str = "soft",
+    temperature: bool = False,
+    one_se: bool = False,
+    time_limit: float | None = None,
+    stability_repeats: int = 0,
+    memory: int = MEMORY,
+    options: dict[str, Any] | None = None,
 ) -> list[Team]:
     """Run selectors on the pool's validation split, write ``teams/<name>.json`` for each and return them.
 
@@ -35,53 +54,126 @@ def select_teams(
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
     objective : {"nll", "accuracy"}
         What the team shall be best at on validation. NLL overfits much less than accuracy.
+    vote : str
+        Name in `VOTES`: the selectors optimise it, and the team is used with it.
+    temperature : bool
+        Scale every member's confidence by a temperature fitted on validation.
+    one_se : bool
+        Where a selector goes through teams of several sizes: the smallest within one standard error of the best.
+    time_limit : float, optional
+        Seconds for each of the selectors that search; then the best so far is taken, and `Team.stopped` says so.
+    stability_repeats : int
+        Select so many times more, on halves of the rows: who is chosen again, and how much of the gain is real.
+    memory : int
+        Bytes for predictions in memory. A pool that is larger stays on disk where the selector can do with pieces.
+    options : dict, optional
+        Further parameters, given to the selectors that have them: ``{"bags": 10, "budget": 1e9}``.
 
     Raises
     ------
     UserError
-        Unknown selector, impossible size, no usable member, damaged predictions.
+        Unknown selector, vote or option, impossible size, no usable member, damaged predictions.
     """
     if selectors is not None and not selectors:
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
+    vote = canonical_vote(vote)
+    parameters = {
+        "objective": objective,
+        "size": size,
+        "vote": vote,
+        "temperature": temperature,
+        "one_se": one_se,
+        "time_limit": time_limit,
+        **(options or {}),
+    }
     # All names are checked before the first file is read.
-    chosen = [
-        (name, make_selector(name, size=size, objective=objective))
-        for name in dict.fromkeys(DEFAULT_SELECTORS if selectors is None else selectors)
-    ]
+    names = [n for n in DEFAULT_SELECTORS if _votes(n, vote, temperature)] if selectors is None else selectors
+    chosen = [(name, make_selector(name, **parameters)) for name in dict.fromkeys(names)]
+    _check_options(options or {}, [selector for _, selector in chosen])
     members = pool.usable()
     labels = pool.labels("val")
-    predictions = np.asarray(pool.predictions("val", members))
+    on_disk = pool.predictions("val", members)
+    predictions = np.asarray(on_disk) if on_disk.nbytes <= memory // 2 else on_disk
+    Ballots(predictions, labels).check([f"{member.path}" for member in members])
     teams = []
     for name, selector in chosen:
-        if selectors is None and isinstance(selector, BruteForce) and _takes_minutes(selector, predictions):
+        if selectors is None and isinstance(selector, BruteForce) and _takes_minutes(selector, predictions.shape):
             continue
-        selector.fit(predictions, labels)
-        parameters: dict[str, Any] = selector.get_params()
-        team = Team(
-            name=_team_name(name, parameters),
-            selector=name,
-            parameters=parameters,
-            members={members[i].id: float(selector.weights_[i]) for i in selector.members_},
-            validation=summary(selector.predict_proba(predictions), labels),
-            validation_rows=len(labels),
-            teams_tried=selector.teams_tried_,
-            candidates=sorted(member.id for member in members),
-            data_fingerprint=pool.task.data_fingerprint,
-            created=now(),
-        )
+        costs, unit = inference_costs(members)
+        selector.fit(predictions, labels, costs=costs, memory=memory)
+        team = _team(pool, members, name, selector, unit, options or {})
+        team = team.model_copy(update={"validation": summary(selector.predict_proba(predictions), labels)})
+        if stability_repeats:
+            found = stability(selector, predictions, labels, repeats=stability_repeats, costs=costs, memory=memory)
+            team = team.model_copy(update={"stability": _stability(found, members)})
         teams.append(team)
     for team in teams:  # when all went well
         pool.save_team(team)
     return teams
 
 
-def _takes_minutes(selector: BruteForce, predictions: NDArray[Any]) -> bool:
-    members, rows, classes = predictions.shape
+def _team(pool: Pool, members: list[Member], name: str, selector: Selector, unit: str, options: dict[str, Any]) -> Team:
+    """What the fitted selector found, without what it promises."""
+    parameters: dict[str, Any] = selector.get_params()
+    costs, temperatures = selector.costs_, selector.temperatures_
+    return Team(
+        name=_team_name(name, parameters, options),
+        selector=name,
+        parameters=parameters,
+        members={members[i].id: float(selector.weights_[i]) for i in selector.members_},
+        vote=selector.vote,
+        temperatures={} if temperatures is None else {members[i].id: temperatures[i] for i in selector.members_},
+        validation={},
+        validation_rows=pool.task.rows["val"],
+        teams_tried=selector.teams_tried_,
+        candidates=sorted(member.id for member in members),
+        data_fingerprint=pool.task.data_fingerprint,
+        created=now(),
+        cost=float(costs[selector.members_].sum()),
+        cost_unit=unit,
+        trajectory=[
+            Point(members=step.size, cost=float(costs[step.weights > 0].sum()), score=step.score)
+            for step in selector.trajectory_
+        ],
+        stopped=selector.stopped_,
+    )
+
+
+def _stability(found: Stability, members: list[Member]) -> SelectionStability:
+    return SelectionStability(
+        repeats=len(found.inside),
+        frequency={m.id: float(share) for m, share in zip(members, found.frequency, strict=True) if share},
+        optimism=found.optimism,
+        promised_gain=found.promised_gain,
+        gain=found.gain,
+        overlap=found.overlap,
+    )
+
+
+def _votes(name: str, vote: str, temperature: bool) -> bool:
+    """Whether a selector can be asked for this vote."""
+    known = SELECTORS[name]().get_params()
+    return (vote == "soft" or "vote" in known) and (not temperature or "temperature" in known)
+
+
+def _check_options(options: dict[str, Any], selectors: list[Selector]) -> None:
+    known = {key for selector in selectors for key in selector.get_params()}
+    for key in options:
+        if key not in known:
+            raise UserError(f"no selector here has an option {key!r}: {did_you_mean(key, known)}")
+
+
+def _takes_minutes(selector: BruteForce, shape: tuple[int, int, int]) -> bool:
+    members, rows, classes = shape
     work = selector.teams_to_try(members) * rows * (classes if selector.objective == "accuracy" else 1)
     return selector.is_too_much(members) or work > BRUTE_FORCE_WORK
 
 
-def _team_name(selector: str, parameters: dict[str, Any]) -> str:
-    """``greedy``, ``greedy-accuracy``, ``top-k-5``: the selector and what was asked of it beyond the defaults."""
-    size, objective = parameters.get("size"), parameters.get("objective", "nll")
-    return "-".join([selector, *([str(size)] if size else []), *([objective] if objective != "nll" else [])])
+def _team_name(selector: str, parameters: dict[str, Any], options: dict[str, Any]) -> str:
+    """``greedy``, ``greedy-accuracy``, ``top-k-5-borda``: the selector and what was asked of it beyond the defaults."""
+    size, objective, vote = parameters.get("size"), parameters.get("objective", "nll"), parameters.get("vote", "soft")
+    parts = [str(size) if size else "", objective if objective != "nll" else "", vote if vote != "soft" else ""]
+    parts += ["calibrated" if parameters.get("temperature") else "", "1se" if parameters.get("one_se") else ""]
+    defaults = SELECTORS[selector]().get_params()
+    parts += [f"{key}-{value}" for key, value in options.items() if key in defaults and value != defaults[key]]
+    return "-".join([selector, *(part for part in parts if part)])

@@ -6,14 +6,22 @@ import inspect
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.selection.base import OBJECTIVES, Selector, score_teams, soft_vote
+from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, team_vote
+from lrensemble.selection.base import Selector, Step, score_teams, soft_vote
 from lrensemble.selection.brute_force import BruteForce
+from lrensemble.selection.cma_es import CMAES
+from lrensemble.selection.convex import Convex
 from lrensemble.selection.diverse import DiverseGreedy
 from lrensemble.selection.enumerate import Enumerating
 from lrensemble.selection.focal import Focal
 from lrensemble.selection.greedy import Greedy
 from lrensemble.selection.hierarchical import Hierarchical
+from lrensemble.selection.one_se import smallest_within_one_se
+from lrensemble.selection.pareto import Pareto
 from lrensemble.selection.simple import All, BestSingle, Random, TopK
+from lrensemble.selection.stability import Stability, stability
+from lrensemble.selection.temperature import fit_temperature
+from lrensemble.selection.votes import ALIASES, VOTES, Vote, canonical_vote
 
 SELECTORS: dict[str, type[Selector]] = {
     "best-single": BestSingle,
@@ -25,38 +33,65 @@ SELECTORS: dict[str, type[Selector]] = {
     "focal": Focal,
     "hierarchical": Hierarchical,
     "diverse": DiverseGreedy,
+    "convex": Convex,
+    "cma-es": CMAES,
+    "pareto": Pareto,
 }
 # What runs when nobody says which: the usual ones, and the exact optimum where it is not too much.
 DEFAULT_SELECTORS = ("best-single", "all", "top-k", "random", "greedy", "brute-force")
+# A team would be used with another vote than it was selected for.
+_NEVER_LEFT_OUT = {"vote": "soft", "temperature": False}
 
 
 def make_selector(name: str, **parameters: Any) -> Selector:
     """Build a selector by name; parameters that this selector does not have are left out.
 
-    So that one ``objective`` and one ``size`` can be given to several selectors at once.
+    So that one ``objective`` and one ``size`` can be given to several selectors at once. A vote and a temperature are
+    not left out: `UserError` where the selector knows the soft vote only.
     """
     if name not in SELECTORS:
         raise UserError(f"unknown selector {name!r}: {did_you_mean(name, SELECTORS)}")
     known = inspect.signature(SELECTORS[name]).parameters
+    if "vote" in parameters:
+        parameters["vote"] = canonical_vote(parameters["vote"])
+    for key, default in _NEVER_LEFT_OUT.items():
+        if key not in known and parameters.get(key, default) != default:
+            able = [other for other, kind in SELECTORS.items() if key in inspect.signature(kind).parameters]
+            raise UserError(f"{key} {parameters[key]} is not possible with {name}: use {', '.join(able)}")
     return SELECTORS[name](**{key: value for key, value in parameters.items() if key in known})
 
 
 __all__ = [
+    "ALIASES",
+    "CMAES",
     "DEFAULT_SELECTORS",
+    "MEMORY",
     "OBJECTIVES",
     "SELECTORS",
+    "VOTES",
     "All",
+    "Ballots",
     "BestSingle",
     "BruteForce",
+    "Convex",
     "DiverseGreedy",
     "Enumerating",
     "Focal",
     "Greedy",
     "Hierarchical",
+    "Pareto",
     "Random",
     "Selector",
+    "Stability",
+    "Step",
     "TopK",
+    "Vote",
+    "canonical_vote",
+    "fit_temperature",
     "make_selector",
     "score_teams",
+    "smallest_within_one_se",
     "soft_vote",
+    "stability",
+    "team_vote",
 ]

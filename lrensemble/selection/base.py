@@ -1,46 +1,44 @@
-"""What all selectors share: the interface, the objectives, and the score of many teams at once."""
+"""What all selectors share: the interface, the steps of a trajectory, and the score of many teams at once."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from lrensemble.errors import UserError, did_you_mean
-from lrensemble.metrics import nll_of, true_class
+from lrensemble.errors import UserError
+from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, check_objective, checked_inputs, team_vote
+from lrensemble.selection.one_se import smallest_within_one_se
+from lrensemble.selection.temperature import fit_temperature
+from lrensemble.selection.votes import canonical_vote
 
+__all__ = ["OBJECTIVES", "Selector", "Step", "deadline", "score_teams", "soft_vote", "team_of"]
 Array = NDArray[Any]
-OBJECTIVES = ("nll", "accuracy")
-_CHUNK = 4_000_000  # numbers in one intermediate array: 32 MB
 
 
-def score_teams(weights: Array, predictions: Array, labels: Array, objective: str) -> Array:
-    """Score the soft votes of many teams, higher is better: (T,) from weights (T, M) and predictions (M, N, C).
+class Step(NamedTuple):
+    """A team on the way to the result."""
 
-    ``accuracy`` is the share of rows right, ``nll`` minus the mean negative log-likelihood in nats. Every row of
-    `weights` sums to 1. Memory stays bounded for any number of teams.
-    """
-    members, n, classes = predictions.shape
-    if objective == "nll":  # needs the column of the true class only
-        flat = true_class(predictions, labels).astype(np.float64)
-    else:
-        flat = np.asarray(predictions, dtype=np.float64).reshape(members, n * classes)
-    scores = np.empty(len(weights))
-    chunk = max(1, _CHUNK // flat.shape[1])
-    for start in range(0, len(weights), chunk):
-        vote = weights[start : start + chunk] @ flat
-        if objective == "nll":
-            scores[start : start + chunk] = -nll_of(vote).mean(-1)
-        else:
-            right = vote.reshape(-1, n, classes).argmax(-1) == labels
-            scores[start : start + chunk] = right.mean(-1)
-    return scores
+    weights: Array  # (M,), sum 1
+    score: float  # on the rows of `fit`, higher is better: accuracy, or minus the NLL in nats
+    member: int = -1  # the one that was added, where it was one
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return int(np.count_nonzero(self.weights))
 
 
 class Selector(BaseEstimator):  # type: ignore[misc]
     """Choose a team, i.e. a weight for every member, from predictions on validation data.
+
+    A selector stores its arguments untouched and implements ``_choose(ballots)``, or, where it needs all
+    probabilities in memory and knows the soft vote only, ``_select(P, y)``.
 
     Attributes
     ----------
@@ -50,43 +48,113 @@ class Selector(BaseEstimator):  # type: ignore[misc]
         Indices of the team's members.
     teams_tried_ : int
         How many teams were scored to find this one: the more, the more its validation score promises too much.
+    trajectory_ : list of Step
+        Teams on the way, for selectors that go one; else empty.
+    temperatures_ : (M,) array or None
+        Of all members, when `temperature` is True.
+    stopped_ : str
+        Why the search ended early, in words; else empty.
     """
 
     objective = "nll"
     size: int | None = None
+    vote = "soft"
+    temperature = False
+    time_limit: float | None = None
+    one_se = False
 
     weights_: Array
     members_: Array
     teams_tried_: int
+    trajectory_: list[Step]
+    temperatures_: Array | None
+    stopped_: str
 
-    def fit(self, predictions: ArrayLike, labels: ArrayLike) -> Self:
-        """Select from probabilities (M, N, C) and labels (N,); raise `UserError` when that is impossible."""
-        P, y = np.asarray(predictions), np.asarray(labels)
-        if P.ndim != 3 or P.shape[1] != len(y):
-            raise ValueError(f"predictions must be (members, rows, classes) with {len(y)} rows, not {P.shape}")
-        if len(P) == 0:
-            raise UserError("there are no members to select from")
-        if self.objective not in OBJECTIVES:
-            raise UserError(f"unknown objective {self.objective!r}: {did_you_mean(self.objective, OBJECTIVES)}")
-        if self.size is not None and not 1 <= self.size <= len(P):
-            raise UserError(f"size {self.size} is not possible: the pool has {len(P)} members to choose from")
-        weights, self.teams_tried_ = self._select(P, y)
+    def fit(self, predictions: Any, labels: ArrayLike, *, costs: ArrayLike | None = None, memory: int = MEMORY) -> Self:
+        """Select from probabilities (M, N, C) and labels (N,).
+
+        Parameters
+        ----------
+        predictions : (M, N, C) array, or a sequence of (N, C) arrays with a ``shape``
+            Any float type. Memory maps stay on disk where the selector can do with pieces. Rows may miss the sum 1
+            by 1 %, and are used as they are.
+        costs : (M,) array, optional
+            Inference cost of every member, in any unit, for selectors that weigh it; default 1 each.
+        memory : int
+            Bytes that pieces in memory may take, beside arrays of the size rows x classes and members x rows.
+
+        Raises
+        ------
+        UserError
+            Impossible parameters; labels out of range; rows that are not probabilities (NaN, logits).
+        """
+        P, y = checked_inputs(predictions, labels)
+        self._check(len(P))
+        self.costs_ = _checked_costs(costs, len(P))
+        ballots = Ballots(P, y, memory=memory)
+        ballots.check()
+        self.temperatures_ = None
+        if self.temperature:
+            fitted = [fit_temperature(ballots.probabilities(m), y) for m in range(len(P))]
+            self.temperatures_ = np.array(fitted)
+        ballots = Ballots(P, y, vote=self.vote, temperatures=self.temperatures_, memory=memory)
+        self.trajectory_, self.stopped_ = [], ""
+        weights, self.teams_tried_ = self._choose(ballots)
+        if self.one_se:
+            weights = smallest_within_one_se(self.trajectory_, ballots, self.objective)
         self.weights_ = weights / weights.sum()
         self.members_ = np.flatnonzero(weights)
         return self
 
-    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
+    def _check(self, total: int) -> None:
+        """Raise `UserError` for parameters that are impossible with `total` members."""
+        check_objective(self.objective)
+        canonical_vote(self.vote)
+        if self.size is not None and not 1 <= self.size <= total:
+            raise UserError(f"size {self.size} is not possible: the pool has {total} members to choose from")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise UserError(f"time_limit {self.time_limit} is not possible: give seconds above 0")
+
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         """Return (weights up to a factor, number of teams scored)."""
+        return self._select(ballots.array(), ballots.labels)
+
+    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
+        """The same from probabilities (M, N, C) in memory, for the soft vote."""
         raise NotImplementedError
 
-    def predict_proba(self, predictions: ArrayLike) -> Array:
-        """Soft vote of the team: (N, C) from the predictions (M, N, C) of all members, in the order of `fit`."""
-        return soft_vote(self.weights_, np.asarray(predictions))
+    def predict_proba(self, predictions: Any) -> Array:
+        """Vote of the team: (N, C) from the predictions (M, N, C) of all members, in the order of `fit`."""
+        return team_vote(predictions, self.weights_, self.vote, self.temperatures_)
+
+    def predict(self, predictions: Any) -> Array:
+        """Class with the most probability, ties to the lower class: (N,) from (M, N, C)."""
+        return np.asarray(self.predict_proba(predictions).argmax(-1))
 
 
-def soft_vote(weights: Array, predictions: Array) -> Array:
+def _checked_costs(costs: ArrayLike | None, total: int) -> Array:
+    if costs is None:
+        return np.ones(total)
+    values = np.asarray(costs, dtype=np.float64)
+    if values.shape != (total,) or not (np.isfinite(values) & (values >= 0)).all():
+        raise UserError(f"costs must be {total} finite numbers >= 0, one a member, not {costs}")
+    return values
+
+
+def score_teams(
+    weights: Array, predictions: Any, labels: ArrayLike, objective: str, vote: str = "soft", *, memory: int = MEMORY
+) -> Array:
+    """Score the votes of many teams, higher is better: (T,) from weights (T, M) and predictions (M, N, C).
+
+    ``accuracy`` is the share of rows right, ``nll`` minus the mean negative log-likelihood in nats. Every row of
+    `weights` sums to 1. Memory stays bounded for any number of teams.
+    """
+    return Ballots(predictions, labels, vote=vote, memory=memory).scores(weights, objective)
+
+
+def soft_vote(weights: Array, predictions: Any) -> Array:
     """Weighted mean of the probabilities (S, N, C) -> (N, C), in float64."""
-    vote: Array = np.tensordot(np.asarray(weights, dtype=np.float64), predictions.astype(np.float64), axes=1)
+    vote: Array = np.tensordot(np.asarray(weights, dtype=np.float64), np.asarray(predictions, dtype=np.float64), axes=1)
     return vote
 
 
@@ -95,3 +163,9 @@ def team_of(members: ArrayLike, total: int) -> Array:
     weights = np.zeros(total)
     weights[np.asarray(members)] = 1.0
     return weights
+
+
+def deadline(seconds: float | None) -> Callable[[], bool]:
+    """A function that says whether so many seconds have passed since now; never for None."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    return lambda: time.monotonic() >= end

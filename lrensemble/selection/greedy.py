@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.metrics import nll_of, true_class
-from lrensemble.selection.base import Selector
+from lrensemble.errors import UserError
+from lrensemble.selection.ballots import Ballots
+from lrensemble.selection.base import Selector, Step, deadline
+from lrensemble.selection.flips import RunningAccuracy
+from lrensemble.selection.running import Running, RunningNLL, RunningVote
 
 Array = NDArray[Any]
 
 
 class Greedy(Selector):
-    """Forward selection with replacement: in every step add the member that makes the soft vote best.
+    """Forward selection with replacement: in every step add the member that makes the vote best.
 
     A member may be added again; the weights are the counts. Ties go to a member already in the team, then to the
-    better NLL, then to the lower index. Of all the steps' teams the best is returned (of equals the earliest).
+    better NLL, then to the lower index. Of all the steps' teams the best is returned (of equals the earliest). The
+    picks are those of the plain loop over all members, to the last tie.
 
     Parameters
     ----------
@@ -27,46 +31,149 @@ class Greedy(Selector):
         At most so many different members.
     steps : int
         Additions, 25 to 40 in the literature.
+    replacement : bool
+        False: every member at most once.
+    initial : int or "best"
+        Start from the so many best members (sorted initialisation, section 2.2), or from as many as vote best.
+    bags : int
+        Mean of so many selections, each from a random share of the members (section 2.3); 0 for one from all.
+    bag_share : float
+        Share of the members in a bag.
+    seed : int
+        Of the bags.
+    vote : str
+        The vote that is optimised, and used; see `VOTES`.
+    temperature : bool
+        Scale every member's confidence on the same rows first.
+    time_limit : float, optional
+        Seconds; then the best so far is returned and `stopped_` says so. At least one step is made.
+    one_se : bool
+        Return the smallest team of the trajectory within one standard error of the best.
 
     Attributes
     ----------
-    trajectory_ : list of (int, float)
-        Member added and score of the vote after it, for every step.
+    trajectory_ : list of Step
+        Member added, weights and score, for every step; with bags the mean after every bag, of no single member.
     """
 
-    trajectory_: list[tuple[int, float]]
-
-    def __init__(self, objective: str = "nll", size: int | None = None, steps: int = 40) -> None:
+    def __init__(
+        self,
+        objective: str = "nll",
+        size: int | None = None,
+        steps: int = 40,
+        replacement: bool = True,
+        initial: int | Literal["best"] = 0,
+        bags: int = 0,
+        bag_share: float = 0.5,
+        seed: int = 0,
+        vote: str = "soft",
+        temperature: bool = False,
+        time_limit: float | None = None,
+        one_se: bool = False,
+    ) -> None:
         self.objective = objective
         self.size = size
         self.steps = steps
+        self.replacement = replacement
+        self.initial = initial
+        self.bags = bags
+        self.bag_share = bag_share
+        self.seed = seed
+        self.vote = vote
+        self.temperature = temperature
+        self.time_limit = time_limit
+        self.one_se = one_se
 
-    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
-        total = len(P)
-        true = true_class(P, y).astype(np.float64)
-        # For NLL the column of the true class is all that is needed.
-        columns = P.astype(np.float64) if self.objective == "accuracy" else true
-        vote_sum, true_sum = np.zeros(columns.shape[1:]), np.zeros(true.shape[1:])
-        counts = np.zeros(total, dtype=int)
-        self.trajectory_ = []
-        tried = 0
-        for step in range(1, self.steps + 1):
+    def _check(self, total: int) -> None:
+        super()._check(total)
+        most = total if self.size is None else self.size
+        if self.steps < 1:
+            raise UserError(f"steps {self.steps} is not possible: give 1 or more")
+        if self.initial != "best" and not 0 <= self.initial <= most:
+            raise UserError(f"initial {self.initial} is not possible: 0 to {most} members, or 'best'")
+        if self.bags < 0 or not 0 < self.bag_share <= 1:
+            raise UserError(f"bags {self.bags} of share {self.bag_share}: give 0 or more bags, a share above 0 up to 1")
+        if self.bags and self.size is not None:
+            raise UserError("size and bags do not go together: the mean of several teams has more members than each")
+
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
+        total = ballots.total
+        self._over = deadline(self.time_limit)
+        self._running, self._tie_break = _running(ballots, self.objective)
+        self._tried = 0
+        singles = ballots.singles(self.objective) if self.initial else None
+        if not self.bags:
+            self.trajectory_ = self._climb(ballots, np.arange(total), singles)
+            best = int(np.argmax([step.score for step in self.trajectory_]))
+            weights = self.trajectory_[best].weights
+        else:
+            rng = np.random.default_rng(self.seed)
+            share = max(1, round(self.bag_share * total))
+            weights = np.zeros(total)
+            for bag in range(1, self.bags + 1):
+                if bag > 1 and self._over():
+                    self.stopped_ = f"time limit of {self.time_limit:g} s after {bag - 1} of {self.bags} bags"
+                    break
+                steps = self._climb(ballots, np.sort(rng.choice(total, share, replace=False)), singles)
+                weights = weights + max(steps, key=lambda step: step.score).weights
+                mean = weights / bag
+                self.trajectory_.append(Step(mean, ballots.score(ballots.cast(mean), self.objective)))
+        del self._over, self._running, self._tie_break
+        return weights, self._tried
+
+    def _climb(self, ballots: Ballots, pool: Array, singles: Array | None) -> list[Step]:
+        """Teams of all steps when the members of `pool` may be chosen."""
+        self._running.reset()
+        if self._tie_break is not self._running:
+            self._tie_break.reset()
+        counts = np.zeros(ballots.total, dtype=int)
+        steps: list[Step] = []
+        if singles is not None:
+            start = self._initial(ballots, pool[np.argsort(-singles[pool], kind="stable")])
+            for member in start:
+                self._add(member, counts)
+            weights = counts / counts.sum()
+            steps.append(Step(weights, ballots.score(ballots.cast(weights), self.objective)))
+        for done in range(self.steps):
             chosen = counts > 0
-            full = self.size is not None and chosen.sum() == self.size
-            candidates = np.flatnonzero(chosen) if full else np.arange(total)
-            nll = np.array([nll_of((true_sum + true[m]) / step).mean() for m in candidates])
-            if self.objective == "nll":
-                scores = -nll
-            else:
-                scores = np.array([((vote_sum + columns[m]).argmax(-1) == y).mean() for m in candidates])
-            # lexsort sorts by its last key first.
-            best = np.lexsort((candidates, nll, ~chosen[candidates], -scores))[0]
-            member = int(candidates[best])
-            vote_sum += columns[member]
-            true_sum += true[member]
-            counts[member] += 1
-            tried += len(candidates)
-            self.trajectory_.append((member, float(scores[best])))
-        best_step = int(np.argmax([score for _, score in self.trajectory_]))
-        picks = [member for member, _ in self.trajectory_[: best_step + 1]]
-        return np.bincount(picks, minlength=total).astype(np.float64), tried
+            open_ = pool if self.size is None or chosen.sum() < self.size else pool[chosen[pool]]
+            if not self.replacement:
+                open_ = open_[~chosen[open_]]
+            if len(open_) == 0:
+                break
+            if steps and self._over():
+                self.stopped_ = f"time limit of {self.time_limit:g} s after {done} of {self.steps} steps"
+                break
+            ties, score = self._running.ties(open_)
+            if len(ties) > 1 and chosen[ties].any():
+                ties = ties[chosen[ties]]
+            if len(ties) > 1 and self._tie_break is not self._running:
+                ties, _ = self._tie_break.ties(ties)
+            member = int(ties[0])
+            self._add(member, counts)
+            self._tried += len(open_)
+            steps.append(Step(counts / counts.sum(), score, member))
+        return steps
+
+    def _initial(self, ballots: Ballots, ranked: Array) -> Array:
+        """The members to start from, of all `ranked` from the best on."""
+        self._tried += len(ranked)
+        if self.initial != "best":
+            return ranked[: self.initial]
+        ranked = ranked[: self.size]
+        self._tried += len(ranked)
+        return ranked[: 1 + int(np.argmax(ballots.prefixes(ranked, self.objective)))]
+
+    def _add(self, member: int, counts: Array) -> None:
+        self._running.add(member)
+        if self._tie_break is not self._running:
+            self._tie_break.add(member)
+        counts[member] += 1
+
+
+def _running(ballots: Ballots, objective: str) -> tuple[Running, Running]:
+    """What scores the candidates, and what breaks their ties by NLL (the same where the objective is the NLL)."""
+    nll: Running = RunningNLL(ballots) if ballots.vote.linear else RunningVote(ballots, "nll")
+    if objective == "nll":
+        return nll, nll
+    return RunningAccuracy(ballots) if ballots.vote.ordered else RunningVote(ballots, "accuracy"), nll

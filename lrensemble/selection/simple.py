@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.selection.base import Selector, score_teams, team_of
+from lrensemble.selection.ballots import Ballots
+from lrensemble.selection.base import Selector, Step, team_of
 
 Array = NDArray[Any]
 
@@ -15,44 +16,64 @@ Array = NDArray[Any]
 class All(Selector):
     """Every member with equal weight."""
 
-    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
-        return np.ones(len(P)), 1
+    def __init__(self, vote: str = "soft", temperature: bool = False) -> None:
+        self.vote = vote
+        self.temperature = temperature
+
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
+        return np.ones(ballots.total), 1
 
 
 class TopK(Selector):
     """The `size` members with the best scores of their own; without `size`, the number that votes best together.
 
-    Ties go to the lower index, and to the smaller team.
+    Ties go to the lower index, and to the smaller team. `trajectory_` (without `size`) holds the teams of every number.
     """
 
-    def __init__(self, size: int | None = None, objective: str = "nll") -> None:
+    def __init__(
+        self,
+        size: int | None = None,
+        objective: str = "nll",
+        vote: str = "soft",
+        temperature: bool = False,
+        one_se: bool = False,
+    ) -> None:
         self.size = size
         self.objective = objective
+        self.vote = vote
+        self.temperature = temperature
+        self.one_se = one_se
 
-    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
-        total = len(P)
-        ranked = np.argsort(-score_teams(np.eye(total), P, y, self.objective), kind="stable")
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
+        total = ballots.total
+        ranked = np.argsort(-ballots.singles(self.objective), kind="stable")
         if self.size is not None:
             return team_of(ranked[: self.size], total), total
-        prefixes = np.stack([team_of(ranked[:k], total) / k for k in range(1, total + 1)])
-        best = int(np.argmax(score_teams(prefixes, P, y, self.objective)))
-        return prefixes[best], 2 * total
+        scores = ballots.prefixes(ranked, self.objective)
+        self.trajectory_ = [
+            Step(team_of(ranked[:k], total) / k, float(score), int(ranked[k - 1]))
+            for k, score in enumerate(scores, start=1)
+        ]
+        return self.trajectory_[int(np.argmax(scores))].weights, 2 * total
 
 
 class BestSingle(TopK):
     """The one member with the best score."""
 
-    def __init__(self, objective: str = "nll") -> None:
-        super().__init__(size=1, objective=objective)
+    def __init__(self, objective: str = "nll", vote: str = "soft", temperature: bool = False) -> None:
+        super().__init__(size=1, objective=objective, vote=vote, temperature=temperature)
 
 
 class Random(Selector):
     """A random team of `size` members (default 5, or all of a smaller pool) with equal weights."""
 
-    def __init__(self, size: int | None = None, seed: int = 0) -> None:
+    def __init__(self, size: int | None = None, seed: int = 0, vote: str = "soft", temperature: bool = False) -> None:
         self.size = size
         self.seed = seed
+        self.vote = vote
+        self.temperature = temperature
 
-    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
-        size = min(5, len(P)) if self.size is None else self.size
-        return team_of(np.random.default_rng(self.seed).choice(len(P), size, replace=False), len(P)), 1
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
+        total = ballots.total
+        size = min(5, total) if self.size is None else self.size
+        return team_of(np.random.default_rng(self.seed).choice(total, size, replace=False), total), 1

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from lrensemble import Pool, UserError, evaluate
 from lrensemble.evaluation import Gain, verdict
 from lrensemble.pool.select import select_teams
-from lrensemble.selection import make_selector
+from lrensemble.selection import make_selector, team_vote
 
 
 def vote(pool: Pool, weights: dict[str, float], split: str = "test") -> np.ndarray:
@@ -204,3 +204,24 @@ def test_test_predictions_that_are_not_finite(pool: Pool):
     select_teams(pool, ["all"])
     with pytest.raises(UserError, match=f"member {member.id} are not finite"):
         evaluate(pool)
+
+
+@pytest.mark.parametrize("name", ["soft", "logit", "plurality", "majority", "borda"])
+def test_a_team_is_evaluated_with_its_own_vote(pool: Pool, name):
+    """On test, and against the control, where the same selector finds its own weights and temperatures."""
+    team = select_teams(pool, ["greedy", "all"], vote=name, temperature=True, objective="accuracy")[0]
+    result = evaluate(pool)
+    P = np.stack([np.load(pool.path / "members" / i / "predictions" / "test.npy") for i in team.members])
+    temperatures = np.array([team.temperatures[i] for i in team.members])
+    p = team_vote(P, np.array(list(team.members.values())), name, temperatures)
+    y = pool.labels("test")
+    score = next(score for score in result.scores if score.name == team.name)
+    assert score.accuracy == pytest.approx(accuracy_score(y, p.argmax(1)), abs=1e-12)
+    control = pool.control
+    selector = make_selector("greedy", **team.parameters)
+    selector.fit(np.asarray(control.predictions("val")), control.labels("val"))
+    expected = selector.predict_proba(np.asarray(control.predictions("test"))).argmax(1)
+    row = next(row for row in result.control if row.name == team.name)
+    assert row.control_accuracy == pytest.approx(accuracy_score(control.labels("test"), expected), abs=1e-12)
+    # The baseline stays the plain average.
+    assert [score.name for score in result.scores][:2] == ["(best single)", "(all-average)"]

@@ -34,11 +34,13 @@ def naive(weights, P, y, objective):
 @pytest.mark.parametrize("objective", selection.OBJECTIVES)
 def test_score_teams_in_chunks_equals_naive(objective, monkeypatch):
     P, y = make()
-    monkeypatch.setattr(selection.base, "_CHUNK", 500)
+    monkeypatch.setattr(selection.ballots, "_TEAMS", 5)
+    monkeypatch.setattr(selection.ballots, "_ROWS", 7)
     teams = [team for size in range(1, 7) for team in itertools.combinations(range(6), size)]
     weights = np.stack([[(i in team) / len(team) for i in range(6)] for team in teams])
     expected = [naive(w, P, y, objective) for w in weights]
-    np.testing.assert_allclose(score_teams(weights, P, y, objective), expected, rtol=1e-6)
+    for memory in (2**20, 2**14):
+        np.testing.assert_allclose(score_teams(weights, P, y, objective, memory=memory), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("objective", selection.OBJECTIVES)
@@ -102,7 +104,7 @@ def test_greedy_ties():
     twins = np.concatenate([P, P, P])
     selector = Greedy(objective="accuracy").fit(twins, y)
     np.testing.assert_array_equal(selector.weights_, [1, 0, 0])
-    assert [member for member, _ in selector.trajectory_] == [0] * 40
+    assert [step.member for step in selector.trajectory_] == [0] * 40
 
 
 def test_greedy_prefers_the_better_nll_among_equal_accuracies():

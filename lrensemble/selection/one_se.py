@@ -1,0 +1,72 @@
+"""The one-standard-error rule: the smallest team that is not clearly worse than the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError
+from lrensemble.selection.ballots import Ballots
+
+Array = NDArray[Any]
+
+
+class Candidate(Protocol):
+    """A team with its score on validation."""
+
+    @property
+    def weights(self) -> Array: ...
+    @property
+    def score(self) -> float: ...
+
+
+def smallest_within_one_se(
+    candidates: Sequence[Candidate],
+    ballots: Ballots,
+    objective: str,
+    *,
+    costs: Array | None = None,
+    paired: bool = False,
+) -> Array:
+    """Weights of the smallest candidate whose score is within one standard error of the best (Breiman et al. 1984).
+
+    Ties of size go to the better score, then to the earlier candidate.
+
+    Parameters
+    ----------
+    candidates : sequence with ``weights`` (M,) and ``score``
+        For example the `trajectory_` of a fitted selector.
+    costs : (M,) array, optional
+        Take the cheapest instead of the smallest team.
+    paired : bool
+        Use the standard error of the difference to the best on the same rows, which is smaller, instead of the
+        standard error of the best score, which is the classical rule.
+
+    Raises
+    ------
+    UserError
+        Without candidates.
+    """
+    if not candidates:
+        raise UserError("the one-standard-error rule needs teams of several sizes: use it with greedy, top-k or pareto")
+    best = max(candidates, key=lambda step: step.score)  # of equals the first
+    rows = ballots.rows_of(ballots.cast(best.weights), objective)
+
+    def is_near(step: Candidate) -> bool:
+        if step.score == best.score:
+            return True
+        spread = rows - ballots.rows_of(ballots.cast(step.weights), objective) if paired else rows
+        return best.score - step.score <= standard_error(spread)
+
+    price = np.ones(ballots.total) if costs is None else costs
+    ranked = sorted(candidates, key=lambda step: (price[step.weights > 0].sum(), -step.score))
+    return np.asarray(next(step for step in ranked if is_near(step)).weights)
+
+
+def standard_error(rows: Array) -> float:
+    """Of the mean of `rows` (N,); 0 for a single row."""
+    return float(rows.std(ddof=1) / math.sqrt(len(rows))) if len(rows) > 1 else 0.0

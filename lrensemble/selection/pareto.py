@@ -1,0 +1,115 @@
+"""The front of score against inference cost: teams that no cheaper team reaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError
+from lrensemble.selection.ballots import Ballots
+from lrensemble.selection.base import Selector, Step, deadline
+from lrensemble.selection.one_se import smallest_within_one_se
+
+Array = NDArray[Any]
+_EXACT = 10  # members up to which all teams are scored
+
+
+class Pareto(Selector):
+    """Equal-weight teams on the front of score against inference cost, and one of them.
+
+    A team costs the sum of its members' costs (`fit`'s `costs`, in FLOPs or seconds a sample; without them every member
+    costs 1). Up to 10 members all teams are scored and the front is exact. For more, the front of the single members
+    grows: every team on it is tried with every further member, until nothing new is on the front.
+
+    Parameters
+    ----------
+    budget : float, optional
+        Return the best team of the front that costs no more. Without it: the cheapest team within one standard error
+        of the best.
+    objective : {"nll", "accuracy"}
+    size : int, optional
+        At most so many members.
+    width : int
+        At most so many teams of the front grow at a time, evenly spread over it.
+    vote : str
+        See `VOTES`.
+    temperature : bool
+        Scale every member's confidence on the same rows first.
+    time_limit : float, optional
+        Seconds; then the front so far is used and `stopped_` says so.
+
+    Attributes
+    ----------
+    trajectory_ : list of Step
+        The front, from the cheapest team to the best.
+    front_costs_ : (F,) array
+        Cost of each of them.
+    """
+
+    front_costs_: Array
+
+    def __init__(
+        self,
+        budget: float | None = None,
+        objective: str = "nll",
+        size: int | None = None,
+        width: int = 30,
+        vote: str = "soft",
+        temperature: bool = False,
+        time_limit: float | None = None,
+    ) -> None:
+        self.budget = budget
+        self.objective = objective
+        self.size = size
+        self.width = width
+        self.vote = vote
+        self.temperature = temperature
+        self.time_limit = time_limit
+
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
+        if self.budget is not None and self.budget < self.costs_.min():
+            raise UserError(f"budget {self.budget:g} is not possible: the cheapest member costs {self.costs_.min():g}")
+        teams, scores, tried = self._search(ballots)
+        self.front_costs_ = teams @ self.costs_
+        self.trajectory_ = [Step(team / team.sum(), float(score)) for team, score in zip(teams, scores, strict=True)]
+        if self.budget is None:
+            return smallest_within_one_se(self.trajectory_, ballots, self.objective, costs=self.costs_), tried
+        return self.trajectory_[int(np.flatnonzero(self.front_costs_ <= self.budget)[-1])].weights, tried
+
+    def _search(self, ballots: Ballots) -> tuple[Array, Array, int]:
+        """The front as indicators (F, M) and scores (F,), by cost, and the number of teams scored."""
+        total, over = ballots.total, deadline(self.time_limit)
+        most = total if self.size is None else self.size
+        teams = np.eye(total)
+        if total <= _EXACT:
+            teams = (np.arange(1, 2**total)[:, None] >> np.arange(total) & 1).astype(np.float64)
+            teams = teams[teams.sum(1) <= most]
+        scores = ballots.scores(teams / teams.sum(1, keepdims=True), self.objective)
+        tried = len(teams)
+        teams, scores = self._front(teams, scores)
+        done: set[bytes] = set()
+        while total > _EXACT:
+            spread = np.unique(np.linspace(0, len(teams) - 1, min(self.width, len(teams))).round().astype(int))
+            parents = [team for team in teams[spread] if team.tobytes() not in done and team.sum() < most]
+            if not parents:
+                break
+            if over():
+                self.stopped_ = f"time limit of {self.time_limit:g} s after {tried:,} teams"
+                break
+            done.update(team.tobytes() for team in parents)
+            grown = np.concatenate([np.maximum(team, np.eye(total)[team == 0]) for team in parents])
+            grown = np.unique(grown, axis=0)
+            tried += len(grown)
+            both = np.concatenate([teams, grown])
+            new = ballots.scores(grown / grown.sum(1, keepdims=True), self.objective)
+            teams, scores = self._front(both, np.concatenate([scores, new]))
+        return teams, scores, tried
+
+    def _front(self, teams: Array, scores: Array) -> tuple[Array, Array]:
+        """Those that no other team is better than at the same or a lower cost; by cost. Ties go to smaller teams."""
+        order = np.lexsort((teams.sum(1), -scores, teams @ self.costs_))
+        teams, scores = teams[order], scores[order]
+        best_before = np.concatenate([[-np.inf], np.maximum.accumulate(scores)[:-1]])
+        return teams[scores > best_before], scores[scores > best_before]

@@ -1,0 +1,170 @@
+"""Against self-deception: the same selection on other rows. Who is chosen again, and how much of the gain is real?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.selection.ballots import MEMORY, Ballots, checked_inputs
+from lrensemble.selection.base import Selector
+
+Array = NDArray[Any]
+METHODS = ("halves", "bootstrap")
+
+
+@dataclass(frozen=True)
+class Stability:
+    """What repeated selection on parts of the rows showed.
+
+    Scores are accuracies, or minus NLL in nats: higher is better. *Inside* means on the rows that chose the team,
+    *outside* on the others.
+    """
+
+    frequency: Array  # (M,) share of the repeats in which the member was chosen
+    mean_weight: Array  # (M,)
+    sizes: Array  # (R,) members of the team
+    inside: Array  # (R,) score of the team
+    outside: Array  # (R,)
+    single_inside: Array  # (R,) score of the best single member, chosen on the same rows
+    single_outside: Array  # (R,)
+    overlap: float  # mean share of members that two repeats have in common (Jaccard index)
+
+    @property
+    def optimism(self) -> float:
+        """How much better than outside a team scores on the rows that chose it, on average."""
+        return float((self.inside - self.outside).mean())
+
+    @property
+    def promised_gain(self) -> float:
+        """Over the best single member, on the rows that chose both."""
+        return float((self.inside - self.single_inside).mean())
+
+    @property
+    def gain(self) -> float:
+        """Over the best single member, on the other rows."""
+        return float((self.outside - self.single_outside).mean())
+
+    def summary(self) -> dict[str, float]:
+        """The numbers that fit on a line."""
+        return {
+            "repeats": float(len(self.inside)),
+            "optimism": self.optimism,
+            "promised_gain": self.promised_gain,
+            "gain": self.gain,
+            "overlap": self.overlap,
+            "mean_size": float(self.sizes.mean()),
+        }
+
+
+def stability(
+    selector: Selector,
+    predictions: Any,
+    labels: ArrayLike,
+    *,
+    repeats: int = 20,
+    method: Literal["halves", "bootstrap"] = "halves",
+    seed: int = 0,
+    costs: ArrayLike | None = None,
+    memory: int = MEMORY,
+) -> Stability:
+    """Run a selector on random parts of the rows and score its teams inside and outside.
+
+    Parameters
+    ----------
+    selector : Selector
+        Is cloned, not changed.
+    repeats : int
+        Selections. With halves every split is used both ways, so that the difficulty of the rows cancels in
+        `optimism`.
+    method : {"halves", "bootstrap"}
+        Half of the rows against the other half, or rows drawn with replacement against those not drawn.
+
+    Raises
+    ------
+    UserError
+        Fewer than two rows, and whatever `fit` raises.
+    """
+    P, y = checked_inputs(predictions, labels)
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}: {did_you_mean(method, METHODS)}")
+    if repeats < 1:
+        raise UserError(f"repeats {repeats} is not possible: give 1 or more")
+    if len(y) < 2:
+        raise UserError("stability needs 2 rows or more: there is nothing outside of one")
+    objective = selector.objective
+    chosen, found = [], []
+    for ours, others in _parts(len(y), repeats, method, np.random.default_rng(seed)):
+        inside, outside = _some_rows(P, ours), _some_rows(P, others)
+        fitted = clone(selector).fit(inside, y[ours], costs=costs, memory=memory)
+        chosen.append(fitted.weights_)
+        views = [
+            Ballots(view, y[rows], vote=fitted.vote, temperatures=fitted.temperatures_, memory=memory)
+            for view, rows in ((inside, ours), (outside, others))
+        ]
+        best = np.eye(len(P))[int(np.argmax(views[0].singles(objective)))]
+        found.append([view.score(view.cast(team), objective) for team in (fitted.weights_, best) for view in views])
+    weights, scores = np.stack(chosen), np.array(found).T
+    return Stability(
+        frequency=(weights > 0).mean(0),
+        mean_weight=weights.mean(0),
+        sizes=(weights > 0).sum(1),
+        inside=scores[0],
+        outside=scores[1],
+        single_inside=scores[2],
+        single_outside=scores[3],
+        overlap=_overlap(weights > 0),
+    )
+
+
+def _parts(rows: int, repeats: int, method: str, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    """Pairs of row indices: to select on, and to test on."""
+    done = 0
+    while done < repeats:
+        if method == "bootstrap":
+            ours = np.sort(rng.integers(0, rows, rows))
+            others = np.setdiff1d(np.arange(rows), ours)
+            if len(others):
+                yield ours, others
+                done += 1
+            continue
+        order = rng.permutation(rows)
+        first, second = np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
+        for pair in [(first, second), (second, first)][: repeats - done]:
+            yield pair
+            done += 1
+
+
+def _overlap(chosen: Array) -> float:
+    """Mean Jaccard index of all pairs of the teams (R, M); 1 for a single one."""
+    if len(chosen) == 1:
+        return 1.0
+    sets = chosen.astype(np.float64)
+    both = sets @ sets.T
+    sizes = sets.sum(1)
+    jaccard = both / (sizes[:, None] + sizes - both)
+    return float(jaccard[np.triu_indices(len(sets), 1)].mean())
+
+
+def _some_rows(predictions: Any, rows: Array) -> Any:
+    return predictions[:, rows] if isinstance(predictions, np.ndarray) else _Rows(predictions, rows)
+
+
+class _Rows:
+    """Some rows of predictions that lie on disk: the members are read one at a time."""
+
+    def __init__(self, predictions: Any, rows: Array) -> None:
+        self._predictions = predictions
+        self._rows = rows
+        self.shape = (len(predictions), len(rows), predictions.shape[2])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, member: int) -> Array:
+        return np.asarray(self._predictions[member][self._rows])
