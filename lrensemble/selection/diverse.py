@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lrensemble.diversity import diversity_scorer, get_metric
 from lrensemble.errors import UserError
 from lrensemble.metrics import nll_of, true_class
-from lrensemble.selection.base import Selector, team_of
+from lrensemble.selection.base import Selector, Step, team_of
 
 Array = NDArray[Any]
 
@@ -34,13 +34,8 @@ class DiverseGreedy(Selector):
     strength : float
         Nats (or shares of rows) that one unit of the metric is worth; 0 leaves plain forward selection.
 
-    Attributes
-    ----------
-    trajectory_ : list of (int, float)
-        Member added and the regularised score after it, for every step.
+    The scores of its trajectory are the regularised ones.
     """
-
-    trajectory_: list[tuple[int, float]]
 
     def __init__(
         self, objective: str = "nll", size: int | None = None, metric: str = "BD", strength: float = 0.1
@@ -59,7 +54,6 @@ class DiverseGreedy(Selector):
         columns = (P if self.objective == "accuracy" else true_class(P, y)).astype(np.float64)
         vote = np.zeros(columns.shape[1:])
         team: list[int] = []
-        self.trajectory_ = []
         tried = 0
         for step in range(1, (self.size or total) + 1):
             candidates = np.setdiff1d(np.arange(total), team)
@@ -73,7 +67,7 @@ class DiverseGreedy(Selector):
             team.append(int(candidates[best]))
             vote += columns[team[-1]]
             tried += len(candidates)
-            self.trajectory_.append((team[-1], float(scores[best])))
+            self.trajectory_.append(Step(team_of(team, total) / step, float(scores[best]), team[-1]))
         if self.size is None and total > 1:
-            team = team[: 2 + int(np.argmax([score for _, score in self.trajectory_[1:]]))]
+            team = team[: 2 + int(np.argmax([step.score for step in self.trajectory_[1:]]))]
         return team_of(team, total), tried

@@ -171,8 +171,8 @@ def test_diverse_greedy_equals_the_loop(metric):
         team.append(max((m for m in range(7) if m not in team), key=lambda m: score([*team, m])))
         history.append(score(team))
     selector = DiverseGreedy(metric=metric, strength=0.3).fit(p, y)
-    assert [member for member, _ in selector.trajectory_] == team
-    np.testing.assert_allclose([value for _, value in selector.trajectory_], history, rtol=1e-12)
+    assert [step.member for step in selector.trajectory_] == team
+    np.testing.assert_allclose([step.score for step in selector.trajectory_], history, rtol=1e-12)
     assert set(selector.members_) == set(team[: 2 + int(np.argmax(history[1:]))])
     assert selector.teams_tried_ == 28
 
