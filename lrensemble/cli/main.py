@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import evaluate, gc, import_, ls, policies, select, show, tensorboard, train
+from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, select, show, tensorboard, train
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
     "train": train,
     "import": import_,
+    "diversity": diversity,
     "select": select,
     "evaluate": evaluate,
     "ls": ls,

@@ -1,13 +1,21 @@
 """Select teams from the members' validation predictions and write them to POOL/teams.
 
-Selectors: best-single, all, top-k, random, greedy, brute-force (default: all of them). The test split is not opened.
+Selectors: best-single, all, top-k, random, greedy, brute-force (these by default), focal, hierarchical, diverse, convex,
+cma-es, pareto. The test split is not opened. Ctrl-C during a brute-force search takes the best team so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
+from lrensemble.errors import UserError
+
+if TYPE_CHECKING:
+    from lrensemble.pool import Team
 
 HELP = "select teams on the validation split"
 
@@ -17,17 +25,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selector", metavar="NAME", nargs="+", action="extend", help="one or more, also as a,b,c")
     parser.add_argument("--size", metavar="S", type=int, help="members in the team (greedy: at most)")
     parser.add_argument("--objective", choices=["nll", "accuracy"], default="nll", help="default: nll")
+    parser.add_argument(
+        "--vote",
+        metavar="VOTE",
+        default="soft",
+        help="how the team votes: soft (default), logit, plurality, majority or borda; the selectors optimise it",
+    )
+    parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
+    parser.add_argument("--metric", metavar="M", help="diversity metric of focal, hierarchical and diverse: GD, BD, EQ ...")
+    parser.add_argument("--one-se", action="store_true", help="the smallest team within one standard error of the best")
+    parser.add_argument("--time-limit", metavar="S", type=float, help="seconds for each search; then the best so far")
+    parser.add_argument(
+        "--stability", metavar="N", type=int, default=0, help="select N times more on half of the rows: what holds?"
+    )
+    parser.add_argument("--memory", metavar="SIZE", help="for predictions in memory, e.g. 500MB (default: 2GiB)")
+    parser.add_argument(
+        "--option", metavar="KEY=VALUE", action="append", default=[], help="of a selector, e.g. bags=10, strength=0.2"
+    )
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.pool.select import select_teams
+    from lrensemble.pool.sizes import parse_size
+    from lrensemble.selection import MEMORY
 
+    if args.stability < 0:
+        raise UserError(f"--stability {args.stability} is not possible: give 0 or more repeats")
     pool = Pool.open(args.pool)
     names = [name for word in args.selector for name in word.split(",") if name] if args.selector else None
     with output.working("selecting teams"):
-        teams = select_teams(pool, names, size=args.size, objective=args.objective)
+        teams = select_teams(
+            pool,
+            names,
+            size=args.size,
+            objective=args.objective,
+            vote=args.vote,
+            temperature=args.temperature,
+            one_se=args.one_se,
+            time_limit=args.time_limit,
+            stability_repeats=args.stability,
+            memory=parse_size(args.memory) if args.memory else MEMORY,
+            options=_options(args),
+        )
     if names is None and "brute-force" not in {team.selector for team in teams}:
         output.note("brute-force is left out, it would take long (--selector brute-force --size 3 tries fewer teams)")
     if args.format == "json":
@@ -75,5 +116,50 @@ def run(args: argparse.Namespace) -> int:
         ],
         "Teams of all members are left out.",
     )
+    if args.stability:
+        _print_stability(teams, args.objective)
+    for team in teams:
+        if team.stopped:
+            print(f"{team.name}: {team.stopped}")
     print(f"Next: lrensemble evaluate {pool.path}")
     return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """``--metric M`` and ``--option KEY=VALUE`` as parameters of selectors."""
+    options: dict[str, Any] = {"metric": args.metric} if args.metric else {}
+    for text in args.option:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--option {text} is not KEY=VALUE, for example bags=10")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def _print_stability(teams: Sequence[Team], objective: str) -> None:
+    """What selecting again on half of the rows showed."""
+    unit, factor = ("points", 100) if objective == "accuracy" else ("nats", 1)
+    rows = []
+    for team in teams:
+        if found := team.stability:
+            often = sum(share >= 0.8 for share in found.frequency.values())
+            numbers = (found.promised_gain, found.gain, found.optimism)
+            rows.append(
+                [
+                    team.name,
+                    *(f"{factor * x:+.4f}" for x in numbers),
+                    output.percent(found.overlap),
+                    f"{often} of {len(found.frequency)}",
+                ]
+            )
+    repeats = teams[0].stability.repeats if teams and teams[0].stability else 0
+    output.print_table(
+        f"Selected again on {repeats} random halves of the validation rows",
+        ["<team", "promised gain", "gain on the other half", "optimism", "overlap %", "chosen in 80 % or more"],
+        rows,
+        f"In {unit}; the gains are over the best single member of the same half. Optimism: how much better the team looks "
+        "on the rows that chose it.",
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.diversity import MAX_LATTICE, all_teams, team_votes
-from lrensemble.selection.base import team_of
+from lrensemble.selection.base import deadline, team_of
 from lrensemble.selection.enumerate import Enumerating, best_team
 
 Array = NDArray[Any]
@@ -30,27 +30,46 @@ class BruteForce(Enumerating):
         Number of members; any number when not given (up to 24 members).
     max_teams : int
         Refuse (`UserError`) rather than run for minutes.
+    time_limit : float, optional
+        Seconds; then, and on Ctrl-C, the best so far is returned and `stopped_` says so.
     """
 
     title = "brute force"
 
-    def __init__(self, objective: str = "nll", size: int | None = None, max_teams: int = 2_000_000) -> None:
+    def __init__(
+        self,
+        objective: str = "nll",
+        size: int | None = None,
+        max_teams: int = 2_000_000,
+        time_limit: float | None = None,
+    ) -> None:
         self.objective = objective
         self.size = size
         self.max_teams = max_teams
+        self.time_limit = time_limit
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)
         self._refuse_too_much(total)
         best = math.inf
         found: list[tuple[Array, Array]] = []  # (keys, teams), the lower the better
-        for teams, scores in self._scored(P, y):
-            keys = scores if self.objective == "nll" else -scores
-            best = min(best, float(keys.min()))
-            near = keys <= best + _CLOSE
-            found.append((keys[near], teams[near]))
+        tried, over = 0, deadline(self.time_limit)
+        try:
+            for teams, scores in self._scored(P, y):
+                keys = scores if self.objective == "nll" else -scores
+                best = min(best, float(keys.min()))
+                near = keys <= best + _CLOSE
+                found.append((keys[near], teams[near]))
+                tried += len(teams)
+                if over() and tried < self.teams_to_try(total):
+                    self.stopped_ = f"stopped after {self.time_limit:g} s: {tried:,} of {self.teams_to_try(total):,} teams"
+                    break
+        except KeyboardInterrupt:  # nothing found so far is lost; before the first teams there is nothing
+            if not found:
+                raise
+            self.stopped_ = f"interrupted: {tried:,} of {self.teams_to_try(total):,} teams were tried"
         teams = np.concatenate([teams[keys <= best + _CLOSE] for keys, teams in found])
-        return best_team(teams, P, y, self.objective), self.teams_to_try(total)
+        return best_team(teams, P, y, self.objective), tried
 
     def _scored(self, P: Array, y: Array) -> Iterator[tuple[Array, Array]]:
         """Portions of teams, as bit masks or indicators, and their scores."""
