@@ -164,10 +164,9 @@ class Run:
 
     def train_epoch(self) -> None:
         """Train one epoch and add its line to the history; raise `Ended` when the loss explodes."""
-        start = time.perf_counter()
+        totals = Totals(self)
         seed_everything(self.member_id, self.epoch)
         order = torch.randperm(len(self.data.train))
-        totals = Totals(self)
         changes = augmentations(self.spec.training)
         self.model.train()
         for x, y in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
@@ -175,7 +174,7 @@ class Run:
                 x = change(x)
             loss, right = self._step(x, y)
             totals.add(loss, right)
-        self.seconds += time.perf_counter() - start
+        totals.stop()
         self.end_epoch(totals)
 
     def end_epoch(self, totals: Totals) -> None:
@@ -319,10 +318,14 @@ class Run:
 
 
 class Totals:
-    """Loss and accuracy of an epoch, summed on the device; looks at the loss now and then to see it explode."""
+    """Loss, accuracy and time of an epoch; looks at the loss now and then to see it explode.
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    The sums are on the device. The time is divided among the `sharers` of a stack.
+    """
+
+    def __init__(self, run: Run, sharers: int = 1) -> None:
+        self.run, self.sharers = run, sharers
+        self.start = time.perf_counter()
         self.window, self.right = torch.zeros(2, device=run.data.device)
         self.steps = self.window_steps = 0
         self.loss_sum = 0.0
@@ -352,6 +355,7 @@ class Totals:
         uniform = math.log(max(2, run.data.num_classes))
         if mean <= EXPLODED * uniform:
             return
+        self.stop()
         run.history.append(
             {
                 "epoch": run.epoch + 1,
@@ -366,6 +370,10 @@ class Totals:
         )
         what = f"exploded to {mean:.4g} (a uniform guess has {uniform:.2f})" if math.isfinite(mean) else "is not finite"
         raise Ended("diverged", f"the training loss {what} at step {step:,} (LR {self.lr:.3g})")
+
+    def stop(self) -> None:
+        """The steps are over: what they took is the run's."""
+        self.run.seconds += (time.perf_counter() - self.start) / self.sharers
 
     @property
     def loss(self) -> float:

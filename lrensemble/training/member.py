@@ -44,6 +44,7 @@ class Job(Strict):
     ----------
     members : ids of the runs
     derived : for a run's id, the ids of the snapshots and averages that it shall leave
+    stacked : train the runs as a stack; one run too, so that its bits do not depend on who else is left to train
     sharers : processes that use the device at the same time
     wait : for a member that another process is training; else it is left out
     """
@@ -55,6 +56,7 @@ class Job(Strict):
     data_fingerprint: str
     device: str
     threads: int
+    stacked: bool = False
     sharers: int = 1
     engine: Engine = Engine()
     targets: tuple[float, ...] = ()
@@ -108,14 +110,14 @@ def train_members(job: Job) -> list[str]:
 
 def _train(job: Job, todo: list[str]) -> None:
     data = _on_device(job.data, job.data_fingerprint, job.device, job.sharers, job.engine)
-    if len(todo) > 1:
+    if job.stacked:
         try:
             _train_stack(job, todo, data)
             return
-        except (UserError, MemoryError):
+        except UserError:
             raise
         except Exception:
-            pass  # one by one, so that it fails the member that it belongs to
+            pass  # one by one: an error fails the member that it belongs to, and one needs less memory than many
     for member_id in todo:
         if not job.is_done(member_id):
             _train_alone(job, member_id, data)
