@@ -138,19 +138,25 @@ def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
 def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
     """Train one run; in smaller pieces when memory is short, and failed with its traceback when it raises."""
     member = job.member(member_id)
-    derived = {m.id: m for m in job.all_of(member_id)[1:] if m.record.status not in FINISHED}
-    pieces, most = 1, min(MOST_PIECES, RunSpec.of(member.record.spec).training.batch_size)
+    children = job.all_of(member_id)[1:]
+
+    def unfinished() -> dict[str, Member]:
+        return {m.id: m for m in children if m.record.status not in FINISHED}
+
+    pieces = 1
+    most = min(MOST_PIECES, len(data.train), RunSpec.of(member.record.spec).training.batch_size)
     while True:
         try:
-            outcome = _fit(job, member, derived, data, pieces)
+            outcome = _fit(job, member, unfinished(), data, pieces)
             break
         except UserError:
             raise
         except Exception as error:
             if not _is_out_of_memory(error) or pieces == most:
                 reason, text = f"{type(error).__name__}: {error}", traceback.format_exc()
-                for one in (member, *derived.values()):
-                    _fail(one, job, reason, text)
+                for one in (member, *children):
+                    if one.record.status not in FINISHED:
+                        _fail(one, job, reason, text)
                 return
         # Outside of the except block: the exception's frames, which hold the tensors, are gone.
         pieces = min(2 * pieces, most)
@@ -159,15 +165,15 @@ def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
             torch.cuda.empty_cache()
     if member.record.status not in FINISHED:
         _write(member, job, outcome)
-    for one in derived.values():
-        if one.record.status not in FINISHED:  # the run ended before it was its turn
-            write_end(
-                one,
-                history=[],
-                status=outcome.status if outcome.status in FINISHED[1:] else "failed",
-                reason=f"its run {member_id} ended before: {outcome.reason}",
-                environment=_environment(job, outcome),
-            )
+    for one in unfinished().values():  # the run ended before it was their turn
+        write_end(
+            one,
+            history=[],
+            status=outcome.status if outcome.status in FINISHED[1:] else "failed",
+            reason=f"its run {member_id} ended before: {outcome.reason}",
+            environment=_environment(job, outcome),
+        )
+    (member.path / "state.pt").unlink(missing_ok=True)  # it lasted until everything that came of the run was written
 
 
 def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int) -> Outcome:
@@ -198,7 +204,7 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
     outcome = fit(going, after_epoch=after_epoch)
     if outcome.status == "complete":
         for i, average in going.averages.items():
-            averaged = average.refresh(data.train, going.batch_size)
+            averaged = average.refresh(data.train, max(1, going.batch_size // pieces))
             _write(derived[i], job, going.outcome(averaged))
     return outcome
 
