@@ -198,11 +198,15 @@ class Run:
         if not math.isfinite(val_loss):
             raise Ended("diverged", f"the validation loss is not finite after epoch {self.epoch} (LR {totals.lr:.3g})")
         stop = self.spec.training.stop
-        if stop and self.epoch == math.ceil(stop.after * self.spec.training.epochs) and val_accuracy < stop.accuracy:
+        if stop is None or val_accuracy >= stop.accuracy:
+            return
+        epochs = self.spec.training.epochs
+        when = math.ceil(round(stop.after * epochs, 6))  # 7 % of 100 epochs are 7.000000000000001
+        if self.epoch == when < epochs:
             raise Ended(
                 "stopped",
-                f"hopeless: validation accuracy {val_accuracy:.4f} after {self.epoch} of {self.spec.training.epochs} "
-                f"epochs is below {stop.accuracy:g}",
+                f"hopeless: validation accuracy {val_accuracy:.4f} after {self.epoch} of {epochs} epochs is below "
+                f"{stop.accuracy:g}",
             )
 
     def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,6 +214,8 @@ class Run:
         training = self.spec.training
         if training.mixup:
             x, other, share = mixup(x, training.mixup)
+        count = min(self.micro_batches, len(y))
+        pieces = [slice(i * len(y) // count, (i + 1) * len(y) // count) for i in range(count)]
         losses: list[Tensor] = []
         rights: list[Tensor] = []
 
@@ -217,8 +223,7 @@ class Run:
             self.optimizer.zero_grad()
             whole = torch.zeros((), device=y.device)
             right = torch.zeros((), device=y.device, dtype=torch.int64)
-            for piece in torch.arange(len(y)).tensor_split(self.micro_batches) if self.micro_batches > 1 else [None]:
-                rows = slice(None) if piece is None else slice(int(piece[0]), int(piece[-1]) + 1)
+            for rows in pieces:
                 with self.autocast():
                     logits = self.forward(x[rows])
                     loss = F.cross_entropy(logits, y[rows], label_smoothing=training.label_smoothing)
@@ -226,8 +231,8 @@ class Run:
                         loss = share * loss + (1 - share) * F.cross_entropy(
                             logits, y[other][rows], label_smoothing=training.label_smoothing
                         )
-                if piece is not None:
-                    loss = loss * (len(piece) / len(y))
+                if len(pieces) > 1:
+                    loss = loss * ((rows.stop - rows.start) / len(y))
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
                 whole += loss.detach()
                 right += (logits.detach().argmax(1) == y[rows]).sum()

@@ -165,10 +165,7 @@ def test_a_snapshot_is_the_run_at_that_epoch(tmp_path: Path):
 
     from lrensemble.training.loop import fit
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     fit(Run(kinds["run"].record.spec, kinds["run"].id, data), after_epoch=look)
-    torch.set_num_threads(threads)
     for epoch, kind in ((2, "snapshot(epoch=2)"), (4, "snapshot(epoch=4)"), (6, "run")):
         for split in ("val", "test"):
             array = np.load(kinds[kind].path / "predictions" / f"{split}.npy")

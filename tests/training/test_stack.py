@@ -22,14 +22,6 @@ MIX = ["FIX(0.05)", "COS(k0=0.2, l=100%)", "TRI(k0=0.2, k1=0.01, l=30)", "FIX(0.
 SMALL = ["FIX(0.003)", "COS(k0=0.01, l=100%)", "TRI(k0=0.02, k1=0.001, l=30)", "FIX(0.001)"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def stacked(specs, ids=None, states=None, engine=None, after_epoch=lambda run: None) -> list[Outcome]:
     ids = ids or [f"run{i}" for i in range(len(specs))]
     runs = [Run(spec, i, digits(), engine) for spec, i in zip(specs, ids, strict=True)]
