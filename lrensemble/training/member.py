@@ -10,7 +10,7 @@ import pickle
 import random
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,9 @@ def train_members(job: Job) -> list[str]:
                 busy.append(member_id)
             else:
                 held.append(member_id)
+                for member in job.all_of(member_id):
+                    for path in member.path.rglob(".*.tmp"):  # what a killed process left
+                        path.unlink(missing_ok=True)
         todo = [member_id for member_id in held if not job.is_done(member_id)]
         if todo:
             with _torch_as_wanted(job):
@@ -125,11 +128,13 @@ def _train(job: Job, todo: list[str]) -> None:
 
 def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
     members = {member_id: job.member(member_id) for member_id in todo}
-    runs = [Run(RunSpec.of(member.record.spec), i, data, job.engine) for i, member in members.items()]
-    checkpoints = {i: _Checkpoints(member) for i, member in members.items()}
+    runs = [
+        _resumed(functools.partial(Run, RunSpec.of(member.record.spec), i, data, job.engine), _read_state(member, job))
+        for i, member in members.items()
+    ]
+    checkpoints = {i: _Checkpoints(member, CHECKPOINT_SHARE / len(members)) for i, member in members.items()}
     fit_stack(
         runs,
-        states=[_read_state(member, job.device) for member in members.values()],
         after_epoch=lambda run: checkpoints[run.member_id](run),
         ended=lambda run, outcome: _write(members[run.member_id], job, outcome, stack=len(todo)),
     )
@@ -181,10 +186,10 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
     specs = {i: one.record.spec.derived or Named(name="") for i, one in derived.items()}
     snapshots = {i: named.parameters["epoch"] for i, named in specs.items() if named.name == "snapshot"}
     averages = {i: named for i, named in specs.items() if named.name != "snapshot"}
-    state = _read_state(member, job.device)
-    if state is not None and any(epoch <= state.get("epoch", 0) for epoch in snapshots.values()):
+    state = _read_state(member, job)
+    if state is not None and any(epoch <= state["epoch"] for epoch in snapshots.values()):
         state = None  # a snapshot was asked for that lies behind it
-    checkpoint = _Checkpoints(member)
+    checkpoint = _Checkpoints(member, CHECKPOINT_SHARE)
 
     def after_epoch(run: Run) -> None:
         for i, epoch in snapshots.items():
@@ -192,21 +197,26 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
                 _write(derived[i], job, run.outcome())
         checkpoint(run)
 
-    def run() -> Run:
-        return Run(RunSpec.of(member.record.spec), member.id, data, job.engine, averages, pieces)
-
-    going = run()
-    try:
-        if state is not None:
-            going.load_state(state)
-    except (RuntimeError, KeyError, ValueError):  # of a model or averages that were changed since
-        going = run()
+    spec = RunSpec.of(member.record.spec)
+    going = _resumed(functools.partial(Run, spec, member.id, data, job.engine, averages, pieces), state)
     outcome = fit(going, after_epoch=after_epoch)
     if outcome.status == "complete":
         for i, average in going.averages.items():
             averaged = average.refresh(data.train, max(1, going.batch_size // pieces))
             _write(derived[i], job, going.outcome(averaged))
     return outcome
+
+
+def _resumed(begin: Callable[[], Run], state: State | None) -> Run:
+    """A run that goes on from its state; from the beginning where that is of no use."""
+    run = begin()
+    if state is None:
+        return run
+    try:
+        run.load_state(state)
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):  # of a model or averages changed since
+        return begin()
+    return run
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -235,10 +245,8 @@ def _torch_as_wanted(job: Job) -> Iterator[None]:
 class _Checkpoints:
     """After an epoch: save the state and the history if the last time is long enough ago."""
 
-    def __init__(self, member: Member) -> None:
-        for path in member.path.rglob(".*.tmp"):  # what a killed process left
-            path.unlink(missing_ok=True)
-        self.member = member
+    def __init__(self, member: Member, share: float) -> None:
+        self.member, self.share = member, share
         self.saved = self.shown = time.monotonic()
         self.pause = CHECKPOINT_SECONDS
 
@@ -249,21 +257,20 @@ class _Checkpoints:
             torch.save(run.state(), buffer)
             write_atomic(self.member.path / "state.pt", lambda file: file.write(buffer.getbuffer()))
             self.saved = time.monotonic()
-            self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / CHECKPOINT_SHARE)
+            self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / self.share)
         if moment - self.shown >= HISTORY_SECONDS and self.member.record.status not in FINISHED:
             write_history(self.member, run.history, sync=False)
             self.shown = moment
 
 
-def _read_state(member: Member, device: str) -> State | None:
-    path = member.path / "state.pt"
+def _read_state(member: Member, job: Job) -> State | None:
     try:
-        state: State = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(member.path / "state.pt", map_location=job.device, weights_only=True)
     except FileNotFoundError:
         return None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
         return None  # it only saves time: without it the member starts again
-    return state
+    return state if isinstance(state, dict) and isinstance(state.get("epoch"), int) else None
 
 
 def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lrensemble.pool import RunSpec
 from lrensemble.training.device import DeviceData, Rows
 from lrensemble.training.engine import STACK, Engine
-from lrensemble.training.loop import Ended, Outcome, Run, State, Totals, seed_everything
+from lrensemble.training.loop import Ended, Outcome, Run, Totals, seed_everything
 
 
 def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> int:
@@ -50,18 +50,14 @@ def group_key(spec: RunSpec) -> str:
 def fit_stack(
     runs: Sequence[Run],
     *,
-    states: Sequence[State | None],
     after_epoch: Callable[[Run], None] = lambda run: None,
     ended: Callable[[Run, Outcome], None],
 ) -> None:
     """Train runs of one `group_key` together; call `ended` with the outcome of each as it ends.
 
-    Runs resumed at different epochs catch up first.
+    Runs that stand at different epochs catch up first.
     """
     going = list(runs)
-    for run, state in zip(runs, states, strict=True):
-        if state is not None:
-            run.load_state(state)
     while going:
         epoch = min(run.epoch for run in going)
         now = [run for run in going if run.epoch == epoch]

@@ -25,13 +25,16 @@ SMALL = ["FIX(0.003)", "COS(k0=0.01, l=100%)", "TRI(k0=0.02, k1=0.001, l=30)", "
 def stacked(specs, ids=None, states=None, engine=None, after_epoch=lambda run: None) -> list[Outcome]:
     ids = ids or [f"run{i}" for i in range(len(specs))]
     runs = [Run(spec, i, digits(), engine) for spec, i in zip(specs, ids, strict=True)]
+    for run, state in zip(runs, states or [], strict=bool(states)):
+        if state is not None:
+            run.load_state(state)
     outcomes: dict[str, Outcome] = {}
 
     def ended(run: Run, outcome: Outcome) -> None:
         assert run.member_id not in outcomes
         outcomes[run.member_id] = outcome
 
-    fit_stack(runs, states=states or [None] * len(runs), after_epoch=after_epoch, ended=ended)
+    fit_stack(runs, after_epoch=after_epoch, ended=ended)
     return [outcomes[i] for i in ids]
 
 
