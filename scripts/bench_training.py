@@ -192,7 +192,7 @@ def stack_row(name: str, source: str, model: dict[str, Any], epochs: int, count:
             fit(run)
 
     def stacked() -> None:
-        fit_stack(runs(), states=[None] * count, ended=lambda run, outcome: None)
+        fit_stack(runs(), ended=lambda run, outcome: None)
 
     alone, together = best_of(3 if source == "digits" else 1, one_by_one, stacked)
     samples = count * epochs * (len(rows.train) // batch) * batch

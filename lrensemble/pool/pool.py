@@ -205,8 +205,13 @@ class Pool:
 
     @property
     def runs(self) -> list[Member]:
-        """Finished members that are a training run of their own: no snapshots or averages of another one's run."""
-        return [m for m in self.members if m.record.status in FINISHED and m.record.parent is None]
+        """Finished runs of our trainer: no snapshots or averages of a run, nothing that a user trained or imported."""
+        records = ((member, member.record) for member in self.members)
+        return [
+            member
+            for member, record in records
+            if record.status in FINISHED and record.parent is None and record.spec.source == "training"
+        ]
 
     def best_run(self) -> Member | None:
         """The best single model among the complete `runs`, if there is one."""

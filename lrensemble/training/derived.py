@@ -6,6 +6,7 @@ its own that names the run it comes from; asking for it changes nothing about th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -66,7 +67,7 @@ def check_average(named: Named, epochs: int) -> Named:
             raise UserError(f"average {named.name}: unknown parameter {key!r}: {did_you_mean(key, known[named.name])}")
     values = known[named.name] | named.parameters
     start, decay = values.get("start", 1), values.get("decay", 0.5)
-    if not (isinstance(start, int) and 1 <= start <= epochs):
+    if not (type(start) is int and 1 <= start <= epochs):
         raise UserError(f"average swa: start = {start} is not possible: it is an epoch from 1 to {epochs}")
     if not (isinstance(decay, float) and 0 < decay < 1):
         raise UserError(f"average ema: decay = {decay} is not possible: it must be between 0 and 1")
@@ -90,19 +91,27 @@ class Average:
             self.model.update_parameters(model)
 
     def refresh(self, train: AnyRows, batch_size: int) -> nn.Module:
-        """The averaged model, its batch norm statistics computed anew over the training rows."""
+        """The averaged model, its batch norm statistics computed anew over the training rows.
+
+        As in training of whole batches only: every batch counts the same, so a small last one would count too much
+        (and of a single row there is no variance).
+        """
         averaged: nn.Module = self.model.module
         norms = [m for m in averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if not norms or norms[0].running_mean is None:
+        norms = [norm for norm in norms if norm.running_mean is not None]
+        if not norms:
             return averaged
         momenta = [norm.momentum for norm in norms]
+        averaged.eval()  # all but the norms: no dropout, nothing random
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average
-        averaged.train()
+            norm.train()
+        whole = max(1, len(train) // batch_size)
         with torch.no_grad():
-            for images in train.chunks(batch_size):
+            for images in itertools.islice(train.chunks(batch_size), whole):
                 averaged(images)
+        averaged.eval()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         return averaged

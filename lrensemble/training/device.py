@@ -76,9 +76,17 @@ class _Gather(torch_data.Dataset[tuple[Tensor, Tensor]]):
 class StreamedRows:
     """A split that stays where it is; batches come through a DataLoader and are normalised on the device."""
 
-    def __init__(self, split: Split, mean: Tensor, std: Tensor, device: torch.device, loader_workers: int) -> None:
+    def __init__(
+        self,
+        split: Split,
+        mean: Tensor,
+        std: Tensor,
+        device: torch.device,
+        loader_workers: int,
+        memory_format: torch.memory_format,
+    ) -> None:
         self.split, self.mean, self.std = split, mean, std
-        self.device = device
+        self.device, self.memory_format = device, memory_format
         self.labels = torch.from_numpy(split.labels).to(device)
         self._indices: list[np.ndarray[Any, Any]] = []  # what the next pass reads
         self._loader = torch_data.DataLoader(
@@ -118,7 +126,8 @@ class StreamedRows:
             yield images
 
     def _normalised(self, images: Tensor) -> Tensor:
-        return images.to(self.device, non_blocking=True).float().sub_(self.mean).div_(self.std)
+        images = images.to(self.device, non_blocking=True).float().sub_(self.mean).div_(self.std)
+        return images.contiguous(memory_format=self.memory_format)
 
 
 AnyRows = Rows | StreamedRows
@@ -149,7 +158,7 @@ class DeviceData:
 
         def rows(split: Split) -> AnyRows:
             if stream:
-                return StreamedRows(split, mean, std, device, loader_workers)
+                return StreamedRows(split, mean, std, device, loader_workers, memory_format)
             images = torch.from_numpy(np.asarray(split.images)).to(device).float().sub_(mean).div_(std)
             return Rows(images.contiguous(memory_format=memory_format), torch.from_numpy(split.labels).to(device))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -43,7 +43,7 @@ class Engine(Strict):
     channels_last: bool | Literal["auto"] = "auto"
     compile: Literal["no", "default", "reduce-overhead", "max-autotune"] = "no"
     fused: bool | Literal["auto"] = "auto"
-    stack: int | Literal["auto"] = Field(default="auto")
+    stack: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = "auto"
     data: Literal["auto", "device", "stream"] = "auto"
     loader_workers: int = Field(default=0, ge=0, le=256)
     eval_rows: int = Field(default=2000, ge=1)

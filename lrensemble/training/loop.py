@@ -164,10 +164,9 @@ class Run:
 
     def train_epoch(self) -> None:
         """Train one epoch and add its line to the history; raise `Ended` when the loss explodes."""
-        start = time.perf_counter()
+        totals = Totals(self)
         seed_everything(self.member_id, self.epoch)
         order = torch.randperm(len(self.data.train))
-        totals = Totals(self)
         changes = augmentations(self.spec.training)
         self.model.train()
         for x, y in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
@@ -175,7 +174,7 @@ class Run:
                 x = change(x)
             loss, right = self._step(x, y)
             totals.add(loss, right)
-        self.seconds += time.perf_counter() - start
+        totals.stop()
         self.end_epoch(totals)
 
     def end_epoch(self, totals: Totals) -> None:
@@ -199,11 +198,15 @@ class Run:
         if not math.isfinite(val_loss):
             raise Ended("diverged", f"the validation loss is not finite after epoch {self.epoch} (LR {totals.lr:.3g})")
         stop = self.spec.training.stop
-        if stop and self.epoch == math.ceil(stop.after * self.spec.training.epochs) and val_accuracy < stop.accuracy:
+        if stop is None or val_accuracy >= stop.accuracy:
+            return
+        epochs = self.spec.training.epochs
+        when = math.ceil(round(stop.after * epochs, 6))  # 7 % of 100 epochs are 7.000000000000001
+        if self.epoch == when < epochs:
             raise Ended(
                 "stopped",
-                f"hopeless: validation accuracy {val_accuracy:.4f} after {self.epoch} of {self.spec.training.epochs} "
-                f"epochs is below {stop.accuracy:g}",
+                f"hopeless: validation accuracy {val_accuracy:.4f} after {self.epoch} of {epochs} epochs is below "
+                f"{stop.accuracy:g}",
             )
 
     def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,6 +214,8 @@ class Run:
         training = self.spec.training
         if training.mixup:
             x, other, share = mixup(x, training.mixup)
+        count = min(self.micro_batches, len(y))
+        pieces = [slice(i * len(y) // count, (i + 1) * len(y) // count) for i in range(count)]
         losses: list[Tensor] = []
         rights: list[Tensor] = []
 
@@ -218,8 +223,7 @@ class Run:
             self.optimizer.zero_grad()
             whole = torch.zeros((), device=y.device)
             right = torch.zeros((), device=y.device, dtype=torch.int64)
-            for piece in torch.arange(len(y)).tensor_split(self.micro_batches) if self.micro_batches > 1 else [None]:
-                rows = slice(None) if piece is None else slice(int(piece[0]), int(piece[-1]) + 1)
+            for rows in pieces:
                 with self.autocast():
                     logits = self.forward(x[rows])
                     loss = F.cross_entropy(logits, y[rows], label_smoothing=training.label_smoothing)
@@ -227,8 +231,8 @@ class Run:
                         loss = share * loss + (1 - share) * F.cross_entropy(
                             logits, y[other][rows], label_smoothing=training.label_smoothing
                         )
-                if piece is not None:
-                    loss = loss * (len(piece) / len(y))
+                if len(pieces) > 1:
+                    loss = loss * ((rows.stop - rows.start) / len(y))
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
                 whole += loss.detach()
                 right += (logits.detach().argmax(1) == y[rows]).sum()
@@ -319,10 +323,14 @@ class Run:
 
 
 class Totals:
-    """Loss and accuracy of an epoch, summed on the device; looks at the loss now and then to see it explode."""
+    """Loss, accuracy and time of an epoch; looks at the loss now and then to see it explode.
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    The sums are on the device. The time is divided among the `sharers` of a stack.
+    """
+
+    def __init__(self, run: Run, sharers: int = 1) -> None:
+        self.run, self.sharers = run, sharers
+        self.start = time.perf_counter()
         self.window, self.right = torch.zeros(2, device=run.data.device)
         self.steps = self.window_steps = 0
         self.loss_sum = 0.0
@@ -352,6 +360,7 @@ class Totals:
         uniform = math.log(max(2, run.data.num_classes))
         if mean <= EXPLODED * uniform:
             return
+        self.stop()
         run.history.append(
             {
                 "epoch": run.epoch + 1,
@@ -366,6 +375,10 @@ class Totals:
         )
         what = f"exploded to {mean:.4g} (a uniform guess has {uniform:.2f})" if math.isfinite(mean) else "is not finite"
         raise Ended("diverged", f"the training loss {what} at step {step:,} (LR {self.lr:.3g})")
+
+    def stop(self) -> None:
+        """The steps are over: what they took is the run's."""
+        self.run.seconds += (time.perf_counter() - self.start) / self.sharers
 
     @property
     def loss(self) -> float:

@@ -10,7 +10,7 @@ import pickle
 import random
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Job(Strict):
     ----------
     members : ids of the runs
     derived : for a run's id, the ids of the snapshots and averages that it shall leave
+    stacked : train the runs as a stack; one run too, so that its bits do not depend on who else is left to train
     sharers : processes that use the device at the same time
     wait : for a member that another process is training; else it is left out
     """
@@ -55,6 +56,7 @@ class Job(Strict):
     data_fingerprint: str
     device: str
     threads: int
+    stacked: bool = False
     sharers: int = 1
     engine: Engine = Engine()
     targets: tuple[float, ...] = ()
@@ -99,6 +101,9 @@ def train_members(job: Job) -> list[str]:
                 busy.append(member_id)
             else:
                 held.append(member_id)
+                for member in job.all_of(member_id):
+                    for path in member.path.rglob(".*.tmp"):  # what a killed process left
+                        path.unlink(missing_ok=True)
         todo = [member_id for member_id in held if not job.is_done(member_id)]
         if todo:
             with _torch_as_wanted(job):
@@ -108,14 +113,14 @@ def train_members(job: Job) -> list[str]:
 
 def _train(job: Job, todo: list[str]) -> None:
     data = _on_device(job.data, job.data_fingerprint, job.device, job.sharers, job.engine)
-    if len(todo) > 1:
+    if job.stacked:
         try:
             _train_stack(job, todo, data)
             return
-        except (UserError, MemoryError):
+        except UserError:
             raise
         except Exception:
-            pass  # one by one, so that it fails the member that it belongs to
+            pass  # one by one: an error fails the member that it belongs to, and one needs less memory than many
     for member_id in todo:
         if not job.is_done(member_id):
             _train_alone(job, member_id, data)
@@ -123,11 +128,13 @@ def _train(job: Job, todo: list[str]) -> None:
 
 def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
     members = {member_id: job.member(member_id) for member_id in todo}
-    runs = [Run(RunSpec.of(member.record.spec), i, data, job.engine) for i, member in members.items()]
-    checkpoints = {i: _Checkpoints(member) for i, member in members.items()}
+    runs = [
+        _resumed(functools.partial(Run, RunSpec.of(member.record.spec), i, data, job.engine), _read_state(member, job))
+        for i, member in members.items()
+    ]
+    checkpoints = {i: _Checkpoints(member, CHECKPOINT_SHARE / len(members)) for i, member in members.items()}
     fit_stack(
         runs,
-        states=[_read_state(member, job.device) for member in members.values()],
         after_epoch=lambda run: checkpoints[run.member_id](run),
         ended=lambda run, outcome: _write(members[run.member_id], job, outcome, stack=len(todo)),
     )
@@ -136,19 +143,25 @@ def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
 def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
     """Train one run; in smaller pieces when memory is short, and failed with its traceback when it raises."""
     member = job.member(member_id)
-    derived = {m.id: m for m in job.all_of(member_id)[1:] if m.record.status not in FINISHED}
-    pieces, most = 1, min(MOST_PIECES, RunSpec.of(member.record.spec).training.batch_size)
+    children = job.all_of(member_id)[1:]
+
+    def unfinished() -> dict[str, Member]:
+        return {m.id: m for m in children if m.record.status not in FINISHED}
+
+    pieces = 1
+    most = min(MOST_PIECES, len(data.train), RunSpec.of(member.record.spec).training.batch_size)
     while True:
         try:
-            outcome = _fit(job, member, derived, data, pieces)
+            outcome = _fit(job, member, unfinished(), data, pieces)
             break
         except UserError:
             raise
         except Exception as error:
             if not _is_out_of_memory(error) or pieces == most:
                 reason, text = f"{type(error).__name__}: {error}", traceback.format_exc()
-                for one in (member, *derived.values()):
-                    _fail(one, job, reason, text)
+                for one in (member, *children):
+                    if one.record.status not in FINISHED:
+                        _fail(one, job, reason, text)
                 return
         # Outside of the except block: the exception's frames, which hold the tensors, are gone.
         pieces = min(2 * pieces, most)
@@ -157,15 +170,15 @@ def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
             torch.cuda.empty_cache()
     if member.record.status not in FINISHED:
         _write(member, job, outcome)
-    for one in derived.values():
-        if one.record.status not in FINISHED:  # the run ended before it was its turn
-            write_end(
-                one,
-                history=[],
-                status=outcome.status if outcome.status in FINISHED[1:] else "failed",
-                reason=f"its run {member_id} ended before: {outcome.reason}",
-                environment=_environment(job, outcome),
-            )
+    for one in unfinished().values():  # the run ended before it was their turn
+        write_end(
+            one,
+            history=[],
+            status=outcome.status if outcome.status in FINISHED[1:] else "failed",
+            reason=f"its run {member_id} ended before: {outcome.reason}",
+            environment=_environment(job, outcome),
+        )
+    (member.path / "state.pt").unlink(missing_ok=True)  # it lasted until everything that came of the run was written
 
 
 def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int) -> Outcome:
@@ -173,10 +186,10 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
     specs = {i: one.record.spec.derived or Named(name="") for i, one in derived.items()}
     snapshots = {i: named.parameters["epoch"] for i, named in specs.items() if named.name == "snapshot"}
     averages = {i: named for i, named in specs.items() if named.name != "snapshot"}
-    state = _read_state(member, job.device)
-    if state is not None and any(epoch <= state.get("epoch", 0) for epoch in snapshots.values()):
+    state = _read_state(member, job)
+    if state is not None and any(epoch <= state["epoch"] for epoch in snapshots.values()):
         state = None  # a snapshot was asked for that lies behind it
-    checkpoint = _Checkpoints(member)
+    checkpoint = _Checkpoints(member, CHECKPOINT_SHARE)
 
     def after_epoch(run: Run) -> None:
         for i, epoch in snapshots.items():
@@ -184,21 +197,26 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
                 _write(derived[i], job, run.outcome())
         checkpoint(run)
 
-    def run() -> Run:
-        return Run(RunSpec.of(member.record.spec), member.id, data, job.engine, averages, pieces)
-
-    going = run()
-    try:
-        if state is not None:
-            going.load_state(state)
-    except (RuntimeError, KeyError, ValueError):  # of a model or averages that were changed since
-        going = run()
+    spec = RunSpec.of(member.record.spec)
+    going = _resumed(functools.partial(Run, spec, member.id, data, job.engine, averages, pieces), state)
     outcome = fit(going, after_epoch=after_epoch)
     if outcome.status == "complete":
         for i, average in going.averages.items():
-            averaged = average.refresh(data.train, going.batch_size)
+            averaged = average.refresh(data.train, max(1, going.batch_size // pieces))
             _write(derived[i], job, going.outcome(averaged))
     return outcome
+
+
+def _resumed(begin: Callable[[], Run], state: State | None) -> Run:
+    """A run that goes on from its state; from the beginning where that is of no use."""
+    run = begin()
+    if state is None:
+        return run
+    try:
+        run.load_state(state)
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):  # of a model or averages changed since
+        return begin()
+    return run
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -227,10 +245,8 @@ def _torch_as_wanted(job: Job) -> Iterator[None]:
 class _Checkpoints:
     """After an epoch: save the state and the history if the last time is long enough ago."""
 
-    def __init__(self, member: Member) -> None:
-        for path in member.path.rglob(".*.tmp"):  # what a killed process left
-            path.unlink(missing_ok=True)
-        self.member = member
+    def __init__(self, member: Member, share: float) -> None:
+        self.member, self.share = member, share
         self.saved = self.shown = time.monotonic()
         self.pause = CHECKPOINT_SECONDS
 
@@ -241,21 +257,20 @@ class _Checkpoints:
             torch.save(run.state(), buffer)
             write_atomic(self.member.path / "state.pt", lambda file: file.write(buffer.getbuffer()))
             self.saved = time.monotonic()
-            self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / CHECKPOINT_SHARE)
+            self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / self.share)
         if moment - self.shown >= HISTORY_SECONDS and self.member.record.status not in FINISHED:
             write_history(self.member, run.history, sync=False)
             self.shown = moment
 
 
-def _read_state(member: Member, device: str) -> State | None:
-    path = member.path / "state.pt"
+def _read_state(member: Member, job: Job) -> State | None:
     try:
-        state: State = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(member.path / "state.pt", map_location=job.device, weights_only=True)
     except FileNotFoundError:
         return None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
         return None  # it only saves time: without it the member starts again
-    return state
+    return state if isinstance(state, dict) and isinstance(state.get("epoch"), int) else None
 
 
 def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:

@@ -152,19 +152,26 @@ class _Filler:
         todo = [member for member in every if member.record.status not in FINISHED]
         ids = {run.id: tuple(child.id for child in some) for run, some in zip(runs, children, strict=True) if some}
         unfinished = {member.record.parent or member.id for member in todo}
-        groups = self._groups([run for run in runs if run.id in unfinished], ids)
-        jobs = [self._job(pool, group, ids) for group in groups]
+        going = [run for run in runs if run.id in unfinished]
+        sizes = {
+            run.id: 1 if run.id in ids else self.plan.stack_size(RunSpec.of(run.record.spec), self.slots[0])
+            for run in going
+        }
+
+        def job(group: Sequence[str], wait: bool = False) -> Job:
+            return self._job(pool, group, ids, stacked=sizes[group[0]] > 1, wait=wait)
+
+        jobs = [job(group) for group in self._groups(going, sizes)]
         self.watcher.start(pool, todo, len(every) - len(todo))
         waiting = {member.id for member in todo}
         try:
             busy: list[str] = []
-            for job, some in self._run(jobs):
+            for done, some in self._run(jobs):
                 busy += some
-                self._tell(job, waiting)
+                self._tell(done, waiting)
             # Another process is training these: wait for it, and train what it leaves unfinished.
-            again = [self._job(pool, [member_id], ids, wait=True) for member_id in busy]
-            for job, _ in self._run(again):
-                self._tell(job, waiting)
+            for done, _ in self._run([job([member_id], wait=True) for member_id in busy]):
+                self._tell(done, waiting)
         finally:
             self.watcher.stop()
 
@@ -175,23 +182,20 @@ class _Filler:
                     waiting.remove(member.id)
                     self.watcher.member_done(member.record)
 
-    def _groups(self, runs: list[Member], derived: dict[str, tuple[str, ...]]) -> list[list[str]]:
+    def _groups(self, runs: list[Member], sizes: dict[str, int]) -> list[list[str]]:
         """Runs that train as one stack together, the others alone; never fewer groups than slots if it can be."""
         alike: dict[str, list[str]] = defaultdict(list)
-        sizes = {}
         for run in runs:
-            spec = RunSpec.of(run.record.spec)
-            size = 1 if run.id in derived else self.plan.stack_size(spec, self.slots[0])
-            key = group_key(spec) if size > 1 else run.id
-            alike[key].append(run.id)
-            sizes[key] = size
+            alike[group_key(RunSpec.of(run.record.spec)) if sizes[run.id] > 1 else run.id].append(run.id)
         groups = []
-        for key, ids in alike.items():
-            size = min(sizes[key], -(-len(ids) // len(self.slots)))
+        for ids in alike.values():
+            size = min(sizes[ids[0]], -(-len(ids) // len(self.slots)))
             groups += [ids[i : i + size] for i in range(0, len(ids), size)]
         return groups
 
-    def _job(self, pool: Pool, ids: Sequence[str], derived: dict[str, tuple[str, ...]], wait: bool = False) -> Job:
+    def _job(
+        self, pool: Pool, ids: Sequence[str], derived: dict[str, tuple[str, ...]], *, stacked: bool, wait: bool
+    ) -> Job:
         return Job(
             pool=pool.path.absolute(),
             members=tuple(ids),
@@ -200,6 +204,7 @@ class _Filler:
             data_fingerprint=pool.task.data_fingerprint,
             device=self.slots[0],
             threads=self.threads,
+            stacked=stacked,
             sharers=self.slots.count(self.slots[0]),
             engine=self.plan.config.engine,
             targets=self.plan.config.targets,

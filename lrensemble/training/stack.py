@@ -8,7 +8,6 @@ comes out equals training one after the other up to rounding, whoever else is in
 from __future__ import annotations
 
 import copy
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -21,12 +20,12 @@ from lrensemble.models import is_users_own
 from lrensemble.pool import RunSpec
 from lrensemble.training.device import DeviceData, Rows
 from lrensemble.training.engine import STACK, Engine
-from lrensemble.training.loop import Ended, Outcome, Run, State, Totals, seed_everything
+from lrensemble.training.loop import Ended, Outcome, Run, Totals, seed_everything
 
 
 def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> int:
     """How many runs like this one train as a stack; 1 where that is impossible or was not measured to be faster."""
-    if engine.stack == 1 or not _can_stack(spec, model, engine):
+    if engine.stack == 1 or not _can_stack(spec, model, engine, device):
         return 1
     if engine.stack != "auto":
         return engine.stack
@@ -36,12 +35,12 @@ def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
     return STACK if linear and device.type == "cpu" else 1
 
 
-def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine) -> bool:
+def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> bool:
     """No randomness inside a step (every run has its own), nothing that changes buffers, and torch.func takes it."""
     training = spec.training
     if training.augment or training.cutout or training.mixup or engine.compile != "no":
         return False
-    if spec.optimizer.name.lower() == "lbfgs" or engine.dtype(torch.device("cpu")) is not torch.float32:
+    if spec.optimizer.name.lower() == "lbfgs" or engine.dtype(device) is torch.float16:
         return False
     return not list(model.buffers()) and not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
 
@@ -54,18 +53,14 @@ def group_key(spec: RunSpec) -> str:
 def fit_stack(
     runs: Sequence[Run],
     *,
-    states: Sequence[State | None],
     after_epoch: Callable[[Run], None] = lambda run: None,
     ended: Callable[[Run, Outcome], None],
 ) -> None:
     """Train runs of one `group_key` together; call `ended` with the outcome of each as it ends.
 
-    Runs resumed at different epochs catch up first.
+    Runs that stand at different epochs catch up first.
     """
     going = list(runs)
-    for run, state in zip(runs, states, strict=True):
-        if state is not None:
-            run.load_state(state)
     while going:
         epoch = min(run.epoch for run in going)
         now = [run for run in going if run.epoch == epoch]
@@ -83,23 +78,23 @@ def fit_stack(
 
 def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
     """One epoch of all runs at once; with each run the reason if it is over."""
-    start = time.perf_counter()
     first = runs[0]
+    totals = [Totals(run, sharers=len(runs)) for run in runs]
     images, labels, orders = _rows(first.data, runs)
-    names, stacked = _stack([run.model for run in runs])
-    skeleton = copy.deepcopy(first.model).to("meta")
+    stacked = _stack([run.model for run in runs])
+    trained = {name: whole for name, whole in stacked.items() if whole.requires_grad}
+    model = first.model.train()
 
-    def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-        out: Tensor = functional_call(skeleton, dict(zip(names, parameters, strict=True)), (x,))
+    def forward(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        out: Tensor = functional_call(model, parameters, (x,))
         return out
 
     batched = vmap(forward)
-    gradients = [torch.zeros_like(parameter) for parameter in stacked]
+    gradients = {name: torch.zeros_like(whole) for name, whole in trained.items()}
     for k, run in enumerate(runs):
         own = dict(run.model.named_parameters())
-        for name, gradient in zip(names, gradients, strict=True):
+        for name, gradient in gradients.items():
             own[name].grad = gradient[k]
-    totals = [Totals(run) for run in runs]
     windows, rights = torch.zeros(2, len(runs), device=first.data.device)
     for k, total in enumerate(totals):
         total.window, total.right = windows[k], rights[k]  # views, like the parameters
@@ -109,12 +104,14 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
     for step in range(first.steps_per_epoch):
         index = orders[:, step * first.batch_size : (step + 1) * first.batch_size]
         x, y = images[index], labels[index]  # (K, B, ...)
-        logits = batched(stacked, x)
-        losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=smoothing)
-        losses = losses.view_as(y).mean(1)
+        with first.autocast():
+            logits = batched(stacked, x)
+            losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=smoothing)
+            losses = losses.view_as(y).mean(1)
         # Into memory of the parameters' own layout: fused optimizers go through it in order, whatever the strides.
-        for gradient, computed in zip(gradients, torch.autograd.grad(losses.sum(), stacked), strict=True):
-            gradient.copy_(computed)
+        computed = torch.autograd.grad(losses.sum(), list(trained.values()))
+        for gradient, new in zip(gradients.values(), computed, strict=True):
+            gradient.copy_(new)
         windows += losses.detach()
         rights += (logits.detach().argmax(-1) == y).sum(1)
         joint.step()
@@ -125,10 +122,11 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
                     totals[k].count()
                 except Ended as end:
                     ends[k] = end  # the others go on; what it computes until the epoch's end is nobody's
-    seconds = (time.perf_counter() - start) / len(runs)
     for k, run in enumerate(runs):
         run.optimizer.state.update({p: joint.state[p] for p in run.parameters if p in joint.state})
-        run.seconds += seconds
+        if ends[k] is None:
+            totals[k].stop()
+    for k, run in enumerate(runs):
         if ends[k] is None:
             try:
                 run.end_epoch(totals[k])
@@ -158,14 +156,13 @@ def _joint_optimizer(runs: list[Run]) -> torch.optim.Optimizer:
     return joint
 
 
-def _stack(models: list[nn.Module]) -> tuple[list[str], list[Tensor]]:
+def _stack(models: list[nn.Module]) -> dict[str, Tensor]:
     """Stack the parameters, and make every model's own parameters views of the stack."""
-    names = [name for name, _ in models[0].named_parameters()]
     per_model = [dict(model.named_parameters()) for model in models]
-    stacked = []
-    for name in names:
+    stacked = {}
+    for name, first in per_model[0].items():
         whole = torch.stack([parameters[name].detach() for parameters in per_model])
         for k, parameters in enumerate(per_model):
             parameters[name].data = whole[k]
-        stacked.append(whole.requires_grad_())
-    return names, stacked
+        stacked[name] = whole.requires_grad_(first.requires_grad)
+    return stacked

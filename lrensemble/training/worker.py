@@ -49,7 +49,7 @@ class Worker:
             line = self.process.stdout.readline()
         except (OSError, ValueError):
             line = ""
-        if not line:
+        if not line.endswith("\n"):  # nothing, or killed in the middle of its answer
             raise WorkerDied(_how(self.process.wait()))
         answer = json.loads(line)
         if "user_error" in answer:
