@@ -243,13 +243,15 @@ def growth() -> Iterator[Row]:
 
 
 def peak_memory() -> list[Row]:
-    """Growth of the peak resident memory of a fresh process over that after loading the input, in MiB."""
+    """Growth of the peak resident memory of a fresh process over that after loading the input, in MiB (Linux)."""
+    # VmHWM, unlike ru_maxrss, does not begin with the peak of the process that started this one.
     code = (
-        "import resource, sys, numpy as np; from lrensemble import diversity as d;"
+        "import re, sys, numpy as np; from pathlib import Path; from lrensemble import diversity as d;"
         "p, y = np.load(sys.argv[1]), np.load(sys.argv[2]); names = sys.argv[3].split(',');"
-        "list(d.all_teams(p[:4, :50], y[:50], names, backend='numba')); peak = lambda: "
-        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak();"
-        "[None for _ in d.all_teams(p, y, names, backend='numba')]; print((peak() - before) / 1024)"
+        "list(d.all_teams(p[:4, :50], y[:50], names, backend='numba'));"
+        "size = lambda key: int(re.search(key + r':\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024;"
+        "Path('/proc/self/clear_refs').write_text('5'); before = size('VmRSS');"
+        "[None for _ in d.all_teams(p, y, names, backend='numba')]; print(size('VmHWM') - before)"
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:

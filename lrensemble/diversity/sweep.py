@@ -21,6 +21,7 @@ from lrensemble.diversity.votes import SOFT, VOTES, Backend, block_scorers, list
 from lrensemble.errors import UserError, did_you_mean
 
 Array = NDArray[Any]
+_FEW = 11  # up to so many members one matrix product takes less time than the calls of a loop over rows
 BACKENDS = ("auto", "numba", "numpy", "torch")
 
 
@@ -82,7 +83,8 @@ def all_teams(
         raise UserError("there are no rows to vote on")
     soft = [name for name in names if name in SOFT]
     probabilities = _probabilities(predictions, labels, soft[0]) if soft else None
-    lists = {} if sizes is None and device is None else list_scorers(names, probabilities, predicted, y, device)
+    by_list = sizes is not None or device is not None or (backend == "auto" and members <= _FEW)
+    lists = {} if not by_list else list_scorers(names, probabilities, predicted, y, device)
     diverse = [name for name in names if name in METRICS]
     patterns = error_patterns(predicted, y) if set(diverse) & set(PER_ROW) else None
     evaluate = evaluator(diverse, count(predicted, y))
@@ -101,7 +103,7 @@ def all_teams(
     def of_all() -> Iterator[TeamScores]:
         step = 1 << min(members, max(2, chunk).bit_length() - 1)
         lattice = Lattice(members, patterns, bits=min(12, step.bit_length() - 1))
-        blocks = {} if device else block_scorers(names, probabilities, predicted, y, backend, threads)
+        blocks = {} if by_list else block_scorers(names, probabilities, predicted, y, backend, threads)
         for first in range(0, 1 << members, step):
             masks = np.arange(first, first + step, dtype=mask_type(members))
             scores = {name: score(first, step) for name, score in blocks.items()}
