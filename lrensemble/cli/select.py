@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the team votes: soft (default), logit, plurality, majority or borda; the selectors optimise it",
     )
     parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
-    parser.add_argument("--metric", metavar="M", help="diversity metric of focal, hierarchical and diverse: GD, BD, EQ ...")
+    parser.add_argument(
+        "--metric", metavar="M", help="diversity metric of focal, hierarchical and diverse: GD, BD, EQ ..."
+    )
     parser.add_argument("--one-se", action="store_true", help="the smallest team within one standard error of the best")
     parser.add_argument("--time-limit", metavar="S", type=float, help="seconds for each search; then the best so far")
     parser.add_argument(

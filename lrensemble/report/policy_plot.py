@@ -22,6 +22,7 @@ LABELS = 0.5  # inches left of and below the axes for their labels; the legend s
 STAIRS = 200  # a budget of at most so many steps is drawn as the stairs that it is
 DECADES = 5  # of a log axis at most: policies that end in 0 pass every decade there is
 
+
 def draw_policies(curves: Sequence[Curve], path: Path, *, epochs: bool, log: bool) -> None:
     """Draw `curves` into one plot and write it as png, svg or html, by the suffix of `path`.
 

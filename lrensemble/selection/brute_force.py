@@ -62,7 +62,9 @@ class BruteForce(Enumerating):
                 found.append((keys[near], teams[near]))
                 tried += len(teams)
                 if over() and tried < self.teams_to_try(total):
-                    self.stopped_ = f"stopped after {self.time_limit:g} s: {tried:,} of {self.teams_to_try(total):,} teams"
+                    self.stopped_ = (
+                        f"stopped after {self.time_limit:g} s: {tried:,} of {self.teams_to_try(total):,} teams"
+                    )
                     break
         except KeyboardInterrupt:  # nothing found so far is lost; before the first teams there is nothing
             if not found:
