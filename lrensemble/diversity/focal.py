@@ -134,8 +134,8 @@ def eq_scores(fq: dict[str, Array], sizes: Array, metrics: Sequence[str] = EQ_ME
     """EQ score: mean of three FQ scores, each scaled to [0, 1] within its team size: (T,); NaN where any is.
 
     The paper fuses "the top three most representative FQ metrics". Which three and how is our choice: CK (sees the
-    predicted classes), BD (pairs) and GD (the whole team), because within one size KW is BD up to a factor, FK almost
-    CK, and focal QS is degenerate.
+    predicted classes), BD (pairs) and GD (the whole team): within one size KW is BD up to a factor, FK is a kappa of
+    the predicted classes as CK is, and focal QS is degenerate.
     """
     missing = [name for name in metrics if name not in fq]
     if missing:
