@@ -99,8 +99,9 @@ def _show(args: argparse.Namespace) -> int:
 
 def _plot(args: argparse.Namespace) -> int:
     from lrensemble.policies import parse_policies
+    from lrensemble.report.figures import check_target
     from lrensemble.report.policy_curves import policy_curves
-    from lrensemble.report.policy_plot import check_target, draw_policies
+    from lrensemble.report.policy_plot import draw_policies
 
     total_steps, epochs = _budget(args.budget, args.steps_per_epoch)
     policies = list(dict.fromkeys(policy for text in args.policies for policy in parse_policies(text)))

@@ -1,7 +1,7 @@
 """Select teams from the members' validation predictions and write them to POOL/teams.
 
-Selectors: best-single, all, top-k, random, greedy, brute-force (these by default), focal, hierarchical, diverse, convex,
-cma-es, pareto. The test split is not opened. Ctrl-C during a brute-force search takes the best team so far.
+Selectors: best-single, all, top-k, random, greedy, brute-force (these by default), focal, hierarchical, diverse,
+convex, cma-es, pareto. The test split is not opened. Ctrl-C during a brute-force search takes the best team so far.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the team votes: soft (default), logit, plurality, majority or borda; the selectors optimise it",
     )
     parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
-    parser.add_argument(
-        "--metric", metavar="M", help="diversity metric of focal, hierarchical and diverse: GD, BD, EQ ..."
-    )
+    parser.add_argument("--metric", metavar="M", help="for focal, hierarchical and diverse: GD, BD, EQ ...")
     parser.add_argument("--one-se", action="store_true", help="the smallest team within one standard error of the best")
     parser.add_argument("--time-limit", metavar="S", type=float, help="seconds for each search; then the best so far")
     parser.add_argument(
@@ -162,6 +160,6 @@ def _print_stability(teams: Sequence[Team], objective: str) -> None:
         f"Selected again on {repeats} random halves of the validation rows",
         ["<team", "promised gain", "gain on the other half", "optimism", "overlap %", "chosen in 80 % or more"],
         rows,
-        f"In {unit}; the gains are over the best single member of the same half. Optimism: how much better the team looks "
-        "on the rows that chose it.",
+        f"In {unit}; the gains are over the best single member of the same half. Optimism: how much better the team "
+        "looks on the rows that chose it.",
     )

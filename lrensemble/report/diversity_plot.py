@@ -65,7 +65,7 @@ def _heatmap(figure: Figure, axes: Axes, info: Diversity) -> None:
     axes.set_xlabel("Member, best validation accuracy first")
     axes.set_title(f"{METRICS[info.metric].title} of pairs", loc="left")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _scatter(figure: Figure, axes: Axes, info: Diversity, sample: str) -> None:
@@ -78,7 +78,7 @@ def _scatter(figure: Figure, axes: Axes, info: Diversity, sample: str) -> None:
         density = axes.hexbin(x, y, gridsize=45, bins="log", cmap="Blues", mincnt=1, linewidths=0.1)
         bar = figure.colorbar(density, ax=axes, fraction=0.046, pad=0.03)
         bar.set_label("teams")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     best = 100 * info.accuracies.max()
     axes.axhline(best, color=INK, linewidth=0.8, linestyle=(0, (5, 1.6)), label="best single member")
     for i, (name, values) in enumerate(info.named.items()):

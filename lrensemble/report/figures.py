@@ -1,4 +1,4 @@
-"""Figures as files: png, svg, or a page of html that reads in light and dark. matplotlib is loaded when one is drawn."""
+"""Figures as files: png, svg, or a page of html that reads in light and dark."""
 
 from __future__ import annotations
 
