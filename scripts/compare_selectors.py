@@ -40,6 +40,17 @@ SELECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "convex weights, NLL": ("convex", {}),
 }
 
+COLUMNS = (
+    "selector",
+    "members",
+    "accuracy %",
+    "over best single",
+    "over top-5",
+    "over all",
+    "NLL",
+    "promised too much",
+)
+
 
 def compare(pool: Pool, splits: int) -> dict[str, dict[str, np.ndarray]]:
     """Per selector: promised accuracy, accuracy, NLL and team size on every division."""
@@ -76,8 +87,8 @@ def main() -> None:
         found[path] = {name: {key: list(values) for key, values in result.items()} for name, result in results.items()}
         rows = pool.task.rows
         table = Table(
-            title=f"{path}: {len(pool.complete)} members, {args.splits} divisions into {rows['val']:,} rows to select on and "
-            f"{rows['test']:,} to score ({time.perf_counter() - start:.0f} s)"
+            title=f"{path}: {len(pool.complete)} members, {args.splits} divisions into {rows['val']:,} rows to select "
+            f"on and {rows['test']:,} to score ({time.perf_counter() - start:.0f} s)"
         )
         for column in (
             "selector",

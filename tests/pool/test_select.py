@@ -42,6 +42,9 @@ def test_the_file_is_enough_to_vote_again(pool: Pool, vote, temperature):
 
 
 def test_costs_are_flops_where_they_are_known(pool: Pool):
+    for member in pool.complete:  # as an earlier version wrote them
+        costs = {key: value for key, value in member.record.costs.items() if key != "flops"}
+        member.write_record(member.record.model_copy(update={"costs": costs}))
     team = select_teams(pool, ["pareto"])[0]
     assert team.cost_unit == "parameters"
     known = {m.id: m.record.costs["parameters"] for m in pool.complete}

@@ -99,7 +99,7 @@ def test_the_command(pool: Pool, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metric", "QZ"], "did you mean"),
+        (["--metric", "QZ"], "unknown diversity metric 'QZ'"),
         (["--metric", "GD", "--pairs"], "defined on teams, not on pairs"),
         (["--top", "0"], "--top 0 is not possible"),
         (["-o", "x.pdf"], "use .png, .svg or .html"),
