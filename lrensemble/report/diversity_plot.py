@@ -29,6 +29,7 @@ def draw_diversity(info: Diversity, path: Path) -> None:
         lambda: _figure(info, sample),
         title=f"Diversity of {len(info.ids)} members ({METRICS[info.metric].title}, validation, n = {info.rows:,})",
         summary="The members, best validation accuracy first",
+        lines=False,
         items=[
             f"{i}: {member} {label}, {accuracy:.2%}"
             for i, (member, label, accuracy) in enumerate(zip(info.ids, info.labels, info.accuracies, strict=True), 1)
@@ -49,6 +50,10 @@ def _figure(info: Diversity, sample: str) -> Figure:
     return figure
 
 
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _heatmap(figure: Figure, axes: Axes, info: Diversity) -> None:
     """Of pairs; the diagonal, which is no pair, stays empty."""
     assert info.pairs is not None
@@ -63,7 +68,7 @@ def _heatmap(figure: Figure, axes: Axes, info: Diversity) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Member, best validation accuracy first")
-    axes.set_title(f"{METRICS[info.metric].title} of pairs", loc="left")
+    axes.set_title(f"{_capital(METRICS[info.metric].title)} of pairs", loc="left")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
 
@@ -97,9 +102,9 @@ def _scatter(figure: Figure, axes: Axes, info: Diversity, sample: str) -> None:
             )
     if not metric.higher_is_diverse:
         axes.invert_xaxis()
-    axes.set_xlabel(f"{metric.title}: more diverse to the right")
+    axes.set_xlabel(f"{_capital(metric.title)}: more diverse to the right")
     axes.set_ylabel("Accuracy of the soft vote, %")
-    axes.set_title(f"{sample} on validation (n = {info.rows:,})", loc="left")
+    axes.set_title(f"{_capital(sample)} on validation (n = {info.rows:,})", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=INK, alpha=0.12, linewidth=0.5)
     axes.set_axisbelow(True)

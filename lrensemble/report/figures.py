@@ -85,10 +85,13 @@ def check_target(path: Path) -> None:
         raise UserError("drawing needs matplotlib: pip install lrensemble[plot]") from None
 
 
-def draw(path: Path, make: Callable[[], Figure], *, title: str, summary: str, items: Sequence[str]) -> None:
+def draw(
+    path: Path, make: Callable[[], Figure], *, title: str, summary: str, items: Sequence[str], lines: bool = True
+) -> None:
     """Write the figure that `make` returns, by the suffix of `path`.
 
-    `title`, and `items` (lines of text) under `summary`, are what a page of html has beside the picture.
+    `title`, and `items` (lines of text) under `summary`, are what a page of html has beside the picture. `lines` says
+    that it has few colours, so that a png of 256 is enough.
     """
     check_target(path)
     import matplotlib
@@ -99,7 +102,8 @@ def draw(path: Path, make: Callable[[], Figure], *, title: str, summary: str, it
         matplotlib.rcParams.update(SETTINGS)
         figure = make()
         if kind == ".png":
-            data = _small(_saved(figure, "png", metadata={"Software": None}))
+            png = _saved(figure, "png", metadata={"Software": None})
+            data = _small(png) if lines else png
         else:
             data = _saved(figure, "svg", transparent=kind == ".html", metadata={"Date": None, "Creator": None})
     if kind == ".html":
