@@ -13,10 +13,14 @@ from ruamel.yaml import YAML
 from lrensemble import Pool, load_config
 from lrensemble.cli.main import main, parse
 from lrensemble.policies import ALIASES, FUNCTIONS
+from lrensemble.selection import SELECTORS
+from lrensemble.training.engine import Engine
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
+SELECTION = (ROOT / "docs" / "selection.md").read_text()
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -43,10 +47,33 @@ def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    found = [*commands(README), *commands(OWN_LOOPS)]
+    found = [arguments for text in (README, OWN_LOOPS, SELECTION, TRAINING) for arguments in commands(text)]
     assert len(found) >= 9
     for arguments in found:
         parse(arguments)
+
+
+def test_selection_page(pool: Pool, tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
+    monkeypatch.chdir(tmp_path)
+    for code in blocks("python", SELECTION):
+        exec(compile(code.replace("[0, 3, 5]", "[0, 2, 3]"), "selection.md", "exec"), {"__name__": "selection"})
+    for arguments in commands(SELECTION):
+        assert main([str(pool.path) if word == "POOL" else word for word in arguments]) == 0
+    listed = re.findall(r"^\| ([a-z][a-z, -]*) \|", SELECTION, re.MULTILINE)
+    assert {name for row in listed for name in row.split(", ")} - {"selector"} == set(SELECTORS)
+
+
+def test_the_keys_on_the_training_page_exist():
+    data = {"name": "x", "data": "digits", "policies": ["FIX(0.1)"], "model": "mlp", "training": {"epochs": 40}}
+    for text in blocks("yaml", TRAINING):
+        data |= YAML(typ="safe", pure=True).load(text)
+    config = load_config(data)
+    assert config.snapshots == "cycles"
+    assert [named.name for named in config.averages] == ["swa", "ema"]
+    assert config.engine == Engine()  # the page shows the defaults
+    assert set(YAML(typ="safe", pure=True).load(blocks("yaml", TRAINING)[2])["engine"]) <= set(Engine.model_fields)
 
 
 def test_own_loops(tmp_path, monkeypatch, capsys):
