@@ -10,7 +10,6 @@ import functools
 import hashlib
 import math
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,9 +29,7 @@ from lrensemble.training.derived import Average
 from lrensemble.training.device import AnyRows, DeviceData
 from lrensemble.training.engine import Engine
 from lrensemble.training.optimizer import build_optimizer
-
-CHECK_STEPS = 100  # steps between two looks at the loss: each one waits for the device
-EXPLODED = 10  # times the loss of a uniform guess, as a mean over those steps: no run comes back from there
+from lrensemble.training.totals import Ended, Totals
 
 State = dict[str, Any]
 
@@ -68,14 +65,6 @@ class Outcome:
     weights: dict[str, Tensor]
     probabilities: dict[str, NDArray[np.float32]]  # val, test: (N, C)
     engine: dict[str, Any]  # what computed it, for the record
-
-
-class Ended(Exception):
-    """The run is over before its last epoch: status and reason."""
-
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(status, reason)
-        self.status, self.reason = status, reason
 
 
 @functools.lru_cache(maxsize=4)
@@ -320,73 +309,6 @@ class Run:
         with torch.no_grad(), counter:
             self.model(torch.zeros(1, *self.data.input_shape, device=self.data.device))
         return int(counter.get_total_flops())
-
-
-class Totals:
-    """Loss, accuracy and time of an epoch; looks at the loss now and then to see it explode.
-
-    The sums are on the device. The time is divided among the `sharers` of a stack.
-    """
-
-    def __init__(self, run: Run, sharers: int = 1) -> None:
-        self.run, self.sharers = run, sharers
-        self.start = time.perf_counter()
-        self.window, self.right = torch.zeros(2, device=run.data.device)
-        self.steps = self.window_steps = 0
-        self.loss_sum = 0.0
-        self.lr = 0.0
-
-    def add(self, loss: Tensor, right: Tensor) -> None:
-        """Add one step; raise `Ended` when the last `CHECK_STEPS` were too bad."""
-        self.window += loss
-        self.right += right
-        self.count()
-
-    def count(self) -> None:
-        """Count a step that was added to the sums already, and look at them when it is time."""
-        self.steps += 1
-        self.window_steps += 1
-        if self.window_steps == CHECK_STEPS or self.steps == self.run.steps_per_epoch:
-            self._check()
-
-    def _check(self) -> None:
-        run = self.run
-        mean = float(self.window) / self.window_steps
-        self.loss_sum += float(self.window)
-        self.window.zero_()
-        self.window_steps = 0
-        step = run.epoch * run.steps_per_epoch + self.steps
-        self.lr = float(run.scheduler.policy(step - 1))
-        uniform = math.log(max(2, run.data.num_classes))
-        if mean <= EXPLODED * uniform:
-            return
-        self.stop()
-        run.history.append(
-            {
-                "epoch": run.epoch + 1,
-                "step": step,
-                "lr": self.lr,
-                "train_loss": mean,
-                "train_accuracy": self.accuracy,
-                "val_loss": math.nan,
-                "val_accuracy": math.nan,
-                "seconds": round(run.seconds, 3),
-            }
-        )
-        what = f"exploded to {mean:.4g} (a uniform guess has {uniform:.2f})" if math.isfinite(mean) else "is not finite"
-        raise Ended("diverged", f"the training loss {what} at step {step:,} (LR {self.lr:.3g})")
-
-    def stop(self) -> None:
-        """The steps are over: what they took is the run's."""
-        self.run.seconds += (time.perf_counter() - self.start) / self.sharers
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.steps
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.right) / (self.steps * self.run.batch_size)
 
 
 def fit(

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from lrensemble.pool import RunSpec
 from lrensemble.training.device import DeviceData, Rows
 from lrensemble.training.engine import STACK, Engine
-from lrensemble.training.loop import Ended, Outcome, Run, Totals, seed_everything
+from lrensemble.training.loop import Outcome, Run, seed_everything
+from lrensemble.training.totals import Ended, Totals
 
 
 def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> int:
