@@ -10,6 +10,7 @@ import pickle
 import random
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,10 @@ def _train(job: Job, todo: list[str]) -> None:
             return
         except UserError:
             raise
-        except Exception:
-            pass  # one by one: an error fails the member that it belongs to, and one needs less memory than many
+        except Exception as error:
+            # One by one: an error fails the member that it belongs to, and one needs less memory than many.
+            what = f"{type(error).__name__}: {error}"
+            warnings.warn(f"training {len(todo)} runs as a stack failed, now one by one ({what})", stacklevel=2)
     for member_id in todo:
         if not job.is_done(member_id):
             _train_alone(job, member_id, data)

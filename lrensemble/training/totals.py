@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CHECK_STEPS = 100  # steps between two looks at the loss: each one waits for the device
 EXPLODED = 10  # times the loss of a uniform guess, as a mean over those steps: no run comes back from there
+FEW_STEPS = 10  # the mean of fewer may be one spike
 
 
 class Ended(Exception):
@@ -56,11 +57,12 @@ class Totals:
         mean = float(self.window) / self.window_steps
         self.loss_sum += float(self.window)
         self.window.zero_()
+        few = self.window_steps < FEW_STEPS
         self.window_steps = 0
         step = run.epoch * run.steps_per_epoch + self.steps
         self.lr = float(run.scheduler.policy(step - 1))
         uniform = math.log(max(2, run.data.num_classes))
-        if mean <= EXPLODED * uniform:
+        if mean <= EXPLODED * uniform or (math.isfinite(mean) and few):
             return
         self.stop()
         run.history.append(

@@ -159,3 +159,14 @@ def test_crop_shifts_and_flip_mirrors():
     was = torch.tensor([torch.equal(mirrored[i], x[i].flip(-1)) for i in range(200)])
     assert all(torch.equal(mirrored[i], x[i]) for i in range(200) if not was[i])
     assert 60 < was.sum() < 140
+
+
+def test_one_spike_is_no_explosion(data):
+    """One step an epoch: its loss alone must not end a run, NaN must."""
+    from lrensemble.training.totals import EXPLODED, Ended, Totals
+
+    run = Run(spec_of("training.batch_size=100000"), "id", data)
+    assert run.steps_per_epoch == 1
+    Totals(run).add(torch.tensor(100.0 * EXPLODED), torch.tensor(0))
+    with pytest.raises(Ended):
+        Totals(run).add(torch.tensor(float("nan")), torch.tensor(0))
