@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import Timeout
 
 from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.metrics import summary
+from lrensemble.pool import Member
 from lrensemble.pool.files import write_array
 from lrensemble.pool.select import select_teams
 from tests.conftest import tiny_config
@@ -242,3 +246,27 @@ def test_planning_leaves_no_lock(config, tmp_path: Path, trained: Path):
     pool.plan(config.specs())
     assert len(pool.members) == 4
     assert not list(pool.path.rglob(".lock"))
+
+
+def test_one_at_a_time_also_after_somebody_gave_up(pool: Pool):
+    """A holds, B waits; A ends without finishing; while B works, C must not get in."""
+    path = pool.members[0].path
+    Member(path).write_record(Member(path).record.model_copy(update={"status": "planned"}))
+    inside, done = threading.Event(), threading.Event()
+
+    def b() -> None:
+        with Member(path).hold():
+            inside.set()
+            done.wait(10)
+
+    waiting = threading.Thread(target=b)
+    with Member(path).hold():
+        waiting.start()
+        time.sleep(0.5)
+    assert inside.wait(10)
+    with pytest.raises(Timeout), Member(path).hold(wait=False):
+        pass
+    done.set()
+    waiting.join()
+    with Member(path).hold(wait=False):
+        pass
