@@ -70,7 +70,11 @@ def run(args: argparse.Namespace) -> int:
             options=_options(args),
         )
     if names is None and "brute-force" not in {team.selector for team in teams}:
-        output.note("brute-force is left out, it would take long (--selector brute-force --size 3 tries fewer teams)")
+        soft = args.vote == "soft" and not args.temperature
+        why = (
+            "it would take long (--selector brute-force --size 3 tries fewer teams)" if soft else "it votes softly only"
+        )
+        output.note(f"brute-force is left out: {why}")
     if args.format == "json":
         output.print_json(
             {
