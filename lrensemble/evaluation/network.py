@@ -1,0 +1,81 @@
+"""From a pool back to what made it: a member as a module that takes raw images, and the pool's data set."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lrensemble.data import Dataset, load_dataset
+from lrensemble.errors import UserError
+from lrensemble.models import build_model
+from lrensemble.pool import Member, Pool
+
+
+class Network(nn.Module):
+    """A member with its normalisation: raw images (B, C, H, W) in the data set's own unit -> logits (B, classes)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.model = model
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        # As in training/device.py, where it is done once for all rows: float first, then minus, then divided.
+        logits: Tensor = self.model((images.float() - self.mean) / self.std)
+        return logits.float()
+
+
+def load_network(pool: Pool, member: Member) -> Network:
+    """A member of `pool` with its weights, in eval mode, on the CPU; it takes images as the data set has them.
+
+    ``load_network(pool, member)(images).softmax(1)`` are the member's stored predictions, up to rounding.
+
+    Raises
+    ------
+    UserError
+        It has no weights (imported, deleted by gc, not complete), it was trained by other code than lrensemble's (how
+        to build its model is not known), its model cannot be built or does not fit the weights.
+    """
+    record, task = member.record, pool.task
+    if record.spec.source != "training":
+        made = "was imported as predictions" if record.spec.source == "import" else "was trained in a loop of your own"
+        raise UserError(f"member {member.id} ({record.spec.label}) {made}: how to build its model is not known here")
+    weights = member.weights()
+    with torch.random.fork_rng(devices=[]):  # the random weights of the builder, thrown away below
+        model = build_model(**record.spec.model.build, input_shape=task.input_shape, num_classes=len(task.class_names))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # the code of a user's model has changed since, or that of a library
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"member {member.id}: its weights do not fit the model {record.spec.model} as it is built now ({reason})"
+        ) from None
+    return Network(model, task.normalisation["mean"], task.normalisation["std"]).eval()
+
+
+def load_data(pool: Pool) -> Dataset:
+    """The data set that the pool's members were trained on, checked by its fingerprint.
+
+    Raises
+    ------
+    UserError
+        It is not at hand (the reason is named), or no longer what it was.
+    """
+    task = pool.task
+    if not task.input_shape or not set(task.data) <= set(inspect.signature(load_dataset).parameters):
+        raise UserError(f"{pool.path}: its data are not known here (a pool of imports or loops of your own)")
+    root = task.data.get("root")
+    data = load_dataset(**{**task.data, "root": Path(root) if root else None})
+    if data.fingerprint != task.data_fingerprint:
+        raise UserError(
+            f"the data {root or task.data['name']} are not those of {pool.path} any more (fingerprint "
+            f"{data.fingerprint[:8]}, the pool's is {task.data_fingerprint[:8]})"
+        )
+    return data
