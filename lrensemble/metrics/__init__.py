@@ -1,26 +1,54 @@
 """Pure functions from probabilities and labels to scores and intervals."""
 
 from lrensemble.metrics.bootstrap import bootstrap_means, percentile_interval
+from lrensemble.metrics.calibration import (
+    Reliability,
+    adaptive_calibration_error,
+    expected_calibration_error,
+    reliability,
+)
+from lrensemble.metrics.classes import PerClass, confusion, most_confused, per_class
+from lrensemble.metrics.members import MemberScores, member_scores
 from lrensemble.metrics.scores import (
     TINY,
     brier_rows,
     correct_rows,
-    expected_calibration_error,
     nll_of,
     nll_rows,
-    summary,
+    top_k_rows,
     true_class,
 )
+from lrensemble.metrics.significance import McNemar, holm, mcnemar, paired_interval, share_interval
+from lrensemble.metrics.utility import Confidence, check_finite, confidence, summary, utility
 
 __all__ = [
     "TINY",
+    "Confidence",
+    "McNemar",
+    "MemberScores",
+    "PerClass",
+    "Reliability",
+    "adaptive_calibration_error",
     "bootstrap_means",
     "brier_rows",
+    "check_finite",
+    "confidence",
+    "confusion",
     "correct_rows",
     "expected_calibration_error",
+    "holm",
+    "mcnemar",
+    "member_scores",
+    "most_confused",
     "nll_of",
     "nll_rows",
+    "paired_interval",
+    "per_class",
     "percentile_interval",
+    "reliability",
+    "share_interval",
     "summary",
+    "top_k_rows",
     "true_class",
+    "utility",
 ]

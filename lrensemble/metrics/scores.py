@@ -28,6 +28,14 @@ def correct_rows(probabilities: Array, labels: Array) -> Array:
     return right.astype(np.float64)
 
 
+def top_k_rows(probabilities: Array, labels: Array, k: int) -> Array:
+    """1.0 where the label is among the `k` most probable classes, else 0.0: (..., N). Ties go to the lower class."""
+    true = true_class(probabilities, labels)[..., None]
+    lower = np.arange(probabilities.shape[-1]) < np.asarray(labels)[:, None]
+    above = (probabilities > true).sum(-1) + ((probabilities == true) & lower).sum(-1)
+    return np.asarray(above < k, dtype=np.float64)
+
+
 def nll_of(true_probability: Array) -> Array:
     """Negative log-likelihood in nats of the probability of the true class, element by element."""
     return -np.log(np.clip(np.asarray(true_probability, dtype=np.float64), TINY, 1.0))
@@ -42,22 +50,3 @@ def brier_rows(probabilities: Array, labels: Array) -> Array:
     """Brier score in its multi-class form, sum over classes of (p - one-hot)^2, in [0, 2]: (..., N)."""
     square = (np.asarray(probabilities, dtype=np.float64) ** 2).sum(-1)
     return np.asarray(square - 2 * np.asarray(true_class(probabilities, labels), dtype=np.float64) + 1)
-
-
-def expected_calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:
-    """ECE of the top class over equal-width bins ((i/bins, (i+1)/bins]); Guo et al. 2017. (N, C) only."""
-    confidence = np.asarray(probabilities.max(-1), dtype=np.float64)
-    correct = correct_rows(probabilities, labels)
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(index, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
-
-
-def summary(probabilities: Array, labels: Array) -> dict[str, float]:
-    """Accuracy, NLL, Brier score and ECE of one (N, C) prediction."""
-    return {
-        "accuracy": float(correct_rows(probabilities, labels).mean()),
-        "nll": float(nll_rows(probabilities, labels).mean()),
-        "brier": float(brier_rows(probabilities, labels).mean()),
-        "ece": expected_calibration_error(probabilities, labels),
-    }
