@@ -1,12 +1,12 @@
 """Selected teams on data that selection never saw."""
 
-from lrensemble.evaluation.control import Comparison
 from lrensemble.evaluation.network import Network, load_data, load_network
-from lrensemble.evaluation.paired import Gain
-from lrensemble.evaluation.scoring import Evaluation, Score, evaluate
+from lrensemble.evaluation.results import BASELINES, Comparison, Evaluation, Gain, Score
+from lrensemble.evaluation.scoring import evaluate
 from lrensemble.evaluation.verdict import verdict
 
 __all__ = [
+    "BASELINES",
     "Comparison",
     "Evaluation",
     "Gain",

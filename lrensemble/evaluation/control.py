@@ -9,51 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
-from lrensemble.evaluation.paired import Gain, PairedRows
 from lrensemble.pool import Member, MemberSpec, Pool, Team
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.record import FINISHED
 from lrensemble.selection import make_selector
 
 Array = NDArray[Any]
-ALL_AVERAGE = "(all-average)"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The same selector on the seeds-only control."""
-
-    name: str
-    accuracy: float
-    control_accuracy: float
-    nll: float
-    control_nll: float
-    accuracy_gain: Gain  # of the LR pool's team over the control's team, paired, in points
-    nll_gain: Gain  # in nats; positive = better
 
 
 @dataclass(frozen=True)
 class Control:
-    """All comparisons, a line about the control (or why there is none), and why single teams are left out."""
+    """What the teams' selectors make of the control: votes on the test rows by the team's name."""
 
-    rows: list[Comparison] = field(default_factory=list)
-    note: str = ""
-    left_out: dict[str, str] = field(default_factory=dict)
-
-    def gain(self, name: str) -> Gain | None:
-        """Points of accuracy of a team over the control's, if they were compared."""
-        return next((row.accuracy_gain for row in self.rows if row.name == name), None)
+    votes: dict[str, Array] = field(default_factory=dict)  # (N, C)
+    sizes: dict[str, int] = field(default_factory=dict)  # members of the team
+    note: str = ""  # about the control, or why there is none
+    left_out: dict[str, str] = field(default_factory=dict)  # why single teams are
 
 
-def against_control(pool: Pool, teams: list[Team], votes: dict[str, Array], labels: Array) -> Control:
-    """Run every team's selector on the control and compare the two teams on the test rows.
+def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control:
+    """Run every team's selector on the control's validation split and take the vote on its test split.
 
-    Parameters
-    ----------
-    votes : dict
-        Of the teams, and of the average of all members: (N, C) on the test split.
-    labels : (N,) array
-        Of the test split.
+    `average` is the name of the average of all members, which takes part too; none if empty.
     """
     control = pool.control
     if control is None:
@@ -85,25 +62,23 @@ def against_control(pool: Pool, teams: list[Team], votes: dict[str, Array], labe
         if team.candidates != candidates
     }
     selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
-    if ALL_AVERAGE in votes:
-        selectors[ALL_AVERAGE] = make_selector("all")
+    if average:
+        selectors[average] = make_selector("all")
     val_labels = control.labels("val")
     val, test = (np.asarray(control.predictions(split, usable)) for split in ("val", "test"))
     costs, _ = inference_costs(usable)
-    pairs: list[Array] = []
-    names = []
-    for name in votes:
-        if name in left_out or name not in selectors:
+    votes: dict[str, Array] = {}
+    sizes: dict[str, int] = {}
+    for name, selector in selectors.items():
+        if name in left_out:
             continue
         try:
             # Its own vote, and its own temperatures, as for the team.
-            vote = selectors[name].fit(val, val_labels, costs=costs).predict_proba(test)
+            votes[name] = selector.fit(val, val_labels, costs=costs).predict_proba(test)
+            sizes[name] = len(selector.members_)
         except UserError as error:  # another number of members: too few for a size, too many for brute force
             left_out[name] = f"not compared with seeds-only: {error}"
-            continue
-        names.append(name)
-        pairs += [votes[name], vote]
-    return Control(_compare(names, pairs, labels), note, left_out)
+    return Control(votes, sizes, note, left_out)
 
 
 def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
@@ -124,21 +99,3 @@ def _budgets(finished: list[Member], control: list[Member]) -> str:
 def _epochs(member: Member) -> int:
     training = member.record.spec.training
     return training.epochs if training else 0
-
-
-def _compare(names: list[str], pairs: list[Array], labels: Array) -> list[Comparison]:
-    if not pairs:
-        return []
-    rows = PairedRows(pairs, labels)
-    return [
-        Comparison(
-            name=name,
-            accuracy=rows.accuracy(i),
-            control_accuracy=rows.accuracy(i + 1),
-            nll=rows.nll(i),
-            control_nll=rows.nll(i + 1),
-            accuracy_gain=rows.accuracy_gain(i, i + 1),
-            nll_gain=rows.nll_gain(i, i + 1),
-        )
-        for name, i in zip(names, range(0, len(pairs), 2), strict=True)
-    ]

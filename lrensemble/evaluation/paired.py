@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.metrics import bootstrap_means, correct_rows, nll_rows, percentile_interval
+from lrensemble.evaluation.results import LEVEL, Gain
+from lrensemble.metrics import (
+    bootstrap_means,
+    correct_rows,
+    mcnemar,
+    nll_rows,
+    paired_interval,
+    percentile_interval,
+    share_interval,
+)
 
 Array = NDArray[Any]
-LEVEL = 0.95
+FEW = 20  # rows that differ: with fewer, bootstrap intervals cover too little (docs/evaluation.md has numbers)
 
 
-@dataclass(frozen=True)
-class Gain:
-    """A paired difference with its 95 % bootstrap interval; positive = better."""
+class RowScores(NamedTuple):
+    """One vote on the test rows, or the mean over several."""
 
-    value: float
-    low: float
-    high: float
+    correct: Array  # (N,) 1.0 or 0.0; shares for a mean
+    nll: Array  # (N,) nats
+
+    @classmethod
+    def of(cls, vote: Array, labels: Array) -> Self:
+        """Of the vote (N, C)."""
+        return cls(correct_rows(vote, labels), nll_rows(vote, labels))
 
     @property
-    def direction(self) -> int:
-        """1 or -1 when the interval excludes zero on that side, else 0."""
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+    def is_vote(self) -> bool:
+        """Whether every row is right or wrong."""
+        return bool(np.isin(self.correct, (0.0, 1.0)).all())
 
 
 class PairedRows:
-    """Per-row scores of many (N, C) votes on the same test rows, with one bootstrap for all of them."""
+    """Scores of many votes on the same test rows, with one bootstrap for all of them."""
 
-    def __init__(self, votes: Sequence[Array], labels: Array) -> None:
-        self.count = len(votes)
-        rows = np.stack([rule(vote, labels) for rule in (correct_rows, nll_rows) for vote in votes])
+    def __init__(self, votes: Sequence[RowScores]) -> None:
+        self.votes = votes
+        rows = np.stack([*(vote.correct for vote in votes), *(vote.nll for vote in votes)])
+        self.count, self.n = len(votes), rows.shape[1]
         self.means = rows.mean(1)
         self.samples = bootstrap_means(rows)  # (resamples, 2 * count)
 
@@ -45,11 +57,23 @@ class PairedRows:
         return float(self.means[self.count + i])
 
     def accuracy_interval(self, i: int) -> tuple[float, float]:
-        return percentile_interval(self.samples[:, i], LEVEL)
+        """Wilson's: a bootstrap interval near 100 % is too narrow, and of width 0 at 100 %."""
+        return share_interval(int(self.votes[i].correct.sum()), self.n, LEVEL)
 
     def accuracy_gain(self, i: int, j: int) -> Gain:
-        """Points of accuracy that vote i has over vote j."""
-        return self._difference(i, j, 100.0)
+        """Points of accuracy that vote i has over vote j: paired bootstrap, and McNemar's test.
+
+        Where fewer than `FEW` rows tell two votes apart: Bonett and Price's interval.
+        """
+        gain = self._difference(i, j, 100.0)
+        first, second = self.votes[i], self.votes[j]
+        if not (first.is_vote and second.is_vote):
+            return gain
+        test = mcnemar(first.correct, second.correct)
+        low, high = gain.low, gain.high
+        if test.only_first + test.only_second < FEW:
+            low, high = (100 * x for x in paired_interval(test.only_first, test.only_second, self.n, LEVEL))
+        return Gain(gain.value, low, high, test.mid_p)
 
     def nll_gain(self, i: int, j: int) -> Gain:
         """Nats of NLL that vote i saves over vote j."""

@@ -1,140 +1,205 @@
-"""Selected teams on the test split: scores with intervals, baselines, and the seeds-only control."""
+"""Selected teams on the test split: scores with intervals, and the baselines that each must beat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import dataclasses
+from collections import defaultdict
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation.control import ALL_AVERAGE, Comparison, against_control
-from lrensemble.evaluation.paired import LEVEL, Gain, PairedRows
-from lrensemble.evaluation.verdict import verdict
-from lrensemble.metrics import brier_rows, expected_calibration_error
-from lrensemble.pool import Member, Pool, Team
+from lrensemble.evaluation.control import against_control
+from lrensemble.evaluation.paired import PairedRows, RowScores
+from lrensemble.evaluation.results import (
+    ALL_AVERAGE,
+    BEST_SINGLE,
+    RANDOM,
+    SEEDS_ONLY,
+    TOP_K,
+    Comparison,
+    Evaluation,
+    Score,
+)
+from lrensemble.evaluation.same_size import SameSize
+from lrensemble.evaluation.teams import Entry, Teams, check_test_predictions, predictions, resolve, vote
+from lrensemble.evaluation.verdict import caution, verdict
+from lrensemble.metrics import holm, mcnemar, member_scores, utility
+from lrensemble.pool import Pool, Team
 from lrensemble.pool.files import now, write_json
-from lrensemble.selection import team_vote
 
 Array = NDArray[Any]
-BEST_SINGLE = "(best single)"
 
 
-@dataclass(frozen=True)
-class Score:
-    """A team, or a baseline, on the test split. Intervals are 95 % bootstrap intervals over the test rows."""
+class _Rival(NamedTuple):
+    """A baseline for one team, before it is compared."""
 
-    name: str
+    name: str  # of the team
+    baseline: str
     members: int
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    nll: float
-    brier: float
-    ece: float
-    accuracy_gain: Gain  # over the best single member, paired, in points (1 point = 0.01 of accuracy)
-    nll_gain: Gain  # over the best single member, paired, in nats; positive = better
-    validation: dict[str, float]  # what it scored on the rows that it was chosen on
+    rows: RowScores
+    accuracies: Array | None = None  # random: of every draw
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that `evaluate` found, and how sure it is."""
+def evaluate(pool: Pool, teams: Teams = None) -> Evaluation:
+    """Score teams (default: all that were selected) on the test split, and compare them with the baselines.
 
-    pool: str
-    rows: int
-    best_single: str  # id of the member with the best validation accuracy
-    scores: list[Score]
-    control: list[Comparison]
-    control_note: str
-    verdicts: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"split": "test", "interval_level": LEVEL, **asdict(self)}
-
-
-def evaluate(pool: Pool, teams: Sequence[Team | str] | Team | str | None = None) -> Evaluation:
-    """Score teams (default: all that were selected) and the two baselines on the test split.
-
-    The first two scores are the baselines: the best single member, chosen by validation accuracy, and the average
-    of all members. When the pool has a seeds-only control, every team's selector runs on the control's validation
-    predictions too, and the two teams meet on the test rows. Results are written to ``evaluations/<team>.json``.
+    The first two scores are the baselines of the pool: the best single member, chosen by validation accuracy, and the
+    average of all members. Every team also meets top-k and random teams of its own size, and, when the pool has a
+    seeds-only control, what its own selector makes of the control's validation predictions. Nothing found here is
+    used for choosing anything. Results are written to ``evaluations/<team>.json``.
 
     Raises
     ------
     UserError
-        No team, unknown team, a team whose members are gone, damaged predictions.
+        No team, unknown team, a team whose members are gone (when it is asked for; else it is left out), damaged,
+        missing or non-finite predictions.
     """
-    chosen = _resolve(pool, teams)
     members = pool.usable()
+    check_test_predictions(pool, members)
+    chosen, left_out = resolve(pool, teams, members)
     single = pool.best_single()
-    entries = _with_baselines(chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members})
+    entries, single_name, average_name = _with_baselines(
+        chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members}
+    )
     known = {member.id: member for member in members}
-    votes = {name: _vote(pool, known, entry) for name, entry in entries.items()}
-    promised = {BEST_SINGLE: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
+    labels = pool.labels("test")
+    # One at a time: a vote is as large as a member's predictions.
+    found = {name: _scored(pool, entry, known, labels) for name, entry in entries.items()}
+    promised = {single_name: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
     promised |= {team.name: team.validation for team in chosen}
 
-    labels = pool.labels("test")
-    rows = PairedRows(list(votes.values()), labels)
-    scores = [
-        Score(
-            name=name,
-            members=len(entries[name].weights),
-            accuracy=rows.accuracy(i),
-            accuracy_interval=rows.accuracy_interval(i),
-            nll=rows.nll(i),
-            brier=float(brier_rows(vote, labels).mean()),
-            ece=expected_calibration_error(vote, labels),
-            accuracy_gain=rows.accuracy_gain(i, 0),
-            nll_gain=rows.nll_gain(i, 0),
-            validation=promised.get(name, {}),
-        )
-        for i, (name, vote) in enumerate(votes.items())
-    ]
-    control = against_control(pool, chosen, {name: votes[name] for name in votes if name != BEST_SINGLE}, labels)
+    rivals, note, not_controlled = _rivals(pool, chosen, found, (single_name, average_name), labels)
+    rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals)])
+    order = {name: i for i, name in enumerate(entries)}
+    comparisons = [_compare(rows, order[rival.name], len(order) + k, rival) for k, rival in enumerate(rivals)]
+    comparisons = _adjusted(comparisons, {team.name for team in chosen})
     result = Evaluation(
         pool=str(pool.path),
         rows=len(labels),
         best_single=single.id,
-        scores=scores,
-        control=control.rows,
-        control_note=control.note,
-        verdicts={
-            score.name: verdict(
-                score.accuracy_gain,
-                control.gain(score.name),
-                len(labels),
-                control.left_out.get(score.name, control.note),
+        scores=[
+            Score(
+                name=name,
+                members=len(entries[name].weights),
+                accuracy_interval=rows.accuracy_interval(i),
+                accuracy_gain=rows.accuracy_gain(i, 0),
+                nll_gain=rows.nll_gain(i, 0),
+                validation=promised.get(name, {}),
+                **found[name].values,
             )
-            for score in scores[1:]
+            for name, i in order.items()
+        ],
+        comparisons=comparisons,
+        control_note=note,
+        verdicts={
+            name: verdict([row for row in comparisons if row.name == name], len(labels), not_controlled.get(name, note))
+            for name in entries
+            if name != single_name
         },
+        caution=caution(len(chosen)),
+        left_out=left_out,
     )
-    if scores[0].name != BEST_SINGLE:
-        result.verdicts[scores[0].name] = "this team is the best single member"
+    if single_name != f"({BEST_SINGLE})":
+        result.verdicts[single_name] = "this team is the best single member"
     for team in chosen:
         _write(pool, result, team.name)
     return result
 
 
-class _Entry(NamedTuple):
-    """What takes part: members with weights (by id), the vote they take, and their temperatures where they have any."""
-
-    weights: dict[str, float]
-    vote: str = "soft"
-    temperatures: dict[str, float] | None = None
+class _Scored(NamedTuple):
+    rows: RowScores
+    values: dict[str, Any]  # fields of `Score`
 
 
-def _with_baselines(teams: list[Team], single: dict[str, float], average: dict[str, float]) -> dict[str, _Entry]:
-    """Name -> entry: the best single member first, the average of all second, then the teams.
+def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array) -> _Scored:
+    found = predictions(pool, entry, known)
+    probabilities = vote(entry, found)
+    scores, alone = utility(probabilities, labels), member_scores(found, labels)
+    accuracy = float(scores["accuracy"] or 0.0)
+    values = {
+        **scores,
+        "mean_member_accuracy": alone.mean_accuracy,
+        "best_member_accuracy": alone.best_accuracy,
+        "oracle_accuracy": alone.oracle_accuracy,
+        "disagreement": alone.disagreement,
+        "gain_over_mean_member": 100 * (accuracy - alone.mean_accuracy),
+        "gain_over_best_member": 100 * (accuracy - alone.best_accuracy),
+    }
+    return _Scored(RowScores.of(probabilities, labels), values)
+
+
+def _rivals(
+    pool: Pool, chosen: list[Team], found: dict[str, _Scored], baselines: tuple[str, str], labels: Array
+) -> tuple[list[_Rival], str, dict[str, str]]:
+    """Every team's baselines, a note about the control, and why single teams do not meet it."""
+    single, average = baselines
+    size = len(pool.complete)
+    rivals = [_Rival(name, BEST_SINGLE, 1, found[single].rows) for name in found if name != single]
+    rivals += [_Rival(name, ALL_AVERAGE, size, found[average].rows) for name in found if name not in baselines]
+    same_size = SameSize(pool, pool.usable(), labels)
+    for team in chosen:
+        if same_size.differs(team):
+            if (top := same_size.top_k(team)) is not None:
+                rivals.append(_Rival(team.name, TOP_K, len(team.members), RowScores.of(top, labels)))
+            random = same_size.random(team)
+            rivals.append(_Rival(team.name, RANDOM, len(team.members), random.mean, random.accuracies))
+    control = against_control(pool, chosen, average if average == f"({ALL_AVERAGE})" else "")
+    rivals += [
+        _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(probabilities, labels))
+        for name, probabilities in control.votes.items()
+    ]
+    return rivals, control.note, control.left_out
+
+
+def _compare(rows: PairedRows, i: int, j: int, rival: _Rival) -> Comparison:
+    test = None if rival.accuracies is not None else mcnemar(rows.votes[i].correct, rows.votes[j].correct)
+    return Comparison(
+        name=rival.name,
+        baseline=rival.baseline,
+        baseline_members=rival.members,
+        accuracy=rows.accuracy(i),
+        baseline_accuracy=rows.accuracy(j),
+        nll=rows.nll(i),
+        baseline_nll=rows.nll(j),
+        accuracy_gain=rows.accuracy_gain(i, j),
+        nll_gain=rows.nll_gain(i, j),
+        only_team=test.only_first if test else None,
+        only_baseline=test.only_second if test else None,
+        draws=None if rival.accuracies is None else len(rival.accuracies),
+        baseline_accuracy_sd=None if rival.accuracies is None else float(np.std(rival.accuracies, ddof=1)),
+    )
+
+
+def _adjusted(comparisons: list[Comparison], teams: set[str]) -> list[Comparison]:
+    """With p values adjusted for the number of teams that met the same baseline."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(comparisons):
+        if row.name in teams and row.accuracy_gain.p_value is not None:
+            groups[row.baseline].append(i)
+    adjusted = list(comparisons)
+    for numbers in groups.values():
+        p = holm([comparisons[i].accuracy_gain.p_value or 0.0 for i in numbers])
+        for i, value in zip(numbers, p, strict=True):
+            adjusted[i] = dataclasses.replace(comparisons[i], p_holm=value)
+    return adjusted
+
+
+def _with_baselines(
+    teams: list[Team], single: dict[str, float], average: dict[str, float]
+) -> tuple[dict[str, Entry], str, str]:
+    """Name -> entry, the best single member first, the average of all second, then the teams; and their two names.
 
     A baseline that was selected as a team too goes by the team's name, and appears once.
     """
-    entries = {}
+    entries: dict[str, Entry] = {}
+    names: list[str] = []
     for baseline, weights in ((BEST_SINGLE, single), (ALL_AVERAGE, average)):
         same = (team.name for team in teams if team.is_plain and team.members == weights)
-        entries[next(same, baseline)] = _Entry(weights)
-    return entries | {team.name: _Entry(team.members, team.vote, team.temperatures) for team in teams}
+        names.append(next(same, f"({baseline})"))
+        entries[names[-1]] = Entry(weights)
+    return entries | {team.name: Entry.of(team) for team in teams}, names[0], names[1]
 
 
 def _write(pool: Pool, result: Evaluation, name: str) -> None:
@@ -144,41 +209,10 @@ def _write(pool: Pool, result: Evaluation, name: str) -> None:
         "split": "test",
         "rows": result.rows,
         "best_single": result.best_single,
-        "score": next(asdict(score) for score in result.scores if score.name == name),
-        "control": next((asdict(row) for row in result.control if row.name == name), None),
+        "score": asdict(result.score(name)),
+        "comparisons": [asdict(row) for row in result.comparisons if row.name == name],
+        "control": result.control_note,
         "verdict": result.verdicts[name],
+        "caution": result.caution,
     }
     write_json(pool.path / "evaluations" / f"{name}.json", data)
-
-
-def _resolve(pool: Pool, teams: Sequence[Team | str] | Team | str | None) -> list[Team]:
-    if teams is None:
-        chosen = pool.teams
-        if not chosen:
-            raise UserError(f"{pool.path} has no teams yet: run lrensemble select {pool.path}")
-    else:
-        wanted = [teams] if isinstance(teams, Team | str) else list(teams)
-        chosen = [pool.team(team) if isinstance(team, str) else team for team in wanted]
-    for team in chosen:
-        if team.data_fingerprint != pool.task.data_fingerprint:
-            raise UserError(f"team {team.name} was selected on other data than {pool.path} holds: select again")
-    return chosen
-
-
-def _vote(pool: Pool, known: dict[str, Member], entry: _Entry) -> Array:
-    """The team's own vote on the test split: (N, C)."""
-    if missing := [member_id for member_id in entry.weights if member_id not in known]:
-        raise UserError(
-            f"member {missing[0]} of the team is not in {pool.path} any more: select again. "
-            f"{did_you_mean(missing[0], known)}"
-        )
-    predictions = pool.predictions("test", [known[member_id] for member_id in entry.weights])
-    for member_id, prediction in zip(entry.weights, predictions, strict=True):
-        if not np.isfinite(prediction).all():
-            raise UserError(f"the test predictions of member {member_id} are not finite: move it out of the pool")
-    return team_vote(
-        predictions,
-        np.array(list(entry.weights.values())),
-        entry.vote,
-        np.array([entry.temperatures[i] for i in entry.weights]) if entry.temperatures else None,
-    )

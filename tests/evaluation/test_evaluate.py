@@ -11,7 +11,6 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss
 
 from lrensemble import Pool, UserError, evaluate
-from lrensemble.evaluation import Gain, verdict
 from lrensemble.pool.select import select_teams
 from lrensemble.selection import make_selector, team_vote
 
@@ -68,21 +67,21 @@ def test_control_gets_the_same_selector(pool: Pool):
     result = evaluate(pool)
     control = pool.control
     y, test_y = control.labels("val"), control.labels("test")
-    for row in result.control:
+    for row in result.against("seeds-only"):
         name, parameters = ("all", {}) if row.name == "(all-average)" else (row.name.removesuffix("-2"), {"size": 2})
         selector = make_selector(name, **parameters).fit(np.asarray(control.predictions("val")), y)
         expected = selector.predict_proba(np.asarray(control.predictions("test")))
-        assert row.control_accuracy == pytest.approx(accuracy_score(test_y, expected.argmax(1)), abs=1e-12)
-        assert row.accuracy_gain.value == pytest.approx(100 * (row.accuracy - row.control_accuracy), abs=1e-9)
-        assert row.nll_gain.value == pytest.approx(row.control_nll - row.nll, abs=1e-9)
-    assert {row.name for row in result.control} == {"(all-average)", "greedy-2", "top-k-2"}
+        assert row.baseline_accuracy == pytest.approx(accuracy_score(test_y, expected.argmax(1)), abs=1e-12)
+        assert row.accuracy_gain.value == pytest.approx(100 * (row.accuracy - row.baseline_accuracy), abs=1e-9)
+        assert row.nll_gain.value == pytest.approx(row.baseline_nll - row.nll, abs=1e-9)
+    assert {row.name for row in result.against("seeds-only")} == {"(all-average)", "greedy-2", "top-k-2"}
 
 
 def test_without_a_control_it_says_so(pool: Pool):
     shutil.rmtree(pool.path / "control")
     select_teams(pool, ["greedy"])
     result = evaluate(pool, "greedy")
-    assert result.control == []
+    assert result.against("seeds-only") == []
     assert "no seeds-only control was trained" in result.verdicts["greedy"]
 
 
@@ -90,7 +89,7 @@ def test_an_unfinished_control_is_no_control(pool: Pool):
     select_teams(pool, ["greedy"])
     shutil.rmtree(pool.control.members[0].path)
     result = evaluate(pool, "greedy")
-    assert result.control == []
+    assert result.against("seeds-only") == []
     assert "has 3 of 4 members" in result.control_note
 
 
@@ -125,25 +124,6 @@ def test_pool_without_test_predictions(pool: Pool):
         evaluate(pool)
 
 
-@pytest.mark.parametrize(
-    ("single", "control", "words"),
-    [
-        (
-            Gain(1.1, 0.7, 1.5),
-            Gain(0.3, -0.1, 0.7),
-            ["better than the best single", "LR diversity not shown to help here"],
-        ),
-        (Gain(1.1, 0.7, 1.5), Gain(0.3, 0.1, 0.7), ["LR diversity helps here"]),
-        (Gain(0.1, 0.0, 0.5), Gain(-0.3, -0.5, -0.1), ["not shown to differ", "LR diversity hurts here"]),
-        (Gain(-1, -2, -0.1), None, ["worse than the best single", "no control"]),
-    ],
-)
-def test_verdict(single, control, words):
-    text = verdict(single, control, 10_000, "no control")
-    assert all(word in text for word in words)
-    assert "n = 10,000" in text
-
-
 def test_a_selector_that_cannot_run_on_the_control_is_left_out(pool: Pool):
     """Diverged members cost their budget: the control has more members than the pool."""
     gone = pool.members[0] if pool.members[0].id != pool.best_single().id else pool.members[1]
@@ -152,7 +132,7 @@ def test_a_selector_that_cannot_run_on_the_control_is_left_out(pool: Pool):
     limited = team.model_copy(update={"parameters": {**team.parameters, "max_teams": 4}})  # 3 for the pool, 6 here
     pool.save_team(limited)
     result = evaluate(pool)
-    assert {row.name for row in result.control} == {"(all-average)", "greedy-2"}
+    assert {row.name for row in result.against("seeds-only")} == {"(all-average)", "greedy-2"}
     assert "not compared with seeds-only: brute force would try 6 teams" in result.verdicts["brute-force-2"]
 
 
@@ -160,7 +140,7 @@ def test_a_team_from_a_smaller_pool_is_not_compared_with_the_control(pool: Pool)
     team = select_teams(pool, ["all"])[0]
     pool.save_team(team.model_copy(update={"candidates": team.candidates[:2]}))
     result = evaluate(pool, "all")
-    assert [row.name for row in result.control] == []
+    assert result.against("seeds-only") == []
     assert "selected from 2 members, the pool has 4 now: select again" in result.verdicts["all"]
 
 
@@ -169,7 +149,7 @@ def test_a_diverged_member_of_the_control_costs_its_budget_like_any_other(pool: 
     member.write_record(member.record.model_copy(update={"status": "diverged"}))
     select_teams(pool, ["greedy"])
     result = evaluate(pool)
-    assert {row.name for row in result.control} == {"greedy", "(all-average)"}
+    assert {row.name for row in result.against("seeds-only")} == {"greedy", "(all-average)"}
     assert result.control_note.startswith("seeds-only control: 3 members")
 
 
@@ -221,7 +201,7 @@ def test_a_team_is_evaluated_with_its_own_vote(pool: Pool, name):
     selector = make_selector("greedy", **team.parameters)
     selector.fit(np.asarray(control.predictions("val")), control.labels("val"))
     expected = selector.predict_proba(np.asarray(control.predictions("test"))).argmax(1)
-    row = next(row for row in result.control if row.name == team.name)
-    assert row.control_accuracy == pytest.approx(accuracy_score(control.labels("test"), expected), abs=1e-12)
+    row = next(row for row in result.against("seeds-only") if row.name == team.name)
+    assert row.baseline_accuracy == pytest.approx(accuracy_score(control.labels("test"), expected), abs=1e-12)
     # The baseline stays the plain average.
     assert [score.name for score in result.scores][:2] == ["(best single)", "(all-average)"]

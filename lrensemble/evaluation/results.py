@@ -1,0 +1,125 @@
+"""What an evaluation finds: plain values, flat enough for a table and a JSON file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+LEVEL = 0.95
+# What a team is compared with, and what each answers; in the order of the tables.
+BEST_SINGLE = "best single"  # is an ensemble worth it? The member with the highest validation accuracy
+ALL_AVERAGE = "all-average"  # is leaving members out worth it? All members with equal weight
+TOP_K = "top-k"  # is the selector worth it? As many members, the best on validation one by one
+RANDOM = "random"  # does it matter who is in the team? The mean over random teams of as many members
+SEEDS_ONLY = "seeds-only"  # is it the LR policies? The same selector on a pool that varies the seed alone
+BASELINES = (BEST_SINGLE, ALL_AVERAGE, TOP_K, RANDOM, SEEDS_ONLY)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A paired difference on the test rows with its 95 % interval; positive = better."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float | None = None  # McNemar's test, mid-p: of accuracies of two teams; None for other gains
+
+    @property
+    def direction(self) -> int:
+        """1 or -1 when it is shown: the interval excludes zero on that side, and the test agrees; else 0."""
+        if self.p_value is not None and self.p_value >= 1 - LEVEL:
+            return 0
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A team, or a baseline, on the test split. Everything is a share (0.01 = 1 %) or in nats unless it says points.
+
+    Of its members alone (unweighted, as they are): `mean_member_accuracy`, `best_member_accuracy` (on these rows, so
+    known in hindsight only), `oracle_accuracy` (at least one is right: no vote can be better), `disagreement` (mean
+    over pairs of the share of rows with different predictions; None for one member).
+    """
+
+    name: str
+    members: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]  # 95 %, Wilson
+    nll: float
+    brier: float
+    ece: float  # 15 bins of equal width
+    adaptive_ece: float  # 15 bins of equal mass
+    top5_accuracy: float | None  # None with 5 classes or fewer
+    ac: float | None  # mean confidence in the rows that are right (Wu et al. 2019); None when none is
+    cv: float | None  # standard deviation of the same
+    cvac: float | None  # standard deviation over classes of their mean confidence in what is right
+    mean_member_accuracy: float
+    best_member_accuracy: float
+    oracle_accuracy: float
+    disagreement: float | None
+    gain_over_mean_member: float  # points
+    gain_over_best_member: float  # points
+    accuracy_gain: Gain  # over the best single member, paired, in points (1 point = 0.01 of accuracy)
+    nll_gain: Gain  # over the best single member, paired, in nats; positive = better
+    validation: dict[str, float]  # what it scored on the rows that it was chosen on
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A team and one of the `BASELINES` on the same test rows."""
+
+    name: str  # of the team
+    baseline: str
+    baseline_members: int
+    accuracy: float
+    baseline_accuracy: float  # random: mean over the draws
+    nll: float
+    baseline_nll: float
+    accuracy_gain: Gain  # paired, in points
+    nll_gain: Gain  # paired, in nats; positive = better
+    only_team: int | None = None  # rows that only the team gets right; None for random
+    only_baseline: int | None = None
+    p_holm: float | None = None  # p value of the gain, adjusted for the number of teams met by this baseline (Holm)
+    draws: int | None = None  # random: number of teams
+    baseline_accuracy_sd: float | None = None  # random: standard deviation over the draws
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that `evaluate` found, and how sure it is.
+
+    Attributes
+    ----------
+    best_single : id of the member with the best validation accuracy
+    scores : the best single member first, the average of all members second, then the teams
+    comparisons : every team with every baseline that it can be compared with (a team that *is* the baseline, with
+        the same weights, is not)
+    control_note : what the seeds-only control is, or why there is none
+    left_out : team -> why it could not be evaluated
+    caution : what to keep in mind about several teams on the same rows; empty for one team
+    verdicts : team -> one line in words
+    """
+
+    pool: str
+    rows: int
+    best_single: str
+    scores: list[Score]
+    comparisons: list[Comparison]
+    control_note: str
+    verdicts: dict[str, str]
+    caution: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def score(self, name: str) -> Score:
+        """Of the team called `name`; KeyError when it was not evaluated."""
+        found = next((score for score in self.scores if score.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def against(self, baseline: str) -> list[Comparison]:
+        """The comparisons with one of the `BASELINES`."""
+        return [row for row in self.comparisons if row.baseline == baseline]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"split": "test", "interval_level": LEVEL, **asdict(self)}

@@ -1,0 +1,100 @@
+"""Who takes part in an evaluation, and how each votes on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.metrics import check_finite
+from lrensemble.pool import Member, Pool, Predictions, Team
+from lrensemble.selection import team_vote
+
+Array = NDArray[Any]
+TEST = "predictions/test.npy"
+Teams = Sequence[Team | str] | Team | str | None
+
+
+class Entry(NamedTuple):
+    """What takes part: members with weights (by id), the vote they take, and their temperatures where they have any."""
+
+    weights: dict[str, float]
+    vote: str = "soft"
+    temperatures: dict[str, float] | None = None
+
+    @classmethod
+    def of(cls, team: Team) -> Entry:
+        return cls(team.members, team.vote, team.temperatures)
+
+
+def resolve(pool: Pool, teams: Teams, members: Sequence[Member]) -> tuple[list[Team], dict[str, str]]:
+    """The teams to evaluate, and why others are left out.
+
+    A team that is asked for and cannot be evaluated is a `UserError`; where all teams are meant, it is left out as
+    long as one remains.
+    """
+    if teams is not None:
+        wanted = [teams] if isinstance(teams, Team | str) else list(teams)
+        if not wanted:
+            raise UserError(f"no team is named: {did_you_mean('', [team.name for team in pool.teams])}")
+        chosen = [pool.team(team) if isinstance(team, str) else team for team in wanted]
+        for team in chosen:
+            _check(pool, team, members)
+        return list({team.name: team for team in chosen}.values()), {}
+    if not pool.teams:
+        raise UserError(f"{pool.path} has no teams yet: run lrensemble select {pool.path}")
+    left_out: dict[str, str] = {}
+    errors: list[UserError] = []
+    chosen = []
+    for team in pool.teams:
+        try:
+            _check(pool, team, members)
+            chosen.append(team)
+        except UserError as error:
+            left_out[team.name] = str(error)
+            errors.append(error)
+    if not chosen:
+        raise errors[0]
+    return chosen, left_out
+
+
+def _check(pool: Pool, team: Team, members: Sequence[Member]) -> None:
+    if team.data_fingerprint != pool.task.data_fingerprint:
+        raise UserError(f"team {team.name} was selected on other data than {pool.path} holds: select again")
+    known = [member.id for member in members]
+    if missing := [member_id for member_id in team.members if member_id not in known]:
+        raise UserError(
+            f"member {missing[0]} of the team {team.name} is not in {pool.path} any more: select again. "
+            f"{did_you_mean(missing[0], known)}"
+        )
+
+
+def check_test_predictions(pool: Pool, members: Sequence[Member]) -> None:
+    """Raise a `UserError` that says what still can be done when no member has its test predictions."""
+    if not any((member.path / TEST).is_file() for member in members):
+        raise UserError(
+            f"{pool.path} has no test predictions, so nothing can be evaluated: copy members/*/{TEST} from where the "
+            f"pool was filled, or train again. lrensemble select {pool.path} --stability 20 judges teams on validation "
+            "alone"
+        )
+
+
+def predictions(pool: Pool, entry: Entry, known: dict[str, Member]) -> Predictions:
+    """Of the entry's members on the test split, checked: finite numbers."""
+    found = pool.predictions("test", [known[member_id] for member_id in entry.weights])
+    for member_id, array in zip(entry.weights, found, strict=True):
+        check_finite(array, f"the test predictions of member {member_id}", ": move it out of the pool")
+    return found
+
+
+def vote(entry: Entry, found: Predictions) -> Array:
+    """The entry's own vote: (N, C) from the predictions of its members."""
+    return team_vote(
+        found,
+        np.array(list(entry.weights.values())),
+        entry.vote,
+        np.array([entry.temperatures[i] for i in entry.weights]) if entry.temperatures else None,
+    )
