@@ -1,6 +1,5 @@
 """Selected teams on data that selection never saw."""
 
-from lrensemble.evaluation.network import Network, load_data, load_network
 from lrensemble.evaluation.results import BASELINES, Comparison, Evaluation, Gain, Score
 from lrensemble.evaluation.scoring import evaluate
 from lrensemble.evaluation.verdict import verdict
@@ -10,10 +9,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Gain",
-    "Network",
     "Score",
     "evaluate",
-    "load_data",
-    "load_network",
     "verdict",
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lrensemble import Pool, UserError, load_config, train_pool
-from lrensemble.evaluation import load_data, load_network
+from lrensemble.evaluation.network import load_data, load_network
 from tests.conftest import tiny_config
 
 
