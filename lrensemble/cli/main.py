@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, select, show, tensorboard, train
+from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, robustness, select, show, tensorboard, train
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
     "diversity": diversity,
     "select": select,
     "evaluate": evaluate,
+    "robustness": robustness,
     "ls": ls,
     "show": show,
     "tensorboard": tensorboard,

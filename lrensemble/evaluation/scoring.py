@@ -23,7 +23,15 @@ from lrensemble.evaluation.results import (
     Score,
 )
 from lrensemble.evaluation.same_size import SameSize
-from lrensemble.evaluation.teams import Entry, Teams, check_test_predictions, predictions, resolve, vote
+from lrensemble.evaluation.teams import (
+    Entry,
+    Teams,
+    check_test_predictions,
+    predictions,
+    resolve,
+    vote,
+    with_baselines,
+)
 from lrensemble.evaluation.verdict import caution, verdict
 from lrensemble.metrics import holm, mcnemar, member_scores, utility
 from lrensemble.pool import Pool, Team
@@ -60,7 +68,7 @@ def evaluate(pool: Pool, teams: Teams = None) -> Evaluation:
     check_test_predictions(pool, members)
     chosen, left_out = resolve(pool, teams, members)
     single = pool.best_single()
-    entries, single_name, average_name = _with_baselines(
+    entries, single_name, average_name = with_baselines(
         chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members}
     )
     known = {member.id: member for member in members}
@@ -184,22 +192,6 @@ def _adjusted(comparisons: list[Comparison], teams: set[str]) -> list[Comparison
         for i, value in zip(numbers, p, strict=True):
             adjusted[i] = dataclasses.replace(comparisons[i], p_holm=value)
     return adjusted
-
-
-def _with_baselines(
-    teams: list[Team], single: dict[str, float], average: dict[str, float]
-) -> tuple[dict[str, Entry], str, str]:
-    """Name -> entry, the best single member first, the average of all second, then the teams; and their two names.
-
-    A baseline that was selected as a team too goes by the team's name, and appears once.
-    """
-    entries: dict[str, Entry] = {}
-    names: list[str] = []
-    for baseline, weights in ((BEST_SINGLE, single), (ALL_AVERAGE, average)):
-        same = (team.name for team in teams if team.is_plain and team.members == weights)
-        names.append(next(same, f"({baseline})"))
-        entries[names[-1]] = Entry(weights)
-    return entries | {team.name: Entry.of(team) for team in teams}, names[0], names[1]
 
 
 def _write(pool: Pool, result: Evaluation, name: str) -> None:

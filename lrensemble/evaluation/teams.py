@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.evaluation.results import ALL_AVERAGE, BEST_SINGLE
 from lrensemble.metrics import check_finite
 from lrensemble.pool import Member, Pool, Predictions, Team
 from lrensemble.selection import team_vote
@@ -28,6 +29,22 @@ class Entry(NamedTuple):
     @classmethod
     def of(cls, team: Team) -> Entry:
         return cls(team.members, team.vote, team.temperatures)
+
+
+def with_baselines(
+    teams: list[Team], single: dict[str, float], average: dict[str, float]
+) -> tuple[dict[str, Entry], str, str]:
+    """Name -> entry, the best single member first, the average of all second, then the teams; and their two names.
+
+    A baseline that was selected as a team too goes by the team's name, and appears once.
+    """
+    entries: dict[str, Entry] = {}
+    names: list[str] = []
+    for baseline, weights in ((BEST_SINGLE, single), (ALL_AVERAGE, average)):
+        same = (team.name for team in teams if team.is_plain and team.members == weights)
+        names.append(next(same, f"({baseline})"))
+        entries[names[-1]] = Entry(weights)
+    return entries | {team.name: Entry.of(team) for team in teams}, names[0], names[1]
 
 
 def resolve(pool: Pool, teams: Teams, members: Sequence[Member]) -> tuple[list[Team], dict[str, str]]:

@@ -8,6 +8,7 @@ from lrensemble.metrics.calibration import (
     reliability,
 )
 from lrensemble.metrics.classes import PerClass, confusion, most_confused, per_class
+from lrensemble.metrics.detection import Auroc, auroc, uncertainty
 from lrensemble.metrics.members import MemberScores, member_scores
 from lrensemble.metrics.scores import (
     TINY,
@@ -23,12 +24,14 @@ from lrensemble.metrics.utility import Confidence, check_finite, confidence, sum
 
 __all__ = [
     "TINY",
+    "Auroc",
     "Confidence",
     "McNemar",
     "MemberScores",
     "PerClass",
     "Reliability",
     "adaptive_calibration_error",
+    "auroc",
     "bootstrap_means",
     "brier_rows",
     "check_finite",
@@ -50,5 +53,6 @@ __all__ = [
     "summary",
     "top_k_rows",
     "true_class",
+    "uncertainty",
     "utility",
 ]

@@ -1,0 +1,64 @@
+"""Loss difference (Wu et al. 2019): the loss on test minus that on train, both of the same final weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrensemble.metrics import correct_rows, nll_rows
+from lrensemble.pool import Member
+from lrensemble.robustness.networks import Array, Networks
+
+
+@dataclass(frozen=True)
+class LossDifference:
+    """Of one member, or of a team. The train images are as they are: no augmentation, no dropout."""
+
+    name: str  # id of the member, or name of the team
+    policy: str | None  # of a member
+    train_nll: float
+    test_nll: float
+    loss_difference: float  # test_nll - train_nll, nats
+    train_accuracy: float
+    test_accuracy: float
+    train_rows: int
+    test_rows: int
+
+
+def loss_difference(networks: Networks) -> list[LossDifference]:
+    """Of every member that takes part, then of the teams."""
+    data = networks.data
+    losses: dict[str, dict[str, tuple[float, float]]] = {}
+
+    def of(name: str, split: str, vote: Array, labels: Array) -> None:
+        scores = float(nll_rows(vote, labels).mean()), float(correct_rows(vote, labels).mean())
+        losses.setdefault(name, {})[split] = scores
+
+    def each(split: str, labels: Array) -> dict[str, Array]:
+        def member(one: Member, probabilities: Array) -> None:
+            of(one.id, split, probabilities, labels)
+
+        if split == "test":
+            return networks.clean_votes(member)
+        return networks.votes(data.train.images, each=member)
+
+    for split, labels in (("test", np.asarray(data.test.labels)), ("train", np.asarray(data.train.labels))):
+        for name, vote in each(split, labels).items():
+            of(name, split, vote, labels)
+    policies = {member.id: member.record.spec.label for member in networks.members}
+    return [
+        LossDifference(
+            name=name,
+            policy=policies.get(name),
+            train_nll=loss["train"][0],
+            test_nll=loss["test"][0],
+            loss_difference=loss["test"][0] - loss["train"][0],
+            train_accuracy=loss["train"][1],
+            test_accuracy=loss["test"][1],
+            train_rows=len(data.train),
+            test_rows=len(data.test),
+        )
+        for name, loss in losses.items()
+        if name != "(best single)"  # it is one of the members
+    ]

@@ -1,0 +1,124 @@
+"""Votes of teams on any images: the members' networks run one after the other, and only sums are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lrensemble.data import Dataset
+from lrensemble.errors import UserError
+from lrensemble.evaluation.network import load_data, load_network
+from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
+from lrensemble.pool import Member, Pool
+from lrensemble.selection import VOTES
+from lrensemble.selection.votes import scaled
+from lrensemble.training.device import pick_devices
+
+Array = NDArray[Any]
+ROWS = 1000  # in one pass of a network
+SAME = 0.01  # most that a probability may differ from the stored one
+
+# Changes raw images (B, C, H, W), float, on the device; the number of the first row is for seeds.
+Change = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The teams of a pool, their members' networks, and the data.
+
+    Attributes
+    ----------
+    entries : the best single member (by validation accuracy) first, the average of all where it is asked for, and the
+        teams, by name
+    members : those that take part
+    """
+
+    pool: Pool
+    data: Dataset
+    entries: dict[str, Entry]
+    members: list[Member]
+    device: torch.device
+
+    def votes(
+        self,
+        images: Any,
+        change: Change | None = None,
+        each: Callable[[Member, Array], None] | None = None,
+    ) -> dict[str, Array]:
+        """Probabilities (N, C) of every entry on raw images (N, C, H, W); `each` sees those of every member."""
+        totals: dict[str, Any] = dict.fromkeys(self.entries, 0.0)
+        for member in self.members:
+            probabilities = self._predict(member, images, change)
+            if each is not None:
+                each(member, probabilities)
+            for name, entry in self.entries.items():
+                if weight := entry.weights.get(member.id):
+                    temperature = (entry.temperatures or {}).get(member.id, 1.0)
+                    ballot = VOTES[entry.vote].ballot(scaled(probabilities, temperature))
+                    totals[name] = totals[name] + weight * ballot.astype(np.float64)
+        sums = {name: sum(entry.weights.values()) for name, entry in self.entries.items()}
+        return {name: VOTES[entry.vote].tally(totals[name] / sums[name]) for name, entry in self.entries.items()}
+
+    def clean_votes(self, each: Callable[[Member, Array], None] | None = None) -> dict[str, Array]:
+        """`votes` on the test split, checked against the stored predictions."""
+        stored = dict(zip([m.id for m in self.members], self.pool.predictions("test", self.members), strict=True))
+
+        def check(member: Member, probabilities: Array) -> None:
+            worst = float(np.abs(probabilities - stored[member.id]).max())
+            if not worst <= SAME:
+                raise UserError(
+                    f"member {member.id}: its network gives other predictions than the pool has (they differ by up "
+                    f"to {worst:.3g}): the code of its model, or a library, has changed since it was trained"
+                )
+            if each is not None:
+                each(member, probabilities)
+
+        return self.votes(self.data.test.images, each=check)
+
+    @torch.no_grad()
+    def _predict(self, member: Member, images: Any, change: Change | None) -> Array:
+        network = load_network(self.pool, member).to(self.device)
+        parts = []
+        for start in range(0, len(images), ROWS):
+            batch = torch.from_numpy(np.asarray(images[start : start + ROWS])).to(self.device).float()
+            if change is not None:
+                batch = change(batch, start)
+            parts.append(network(batch).softmax(1).cpu())
+        return torch.cat(parts).numpy()
+
+
+def networks(pool: Pool, teams: Teams = None, *, device: str = "auto", everyone: bool = False) -> Networks:
+    """Load the data of a pool, and find who takes part.
+
+    Parameters
+    ----------
+    teams : names or teams, optional
+        Default: all that were selected; a pool without teams has its two baselines.
+    everyone : bool
+        All complete members take part, whether a team needs them or not.
+
+    Raises
+    ------
+    UserError
+        Members without weights or of foreign training, data that are not at hand or have changed, unknown teams.
+    """
+    members = pool.usable()
+    chosen = resolve(pool, teams, members)[0] if teams is not None or pool.teams else []
+    average = {member.id: 1 / len(members) for member in members}
+    entries, _, name = with_baselines(chosen, {pool.best_single().id: 1.0}, average)
+    if chosen and not everyone and name not in {team.name for team in chosen}:
+        del entries[name]  # it would need all networks, for one line
+    needed = {member_id for entry in entries.values() for member_id in entry.weights}
+    return Networks(
+        pool=pool,
+        data=load_data(pool),
+        entries=entries,
+        members=[member for member in members if everyone or member.id in needed],
+        device=pick_devices(device)[0],
+    )
