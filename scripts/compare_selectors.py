@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sklearn.model_selection import train_test_split
 
-from lrensemble.metrics import summary
+from lrensemble.evaluation.repeats import redivide
 from lrensemble.pool import Pool
 from lrensemble.selection import make_selector
 
@@ -52,27 +51,6 @@ COLUMNS = (
 )
 
 
-def compare(pool: Pool, splits: int) -> dict[str, dict[str, np.ndarray]]:
-    """Per selector: promised accuracy, accuracy, NLL and team size on every division."""
-    parts = [np.asarray(pool.predictions(split)) for split in ("val", "test")]
-    predictions = np.concatenate(parts, axis=1)
-    labels = np.concatenate([pool.labels("val"), pool.labels("test")])
-    results: dict[str, list[tuple[float, ...]]] = {name: [] for name in SELECTORS}
-    for seed in range(splits):
-        chosen, rest = train_test_split(
-            np.arange(len(labels)), train_size=parts[0].shape[1], random_state=seed, stratify=labels
-        )
-        val, test = predictions[:, chosen], predictions[:, rest]
-        for name, (selector_name, parameters) in SELECTORS.items():
-            selector = make_selector(selector_name, **parameters)
-            selector.fit(val, labels[chosen])
-            promised = summary(selector.predict_proba(val), labels[chosen])["accuracy"]
-            scores = summary(selector.predict_proba(test), labels[rest])
-            results[name].append((promised, scores["accuracy"], scores["nll"], len(selector.members_)))
-    keys = ("promised", "accuracy", "nll", "size")
-    return {name: dict(zip(keys, np.array(rows).T, strict=True)) for name, rows in results.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pools", nargs="+", metavar="POOL")
@@ -83,23 +61,16 @@ def main() -> None:
     for path in args.pools:
         pool = Pool.open(path)
         start = time.perf_counter()
-        results = compare(pool, args.splits)
+        selectors = {name: make_selector(kind, **parameters) for name, (kind, parameters) in SELECTORS.items()}
+        divisions = redivide(pool, selectors, args.splits)
+        results = {name: result._asdict() for name, result in divisions.items()}
         found[path] = {name: {key: list(values) for key, values in result.items()} for name, result in results.items()}
         rows = pool.task.rows
         table = Table(
             title=f"{path}: {len(pool.complete)} members, {args.splits} divisions into {rows['val']:,} rows to select "
             f"on and {rows['test']:,} to score ({time.perf_counter() - start:.0f} s)"
         )
-        for column in (
-            "selector",
-            "members",
-            "accuracy %",
-            "over best single",
-            "over top-5",
-            "over all",
-            "NLL",
-            "promised too much",
-        ):
+        for column in COLUMNS:
             table.add_column(column, justify="left" if column == "selector" else "right")
         for name, result in results.items():
             table.add_row(

@@ -1,40 +1,94 @@
 """Score selected teams on the test split, which nothing before this has looked at.
 
-Beside them: the best single member (chosen on validation), the average of all members, and the same selectors on the
-seeds-only control when there is one. Intervals: 95 %, paired bootstrap over the test rows.
+Beside them: the best single member (chosen on validation), the average of all members, top-k and random teams of the
+same size, and the same selectors on the seeds-only control when there is one. Intervals: 95 %, over the test rows.
+
+Several pools of one task, trained with different seeds: means over the pools. --repeats N selects again on N new
+divisions of validation and test rows: that describes selectors and must not choose a team. --classes: class by class.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
+from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
-    from lrensemble.evaluation import Evaluation, Gain
+    from lrensemble.evaluation import Details, Evaluation, Gain, OverPools, Repeated
 
 HELP = "score teams on the test split"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
+    parser.add_argument("pools", metavar="POOL", nargs="+", help="folder of a pool; several: means over them")
     parser.add_argument("--team", metavar="NAME", nargs="+", action="extend", help="one or more (default: all teams)")
+    parser.add_argument("--repeats", metavar="N", type=int, help="select again on N divisions of the rows (one pool)")
+    parser.add_argument("--classes", action="store_true", help="recall, precision and confusions of every team")
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.evaluation import evaluate
+    from lrensemble.evaluation.pools import check_alike
     from lrensemble.pool import Pool
 
-    pool = Pool.open(args.pool)
+    pools = [Pool.open(path) for path in args.pools]
     names = [name for word in args.team for name in word.split(",") if name] if args.team else None
+    if len(pools) > 1 and (args.repeats is not None or args.classes):
+        raise UserError("--repeats and --classes are for one pool at a time")
+    check_alike(pools)
+    if args.repeats is not None:
+        return _run_repeats(pools[0], names, args)
     with output.working("evaluating teams on the test split"):
-        result = evaluate(pool, names)
+        results = [evaluate(pool, names) for pool in pools]
+    if len(pools) > 1:
+        return _run_several(results, args.format)
+    found = _details(pools[0], names) if args.classes else []
     if args.format == "json":
-        output.print_json(result.to_dict())
+        output.print_json(results[0].to_dict() | ({"classes": _plain(found)} if found else {}))
+        return 0
+    _print(results[0], pools[0].find(results[0].best_single).record.spec.label)
+    for row in found:
+        _print_classes(row)
+    return 0
+
+
+def _plain(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    return [asdict(row) for row in rows]
+
+
+def _details(pool: Any, names: list[str] | None) -> list[Details]:
+    from lrensemble.evaluation import details
+
+    return details(pool, names)
+
+
+def _run_repeats(pool: Any, names: list[str] | None, args: argparse.Namespace) -> int:
+    from lrensemble.evaluation import repeat
+
+    with output.working(f"selecting again on {args.repeats} divisions"):
+        found = repeat(pool, names, args.repeats)
+    if args.format == "json":
+        output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": _plain(found)})
     else:
-        _print(result, pool.find(result.best_single).record.spec.label)
+        _print_repeats(str(pool.path), found)
+    return 0
+
+
+def _run_several(results: Sequence[Evaluation], format: str) -> int:
+    from lrensemble.evaluation import over_pools
+
+    found = over_pools(results)
+    if format == "json":
+        data = {"pools": [result.to_dict() for result in results], "over_pools": _plain(found)}
+        output.print_json({"split": "test", **data})
+    else:
+        _print_pools(results, found)
     return 0
 
 
@@ -116,3 +170,95 @@ def _gain(gain: Gain, digits: int) -> str:
         f"{round(x, digits) + 0.0:+.{digits}f}" for x in (gain.value, gain.low, gain.high)
     )  # no "-0.00"
     return f"{value} [{low}, {high}]"
+
+
+def _print_repeats(pool: str, rows: Sequence[Repeated]) -> None:
+    first = rows[0]
+    output.print_table(
+        f"{pool}: selected again on {first.repeats} divisions of validation and test rows, {first.select_rows:,} to "
+        f"select on and {first.score_rows:,} to score",
+        [
+            "<selector",
+            "members",
+            "accuracy %",
+            "NLL",
+            "over best single",
+            "better in",
+            "over all",
+            "over top-k",
+            "optimism",
+        ],
+        [
+            [
+                row.name,
+                f"{row.members:.1f}",
+                f"{100 * row.accuracy:.2f} ± {100 * row.accuracy_sd:.2f}",
+                f"{row.nll:.4f} ± {row.nll_sd:.4f}",
+                _signed(row.gain, row.gain_sd),
+                f"{100 * row.better:.0f} %",
+                _signed(row.gain_over_all, row.gain_over_all_sd),
+                _signed(row.gain_over_top_k, row.gain_over_top_k_sd),
+                f"{row.optimism:+.2f}",
+            ]
+            for row in rows
+        ],
+        "Mean ± standard deviation over divisions of the same rows and members: a spread, no standard error. Gains and "
+        "optimism (how much better it looked on the rows that chose it) in points; top-k: of the same size. Not for "
+        "choosing a team: the test rows took part.",
+    )
+
+
+def _signed(mean: float, sd: float) -> str:
+    return f"{round(mean, 2) + 0.0:+.2f} ± {sd:.2f}"
+
+
+def _print_pools(results: Sequence[Evaluation], rows: Sequence[OverPools]) -> None:
+    output.print_table(
+        f"Means over {len(results)} pools: test split (n = {results[0].rows:,}, the same rows)",
+        ["<team", "members", "accuracy %", "NLL"],
+        [
+            [
+                row.name,
+                f"{row.members:.1f}",
+                f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f}",
+                f"{row.nll.mean:.4f} ± {row.nll.sd:.4f}",
+            ]
+            for row in rows
+        ],
+        "± standard deviation over the pools.",
+    )
+    words = {1: "better", 0: "not shown", -1: "worse"}
+    output.print_table(
+        "Points over the baselines: mean over the pools, 95 % t interval of the mean",
+        ["<team", "<over", "points ± sd", "[interval]", "<shown"],
+        [
+            [
+                row.name if i == 0 else "",
+                baseline,
+                _signed(gain.mean, gain.sd),
+                f"[{gain.low:+.2f}, {gain.high:+.2f}]",
+                words[gain.direction],
+            ]
+            for row in rows
+            for i, (baseline, gain) in enumerate(row.gains.items())
+        ],
+        "How far another training could differ, on these test rows.",
+    )
+
+
+def _print_classes(row: Details) -> None:
+    order = sorted(range(len(row.class_names)), key=lambda i: (row.recall[i] != row.recall[i], row.recall[i]))
+    shown = order[:20]
+    output.print_table(
+        f"{row.name}: {'the 20 worst of ' if len(order) > 20 else ''}{len(order)} classes, test split",
+        ["<class", "rows", "recall %", "precision %", "F1 %"],
+        [
+            [
+                row.class_names[i],
+                f"{row.support[i]:,}",
+                *(output.percent(None if x != x else x) for x in (row.recall[i], row.precision[i], row.f1[i])),
+            ]
+            for i in shown
+        ],
+        "Most confused: " + (", ".join(f"{a} as {b} ({count:,})" for a, b, count in row.confused) or "none"),
+    )

@@ -1,5 +1,8 @@
 """Selected teams on data that selection never saw."""
 
+from lrensemble.evaluation.details import Details, details
+from lrensemble.evaluation.pools import OverPools, over_pools
+from lrensemble.evaluation.repeats import Repeated, repeat
 from lrensemble.evaluation.results import BASELINES, Comparison, Evaluation, Gain, Score
 from lrensemble.evaluation.scoring import evaluate
 from lrensemble.evaluation.verdict import verdict
@@ -7,9 +10,15 @@ from lrensemble.evaluation.verdict import verdict
 __all__ = [
     "BASELINES",
     "Comparison",
+    "Details",
     "Evaluation",
     "Gain",
+    "OverPools",
+    "Repeated",
     "Score",
+    "details",
     "evaluate",
+    "over_pools",
+    "repeat",
     "verdict",
 ]

@@ -34,7 +34,8 @@ def noise(images: Tensor, level: int, scale: Scale, generator: torch.Generator) 
     """Gaussian noise of 0.2, 0.4, 0.8 standard deviations of the train images, cut to their range."""
     size = 0.1 * 2**level
     drawn = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images + size * scale.std * drawn).clamp(scale.low, scale.high)
+    noisy: Tensor = (images + size * scale.std * drawn).clamp(scale.low, scale.high)
+    return noisy
 
 
 def blur(images: Tensor, level: int, scale: Scale, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,96 @@
+"""The same experiment in several pools (other base seeds): what holds over training runs, not only over test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrensemble.errors import UserError
+from lrensemble.evaluation.results import BASELINES, LEVEL, Evaluation
+from lrensemble.pool import Pool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over pools, standard deviation (ddof 1), and the 95 % t interval of the mean."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    @property
+    def direction(self) -> int:
+        """1 or -1 when the interval excludes zero on that side, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+@dataclass(frozen=True)
+class OverPools:
+    """One team (by its name) in several pools."""
+
+    name: str
+    pools: int
+    members: float
+    accuracy: Spread
+    nll: Spread
+    gains: dict[str, Spread]  # points of accuracy over each baseline that it met in every pool
+
+
+def check_alike(pools: Sequence[Pool]) -> None:
+    """Raise `UserError` unless the pools are different ones with the same test rows."""
+    if len({pool.path.resolve() for pool in pools}) < len(pools):
+        raise UserError("a pool is named twice: several pools are independent repetitions of an experiment")
+    first = pools[0]
+    for pool in pools[1:]:
+        if pool.task.labels_sha256["test"] != first.task.labels_sha256["test"]:
+            raise UserError(f"{pool.path} has other test rows than {first.path}: only pools of one task make a mean")
+        if shared := {member.id for member in pool.complete} & {member.id for member in first.complete}:
+            raise UserError(
+                f"{pool.path} and {first.path} share {len(shared)} members, so they are no independent repetitions: "
+                "train the pools with different seeds (seeds=[1])"
+            )
+
+
+def over_pools(results: Sequence[Evaluation]) -> list[OverPools]:
+    """Means over pools of every team that was evaluated in all of them.
+
+    The pools are trained independently, so that, unlike the intervals of one evaluation, these tell how far another
+    training could differ; the test rows are the same.
+    """
+    if len(results) < 2:
+        raise UserError("means over pools need at least 2 pools")
+    names = [score.name for score in results[0].scores if all(score.name in _names(result) for result in results)]
+    found = []
+    for name in names:
+        scores = [result.score(name) for result in results]
+        gains = {}
+        for baseline in BASELINES:
+            met = [row for result in results for row in result.against(baseline) if row.name == name]
+            if len(met) == len(results):
+                gains[baseline] = _spread([row.accuracy_gain.value for row in met])
+        found.append(
+            OverPools(
+                name=name,
+                pools=len(results),
+                members=float(np.mean([score.members for score in scores])),
+                accuracy=_spread([score.accuracy for score in scores]),
+                nll=_spread([score.nll for score in scores]),
+                gains=gains,
+            )
+        )
+    return found
+
+
+def _names(result: Evaluation) -> set[str]:
+    return {score.name for score in result.scores}
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    from scipy.stats import t
+
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    margin = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / len(values) ** 0.5
+    return Spread(mean, sd, mean - margin, mean + margin)
