@@ -193,7 +193,7 @@ def _print_repeats(pool: str, rows: Sequence[Repeated]) -> None:
                 row.name,
                 f"{row.members:.1f}",
                 f"{100 * row.accuracy:.2f} ± {100 * row.accuracy_sd:.2f}",
-                f"{row.nll:.4f} ± {row.nll_sd:.4f}",
+                output.number(row.nll),
                 _signed(row.gain, row.gain_sd),
                 f"{100 * row.better:.0f} %",
                 _signed(row.gain_over_all, row.gain_over_all_sd),
