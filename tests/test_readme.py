@@ -7,17 +7,21 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
 from lrensemble import Pool, load_config
 from lrensemble.cli.main import main, parse
+from lrensemble.evaluation import BASELINES
 from lrensemble.policies import ALIASES, FUNCTIONS
+from lrensemble.pool.select import select_teams
 from lrensemble.selection import SELECTORS
 from lrensemble.training.engine import Engine
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
@@ -47,7 +51,7 @@ def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    found = [arguments for text in (README, OWN_LOOPS, SELECTION, TRAINING) for arguments in commands(text)]
+    found = [arguments for text in (README, EVALUATION, OWN_LOOPS, SELECTION, TRAINING) for arguments in commands(text)]
     assert len(found) >= 9
     for arguments in found:
         parse(arguments)
@@ -64,6 +68,25 @@ def test_selection_page(pool: Pool, tmp_path, monkeypatch, capsys):
     (table,) = re.findall(r"^\| selector \|.*\n\|---.*\n((?:\|.*\n)+)", SELECTION, re.MULTILINE)
     listed = re.findall(r"^\| ([a-z][a-z, -]*) \|", table, re.MULTILINE)
     assert {name for row in listed for name in row.split(", ")} == set(SELECTORS)
+
+
+def test_evaluation_page(pool: Pool, tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
+    monkeypatch.chdir(tmp_path)
+    select_teams(pool, ["greedy", "top-k"], size=2)
+    for team in pool.teams:
+        pool.save_team(team.model_copy(update={"name": team.selector}))
+    images = np.random.default_rng(0).integers(0, 256, (30, 10, 10), dtype=np.uint8)
+    labels = np.arange(30) % 3
+    np.savez("other.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    for code in blocks("python", EVALUATION):
+        exec(compile(code, "evaluation.md", "exec"), {"__name__": "evaluation"})
+    assert "n = 450" in capsys.readouterr().out
+    for arguments in commands(EVALUATION):
+        arguments += ["--workers", "1"] if "--lr-scales" in arguments else []  # no processes that load torch anew
+        assert main([str(pool.path) if word == "POOL" else word for word in arguments]) == 0
+    assert set(re.findall(r"^\| ([a-z-]+(?: single)?) \|", EVALUATION, re.MULTILINE)) >= set(BASELINES)
 
 
 def test_the_keys_on_the_training_page_exist():

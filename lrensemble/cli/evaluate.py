@@ -242,7 +242,7 @@ def _print_pools(results: Sequence[Evaluation], rows: Sequence[OverPools]) -> No
             for row in rows
             for i, (baseline, gain) in enumerate(row.gains.items())
         ],
-        "How far another training could differ, on these test rows.",
+        "How far another training could differ, on these test rows. Fewer than 3 pools show nothing.",
     )
 
 

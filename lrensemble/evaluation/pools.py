@@ -11,11 +11,14 @@ from lrensemble.errors import UserError
 from lrensemble.evaluation.results import BASELINES, LEVEL, Evaluation
 from lrensemble.pool import Pool
 
+ENOUGH = 3  # pools that can show something: two that happen to agree have an interval of width 0
+
 
 @dataclass(frozen=True)
 class Spread:
     """Mean over pools, standard deviation (ddof 1), and the 95 % t interval of the mean."""
 
+    pools: int
     mean: float
     sd: float
     low: float
@@ -23,7 +26,9 @@ class Spread:
 
     @property
     def direction(self) -> int:
-        """1 or -1 when the interval excludes zero on that side, else 0."""
+        """1 or -1 when the interval of `ENOUGH` pools excludes zero on that side, else 0."""
+        if self.pools < ENOUGH or self.sd == 0:
+            return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
@@ -93,4 +98,4 @@ def _spread(values: Sequence[float]) -> Spread:
 
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     margin = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / len(values) ** 0.5
-    return Spread(mean, sd, mean - margin, mean + margin)
+    return Spread(len(values), mean, sd, mean - margin, mean + margin)

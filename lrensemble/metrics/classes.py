@@ -30,10 +30,10 @@ def per_class(probabilities: Array, labels: Array) -> PerClass:
 
 
 def confusion(probabilities: Array, labels: Array) -> Array:
-    """Rows of every true class (first axis) by predicted class: (C, C) integers, by scikit-learn."""
-    from sklearn.metrics import confusion_matrix
-
-    return np.asarray(confusion_matrix(labels, probabilities.argmax(-1), labels=np.arange(probabilities.shape[-1])))
+    """Rows of every true class (first axis) by predicted class: (C, C) integers."""
+    classes = probabilities.shape[-1]
+    pairs = np.asarray(labels) * classes + probabilities.argmax(-1)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def most_confused(matrix: Array, count: int = 10) -> list[tuple[int, int, int]]:

@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lrensemble import Pool, UserError, evaluate
 from lrensemble.evaluation import details, over_pools, repeat
-from lrensemble.evaluation.pools import check_alike
+from lrensemble.evaluation.pools import Spread, check_alike
 from lrensemble.evaluation.same_size import draw_teams, random_teams
 from lrensemble.pool.select import select_teams
 from lrensemble.selection import Ballots, make_selector
@@ -248,6 +248,8 @@ def test_over_pools(pool: Pool, tmp_path):
     gain = found["all"].gains["best single"]
     values = [result.score("all").accuracy_gain.value for result in (first, second)]
     assert gain.high - gain.mean == pytest.approx(12.7062 * np.std(values, ddof=1) / np.sqrt(2), rel=1e-4)  # t, 1 df
+    assert Spread(2, -0.2, 0.0, -0.2, -0.2).direction == Spread(5, 0.2, 0.0, 0.2, 0.2).direction == 0
+    assert Spread(3, -0.2, 0.01, -0.23, -0.17).direction == -1
     check_alike([pool, other])
     with pytest.raises(UserError, match="named twice"):
         check_alike([pool, pool])
