@@ -139,7 +139,9 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, seed: int = 0) -> Diversit
         teams=teams,
         total=total,
         rows=len(labels),
-        correlation=_correlation(teams, name),
+        correlation=rank_correlations(
+            np.bitwise_count(teams.masks), teams.scores["accuracy"], METRICS[name].orient(teams.scores[name])
+        ),
         interrupted=interrupted,
     )
 
@@ -162,13 +164,16 @@ def _of_two_or_more(found: Sequence[TeamScores]) -> TeamScores:
     )
 
 
-def _correlation(teams: TeamScores, name: str) -> dict[int, float]:
-    """Of teams of one size only: larger teams are more accurate whatever their diversity."""
-    sizes = np.bitwise_count(teams.masks)
+def rank_correlations(sizes: Array, accuracy: Array, oriented: Array) -> dict[int, float]:
+    """Spearman's rank correlation of accuracy with diversity, by team size; positive = diversity goes with accuracy.
+
+    Of teams of one size only, ten or more: larger teams are more accurate whatever their diversity. `oriented` is the
+    diversity as lower = more diverse.
+    """
     result = {}
     for size in np.unique(sizes):
-        here = (sizes == size) & np.isfinite(teams.scores[name])
-        accuracy, value = teams.scores["accuracy"][here], -METRICS[name].orient(teams.scores[name][here])
-        if here.sum() >= 10 and np.ptp(accuracy) > 0 and np.ptp(value) > 0:
-            result[int(size)] = float(spearmanr(accuracy, value).statistic)
+        here = (sizes == size) & np.isfinite(oriented)
+        x, y = accuracy[here], -oriented[here]
+        if here.sum() >= 10 and np.ptp(x) > 0 and np.ptp(y) > 0:
+            result[int(size)] = float(spearmanr(x, y).statistic)
     return result

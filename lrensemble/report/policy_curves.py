@@ -43,17 +43,19 @@ class Curve:
         return highest[filled]
 
 
-def policy_curves(policies: Iterable[Policy], steps_per_epoch: int, total_steps: int) -> list[Curve]:
+def policy_curves(
+    policies: Iterable[Policy], steps_per_epoch: int, total_steps: int, *, buckets: int = BUCKETS
+) -> list[Curve]:
     """Return one curve per policy, from step 0 to the last step of the budget, labelled with the policy's text.
 
-    A budget of up to ``BUCKETS * POINTS`` steps is kept whole. A longer one is cut into stretches of which the
+    A budget of up to ``buckets * POINTS`` steps is kept whole. A longer one is cut into `buckets` stretches of which the
     lowest, the highest and the two sides of the largest change are kept, in the order of the steps.
     """
     steps = _dense_steps(total_steps)
     curves = []
     for policy in policies:
         lr = policy.bind(steps_per_epoch=steps_per_epoch, total_steps=total_steps)(steps)
-        kept = _kept(lr)
+        kept = _kept(lr, buckets)
         curves.append(Curve(str(policy), steps[kept], lr[kept], steps_per_epoch))
     return curves
 
@@ -69,12 +71,12 @@ def _dense_steps(total_steps: int) -> NDArray[np.int64]:
     return np.unique(steps)
 
 
-def _kept(lr: NDArray[np.float64]) -> NDArray[np.int64]:
+def _kept(lr: NDArray[np.float64], buckets: int) -> NDArray[np.int64]:
     """Indices of the points that draw the same picture as all of them."""
     n = len(lr)
-    if n <= BUCKETS * POINTS:
+    if n <= buckets * POINTS:
         return np.arange(n)
-    edges = np.linspace(0, n, BUCKETS + 1).astype(np.int64)
+    edges = np.linspace(0, n, buckets + 1).astype(np.int64)
     change = np.abs(np.diff(lr, append=lr[-1]))
     kept = {0, n - 1}
     for low, high in itertools.pairwise(edges):

@@ -47,7 +47,7 @@ def test_every_number_equals_a_naive_one(pool: Pool):
 def test_correlation_is_within_one_size_and_positive_means_diversity_helps(pool: Pool, monkeypatch):
     masks = np.arange(1, 2**6, dtype=np.uint32)
     scores = {"accuracy": np.random.default_rng(0).random(63), "CK": np.random.default_rng(1).random(63)}
-    found = diversity_info._correlation(diversity_info.TeamScores(masks, scores), "CK")
+    found = diversity_info.rank_correlations(np.bitwise_count(masks), scores["accuracy"], scores["CK"])
     sizes = np.bitwise_count(masks)
     assert set(found) == {2, 3, 4}  # the sizes of which there are ten teams or more
     for size, value in found.items():

@@ -1,0 +1,52 @@
+"""Who is in a team and why: what the team loses when one member is taken out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.metrics import correct_rows, nll_rows
+from lrensemble.selection import team_vote
+
+Array = NDArray[Any]
+WORK = 5e9  # probabilities to add up, on each split: seconds
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a team loses without one member: points of accuracy, and nats of NLL; positive = the member helps."""
+
+    accuracy: float
+    nll: float
+
+
+def leave_one_out(
+    predictions: Any, weights: Array, labels: Array, vote: str, temperatures: Array | None
+) -> dict[int, Loss]:
+    """The loss for each member of a team of two or more, the others' weights scaled up to sum 1.
+
+    In a very large team only for the members with the largest weights, as many as `WORK` allows.
+
+    Parameters
+    ----------
+    predictions : (S, N, C) array, or a sequence of (N, C) arrays with a ``shape``
+    weights, temperatures : (S,) arrays
+    """
+    members, rows, classes = predictions.shape
+    if members < 2:
+        return {}
+
+    def scores(w: Array) -> Array:
+        cast = team_vote(predictions, w, vote, temperatures)
+        return np.array([100 * correct_rows(cast, labels).mean(), -nll_rows(cast, labels).mean()])
+
+    whole = scores(weights)
+    affordable = max(1, int(WORK / (members * rows * classes)))
+    losses = {}
+    for i in np.argsort(-weights, kind="stable")[:affordable]:
+        accuracy, nll = whole - scores(np.where(np.arange(members) == i, 0.0, weights))
+        losses[int(i)] = Loss(float(accuracy), float(nll))
+    return losses
