@@ -13,7 +13,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, robustness, select, show, tensorboard, train
+from lrensemble.cli import (
+    diversity,
+    evaluate,
+    gc,
+    import_,
+    ls,
+    policies,
+    report,
+    robustness,
+    select,
+    show,
+    tensorboard,
+    train,
+)
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -23,6 +36,7 @@ COMMANDS = {
     "select": select,
     "evaluate": evaluate,
     "robustness": robustness,
+    "report": report,
     "ls": ls,
     "show": show,
     "tensorboard": tensorboard,

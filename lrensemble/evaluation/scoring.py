@@ -50,13 +50,13 @@ class _Rival(NamedTuple):
     accuracies: Array | None = None  # random: of every draw
 
 
-def evaluate(pool: Pool, teams: Teams = None) -> Evaluation:
+def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluation:
     """Score teams (default: all that were selected) on the test split, and compare them with the baselines.
 
     The first two scores are the baselines of the pool: the best single member, chosen by validation accuracy, and the
     average of all members. Every team also meets top-k and random teams of its own size, and, when the pool has a
     seeds-only control, what its own selector makes of the control's validation predictions. Nothing found here is
-    used for choosing anything. Results are written to ``evaluations/<team>.json``.
+    used for choosing anything. Results are written to ``evaluations/<team>.json``, unless `save` is False.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def evaluate(pool: Pool, teams: Teams = None) -> Evaluation:
     )
     if single_name != f"({BEST_SINGLE})":
         result.verdicts[single_name] = "this team is the best single member"
-    for team in chosen:
+    for team in chosen if save else ():
         _write(pool, result, team.name)
     return result
 

@@ -95,9 +95,7 @@ class Teams:
         return self.scored < self.total
 
 
-def score_teams_of_all_sizes(
-    predictions: dict[str, Any], labels: dict[str, Array], *, seed: int = 0
-) -> Teams:
+def score_teams_of_all_sizes(predictions: dict[str, Any], labels: dict[str, Array], *, seed: int = 0) -> Teams:
     """Score every team of up to `EVERY` members, of more a random sample of several sizes.
 
     Parameters
@@ -146,9 +144,7 @@ def score_teams_of_all_sizes(
     )
 
 
-def _every(
-    predictions: dict[str, Any], labels: dict[str, Array]
-) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+def _every(predictions: dict[str, Any], labels: dict[str, Array]) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     found: dict[str, dict[str, Array]] = {}
     for split, names in (("val", ["accuracy", METRIC]), ("test", ["accuracy", "nll"])):
         chunks = list(all_teams(np.asarray(predictions[split]), labels[split], names))

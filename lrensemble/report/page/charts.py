@@ -1,0 +1,231 @@
+"""The pictures of a report, from its numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from lrensemble.evaluation import Gain
+from lrensemble.report.page.curves import LINES, PANELS, LRCurve
+from lrensemble.report.page.heatmap import heatmap_png
+from lrensemble.report.page.info import Report
+from lrensemble.report.page.svg import Axis, Chart, axis, spark, strip
+from lrensemble.report.page.teams import SizeRow
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def gain_strips(report: Report) -> tuple[Axis, dict[str, tuple[Markup, Markup | None]]]:
+    """For every score but the best single's: intervals of the gain over it, and over seeds-only where compared."""
+    evaluation = report.evaluation
+    assert evaluation is not None
+    control = {row.name: row.accuracy_gain for row in evaluation.control}
+    gains = [(score.name, score.accuracy_gain, control.get(score.name)) for score in evaluation.scores[1:]]
+    ends = [0.0, *(x for _, *pair in gains for gain in pair if gain for x in (gain.low, gain.high))]
+    x = axis(min(ends), max(ends), pad=0.08, count=4)
+
+    def strip_of(gain: Gain) -> Markup:
+        return strip(x, {1: "good", 0: "open", -1: "bad"}[gain.direction], gain.low, gain.high, gain.value)
+
+    return x, {name: (strip_of(single), seeds and strip_of(seeds)) for name, single, seeds in gains}
+
+
+def curve_charts(report: Report) -> list[tuple[str, Chart]]:
+    """Training curves of the team's members before the best of the others."""
+    weights = {row.number: row.weight for row in report.members}
+    labels = {row.number: f"{row.number} {row.label}" for row in report.members}
+    order = sorted(report.histories, key=lambda h: (weights[h.member] == 0, h.member))[:LINES]
+    charts = []
+    for key, title, factor in (
+        ("val_accuracy", "Validation accuracy, %", 100.0),
+        ("val_loss", "Validation loss, nats", 1.0),
+    ):
+        lines = [(h, getattr(h, key)) for h in order if any(_finite(v) for v in getattr(h, key))]
+        if not lines:
+            continue
+        # The first epochs would leave no room for what matters.
+        late = [v for _, values in lines for v in values[len(values) // 10 :] if _finite(v)]
+        everything = [v for _, values in lines for v in values if _finite(v)]
+        if key == "val_accuracy":
+            low, high = float(np.quantile(late, 0.02)), max(everything)
+        else:
+            low, high = min(everything), float(np.quantile(late, 0.98))
+        unit = lines[0][0].unit
+        x = axis(0.0, max(h.x[-1] for h, _ in lines), unit)
+        chart = Chart("", x, axis(low, high, title, factor=factor, pad=0.05))
+        for history, values in sorted(lines, key=lambda pair: (weights[pair[0].member] > 0, -pair[0].member)):
+            css = "team" if weights[history.member] else "other"
+            last = next(v for v in reversed(values) if _finite(v))
+            end = percent(last) if factor == 100 else f"{last:.4f}"
+            chart.line(history.x, values, css, f"{labels[history.member]}\nat the end {end}", history.member)
+        chart.name = f"{title}, over {unit}, of {len(lines)} members while they trained."
+        charts.append((title, chart))
+    return charts
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def lr_panels(report: Report) -> tuple[list[tuple[LRCurve, Markup]], bool]:
+    """Small LR curves of the best policies, and whether they share one scale."""
+    curves = report.lr[:PANELS]
+    peaks = [max(curve.lr) for curve in curves]
+    common = bool(peaks) and max(peaks) <= 10 * min(peaks)
+    inside = {row.number for row in report.members if row.weight}
+    return [
+        (curve, spark(curve.x, curve.lr, max(peaks) if common else peak, "team" if inside & set(curve.members) else ""))
+        for curve, peak in zip(curves, peaks, strict=True)
+    ], common
+
+
+def scatter_chart(report: Report) -> Chart | None:
+    """Accuracy against diversity on validation: the density of all teams, the best of them, the selected ones."""
+    teams = report.teams
+    if teams is None or not teams.cells:
+        return None
+    best = max(row.val["accuracy"] or 0.0 for row in report.members)
+    named = _selected_points(report)
+    xs = [x for cell in teams.cells for x in cell.diversity] + [x for _, x, _ in named]
+    ys = [y for cell in teams.cells for y in cell.accuracy] + [best] + [y for _, _, y in named]
+    chart = Chart(
+        f"Validation accuracy against disagreement of {teams.scored:,} teams.",
+        axis(min(xs), max(xs), "disagreement of pairs, %: more diverse to the right", factor=100, pad=0.03),
+        axis(min(ys), max(ys), "Validation accuracy, %", factor=100, pad=0.04),
+        kind="tall",
+    )
+    most = math.log1p(max(cell.teams for cell in teams.cells))
+    if teams.scored > len(teams.points):
+        for cell in teams.cells:
+            tip = f"{cell.teams:,} teams\naccuracy {percent(cell.accuracy[0])} to {percent(cell.accuracy[1])}"
+            chart.box(cell.diversity, cell.accuracy, "cell", tip, 0.15 + 0.75 * math.log1p(cell.teams) / (most or 1))
+    for point in reversed(teams.points):
+        tip = (
+            f"members {_list(point.members)}\nvalidation {percent(point.accuracy)}, test {percent(point.test_accuracy)}\n"
+            f"disagreement {percent(point.diversity)}"
+        )
+        chart.dot(point.diversity, point.accuracy, "point", tip, radius=2.2)
+    chart.rule(chart.x.low, best, chart.x.high, best, "baseline")
+    for name, x, y in named:
+        own = report.team is not None and name == report.team.name
+        chart.dot(
+            x, y, "own" if own else "named", f"{name}\nvalidation {percent(y)}, disagreement {percent(x)}", radius=6
+        )
+    return chart
+
+
+def _selected_points(report: Report) -> list[tuple[str, float, float]]:
+    """Name, disagreement and validation accuracy of the selected teams of two or more."""
+    numbers = {row.id: row.number - 1 for row in report.members}
+    pairs = np.array(report.pairs)
+    found = []
+    for team in report.selected:
+        inside = [numbers[i] for i in team.members]
+        if len(inside) > 1:
+            part = pairs[np.ix_(inside, inside)]
+            found.append((team.name, float(part[np.triu_indices(len(inside), 1)].mean()), team.validation["accuracy"]))
+    return found
+
+
+def _list(members: list[int]) -> str:
+    shown = " ".join(map(str, members[:12]))
+    return f"{shown} … ({len(members)})" if len(members) > 12 else shown
+
+
+def size_charts(report: Report) -> list[tuple[str, Chart]]:
+    """Accuracy and NLL on test by team size: mean and 90 % of all teams, the selected ones, the best single."""
+    if report.teams is None:
+        return []
+    rows = report.teams.sizes
+    scores = report.evaluation.scores if report.evaluation else []
+    charts = []
+    for key, title, factor in (
+        ("accuracy", "Test accuracy, %", 100.0),
+        ("nll", "Test NLL, nats (lower is better)", 1.0),
+    ):
+        values = [getattr(row, key) for row in rows]
+        named = [(score.name, score.members, float(getattr(score, key))) for score in scores]
+        everything = [v for value in values for v in value] + [v for *_, v in named]
+        sizes = [float(row.size) for row in rows]
+        chart = Chart(
+            "",
+            axis(1.0, sizes[-1], "members in the team", whole=True, pad=0.03, count=6),
+            axis(min(everything), max(everything), title, factor=factor, pad=0.05),
+        )
+        chart.band(sizes, [v[1] for v in values], [v[2] for v in values])
+        chart.line(sizes, [v[0] for v in values], "mean")
+        for row, value in zip(rows, values, strict=True):
+            chart.dot(row.size, value[0], "mean", _size_tip(row, value, factor), radius=2.5)
+        for i, (name, size, value) in enumerate(named):
+            css = "baseline" if i == 0 else "own" if report.team and name == report.team.name else "named"
+            text = percent(value) if factor == 100 else f"{value:.4f}"
+            chart.dot(size, value, css, f"{name}, {size} members\n{text}", radius=6 if css != "named" else 4.5)
+        first, last = values[0][0], values[-1][0]
+        show = percent if factor == 100 else "{:.4f}".format
+        chart.name = f"{title} by team size: on average {show(first)} for one member, {show(last)} for {rows[-1].size}."
+        charts.append((title, chart))
+    return charts
+
+
+def _size_tip(row: SizeRow, value: tuple[float, float, float], factor: float) -> str:
+    mean, low, high = (percent(v) if factor == 100 else f"{v:.4f}" for v in value)
+    return f"{row.teams:,} teams of {row.size}\nmean {mean}\n90 % between {low} and {high}"
+
+
+def calibration_chart(report: Report) -> Chart | None:
+    """Share of rows that are right against the confidence, for the best single member and the team."""
+    curves = [curve for curve in report.calibration if curve.rows]
+    if not curves:
+        return None
+    low = min(min(curve.confidence) for curve in curves)
+    low = math.floor(10 * min(low, 0.9)) / 10
+    ends = axis(low, 1.0, "confidence, %", factor=100)
+    chart = Chart("", ends, axis(0.0, 1.0, "right, %", factor=100), kind="square")
+    chart.line([low, 1.0], [low, 1.0], "diagonal")
+    for i, curve in enumerate(curves):
+        css = "single" if i == 0 else "own"
+        chart.line(curve.confidence, curve.accuracy, f"curve {css}")
+        most = max(curve.rows)
+        for rows, x, y in zip(curve.rows, curve.confidence, curve.accuracy, strict=True):
+            tip = f"{curve.name}: {rows:,} rows\nmean confidence {percent(x)}, right {percent(y)}"
+            chart.dot(x, y, css, tip, radius=2.5 + 5 * math.sqrt(rows / most))
+    chart.name = "Reliability diagram on test: " + ", ".join(f"ECE of {c.name} {c.ece:.4f}" for c in curves) + "."
+    return chart
+
+
+def heatmap(report: Report) -> dict[str, Any] | None:
+    """The picture of the pairs, and its numbers in units of 0.01 % for pointing at."""
+    if report.pairs is None:
+        return None
+    values = np.array(report.pairs)
+    off = values[~np.eye(len(values), dtype=bool)]
+    shown = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+    low, high = float(off.min()), float(off.max())
+    count = len(values)
+    step = -(-count // 14)
+    return {
+        "png": heatmap_png(shown, low, high),
+        "low": low,
+        "high": high,
+        "mean": float(off.mean()),
+        "count": count,
+        "ticks": [(i, 100 * (i + 0.5) / count) for i in range(0, count, step)],
+        # The lower triangle, row by row.
+        "values": [round(10_000 * float(values[i, j])) for i in range(count) for j in range(i)],
+        "rows": [float(np.delete(values[i], i).mean()) for i in range(count)],
+    }
+
+
+def loss_strips(report: Report) -> tuple[Axis, dict[int, Markup]]:
+    """Bars of what the team loses in validation NLL without each of its members."""
+    values = {seat.member: seat.val.nll for seat in report.seats if seat.val}
+    x = axis(min(0.0, *values.values(), 0.0), max(0.0, *values.values(), 0.0), pad=0.06, count=3)
+    return x, {
+        member: strip(x, "helps" if value > 0 else "hurts", min(0.0, value), max(0.0, value))
+        for member, value in values.items()
+    }

@@ -1,0 +1,272 @@
+"""Every number of a pool's report, before anything is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble import __version__
+from lrensemble.diversity import pairwise, predicted_labels
+from lrensemble.errors import UserError
+from lrensemble.evaluation import Evaluation, evaluate
+from lrensemble.metrics import expected_calibration_error, reliability, summary
+from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool.files import now
+from lrensemble.report.page.answer import Answer, answer
+from lrensemble.report.page.costs import Costs, costs_of
+from lrensemble.report.page.curves import History, LRCurve, histories, lr_curves, read_history
+from lrensemble.report.page.reproduce import Recipe, recipe
+from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
+from lrensemble.report.page.why import Loss, leave_one_out
+from lrensemble.selection import team_vote
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """One member; number 1 has the best validation accuracy, and 0 is a member that is not complete."""
+
+    number: int
+    id: str
+    label: str
+    seed: int
+    model: str
+    source: str
+    status: str
+    reason: str
+    weight: float  # in the report's team
+    val: dict[str, float | None]
+    test: dict[str, float]
+    costs: dict[str, int | float]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One member of the report's team, and what the team loses without it (None: not tried)."""
+
+    member: int  # number
+    weight: float
+    temperature: float | None
+    val: Loss | None
+    test: Loss | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Bins of a reliability diagram on the test split; empty ones are left out."""
+
+    name: str
+    ece: float
+    rows: list[int]
+    confidence: list[float]
+    accuracy: list[float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows. Accuracies are shares, gains points (1 point = 0.01), NLL in nats.
+
+    Attributes
+    ----------
+    members, others : list of MemberRow
+        The complete ones, best validation accuracy first, and the rest.
+    team : Team or None
+        The team that the page is about; the others are in the evaluation.
+    pairs : list of list of float, or None
+        Disagreement of all pairs of members on validation, in the order of their numbers.
+    teams : Teams or None
+        None for one member.
+    """
+
+    pool: str
+    name: str
+    created: str
+    version: str
+    rows: dict[str, int]
+    class_names: tuple[str, ...]
+    data: dict[str, Any]
+    answer: Answer
+    team: Team | None
+    selected: list[Team]
+    evaluation: Evaluation | None
+    members: list[MemberRow]
+    others: list[MemberRow]
+    lr: list[LRCurve]
+    histories: list[History]
+    pairs: list[list[float]] | None
+    teams: Teams | None
+    seats: list[Seat]
+    calibration: list[Calibration]
+    costs: Costs
+    recipe: Recipe
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        models = {
+            "team": self.team and self.team.model_dump(mode="json"),
+            "selected": [team.model_dump(mode="json") for team in self.selected],
+            "evaluation": self.evaluation and self.evaluation.to_dict(),
+        }
+        return {**asdict(self), **models}
+
+
+def report_info(pool: Pool, team: str | None = None) -> Report:
+    """Gather the numbers of a report. Reads the test split, and writes nothing.
+
+    `team` is the name of the team that the page is about. Default: of the teams of two or more members the one with
+    the lowest validation NLL. What the test split says has no part in that.
+
+    Raises
+    ------
+    UserError
+        No complete member, no such team, damaged files.
+    """
+    members = sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
+    numbers = {member.id: number for number, member in enumerate(members, 1)}
+    labels = {split: pool.labels(split) for split in ("val", "test")}
+    predictions = {split: pool.predictions(split, members) for split in labels}
+    selected, notes = _readable_teams(pool, numbers)
+    chosen = _chosen(pool, selected, team)
+    evaluation = evaluate(pool, selected, save=False) if selected else None
+    test = [summary(np.asarray(p), labels["test"]) for p in predictions["test"]]
+    rest = [member for member in pool.members if member.id not in numbers]
+    weights = chosen.members if chosen else {}
+    numbered = [(numbers[member.id], member) for member in members]
+    curves, logged = lr_curves(numbered), histories(numbered)
+    best = pool.best_single()
+    return Report(
+        pool=str(pool.path),
+        name=pool.task.name,
+        created=now(),
+        version=__version__,
+        rows=pool.task.rows,
+        class_names=pool.task.class_names,
+        data=pool.task.data,
+        answer=answer(evaluation, chosen, len(members), pool.path),
+        team=chosen,
+        selected=selected,
+        evaluation=evaluation,
+        members=[_row(numbers[m.id], m, weights.get(m.id, 0.0), test[numbers[m.id] - 1]) for m in members],
+        others=[_row(0, member, 0.0, {}) for member in rest],
+        lr=curves,
+        histories=logged,
+        pairs=_pairs(predictions["val"], labels["val"]),
+        teams=score_teams_of_all_sizes(predictions, labels) if len(members) > 1 else None,
+        seats=_seats(pool, chosen, numbers, labels) if chosen else [],
+        calibration=_calibration(pool, chosen, best, labels["test"]),
+        costs=costs_of(pool, chosen, best),
+        recipe=recipe(pool, chosen),
+        notes=notes + _notes(pool, rest, members, [m for m in members if not read_history(m)]),
+    )
+
+
+def _readable_teams(pool: Pool, numbers: dict[str, int]) -> tuple[list[Team], list[str]]:
+    """The teams that can be scored, and why others cannot."""
+    teams, notes = [], []
+    for path in sorted((pool.path / "teams").glob("*.json")):
+        try:
+            team = Team.read(path)
+        except UserError as error:
+            notes.append(str(error))
+            continue
+        gone = [member for member in team.members if member not in numbers]
+        if team.data_fingerprint != pool.task.data_fingerprint:
+            notes.append(f"Team {team.name} was selected on other data and is left out: select again.")
+        elif gone:
+            notes.append(f"Team {team.name} is left out: its member {gone[0]} is not in the pool any more.")
+        else:
+            teams.append(team)
+    return teams, notes
+
+
+def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
+    if name is not None:
+        pool.team(name)  # says what is wrong with it, and which there are
+        found = next((team for team in teams if team.name == name), None)
+        if found is None:
+            raise UserError(f"team {name} cannot be used: its members are gone, or it is for other data: select again")
+        return found
+    several = [team for team in teams if len(team.members) > 1] or teams
+    return min(several, key=lambda t: (t.validation.get("nll", np.inf), len(t.members), t.name), default=None)
+
+
+def _row(number: int, member: Member, weight: float, test: dict[str, float]) -> MemberRow:
+    status = member.status
+    if status == "damaged":
+        return MemberRow(number, member.id, "", 0, "", "", status, "the record cannot be read", 0.0, {}, {}, {})
+    record = member.record
+    return MemberRow(
+        number=number,
+        id=member.id,
+        label=record.spec.label,
+        seed=record.spec.seed,
+        model=str(record.spec.model),
+        source=record.spec.source,
+        status=status,
+        reason=record.reason or "",
+        weight=weight,
+        val=record.metrics.get("val", {}),
+        test=test,
+        costs=record.costs,
+    )
+
+
+def _pairs(predictions: Any, labels: Array) -> list[list[float]] | None:
+    if len(predictions) < 2:
+        return None
+    predicted = np.stack([predicted_labels(np.asarray(p)[None])[0] for p in predictions])
+    return [[float(x) for x in row] for row in pairwise(predicted, labels, METRIC)]
+
+
+def _seats(pool: Pool, team: Team, numbers: dict[str, int], labels: dict[str, Array]) -> list[Seat]:
+    """The members of the team, the largest weight first."""
+    ids = sorted(team.members, key=lambda i: (-team.members[i], numbers[i]))
+    weights = np.array([team.members[i] for i in ids])
+    temperatures = np.array([team.temperatures[i] for i in ids]) if team.temperatures else None
+    members = [pool.find(i) for i in ids]
+    losses = {
+        split: leave_one_out(pool.predictions(split, members), weights, labels[split], team.vote, temperatures)
+        for split in labels
+    }
+    return [
+        Seat(numbers[i], team.members[i], team.temperatures.get(i), losses["val"].get(k), losses["test"].get(k))
+        for k, i in enumerate(ids)
+    ]
+
+
+def _calibration(pool: Pool, team: Team | None, best: Member, labels: Array) -> list[Calibration]:
+    votes = {"best single": np.asarray(pool.predictions("test", [best])[0])}
+    if team and len(team.members) > 1:
+        members = [pool.find(i) for i in team.members]
+        temperatures = np.array([team.temperatures[i] for i in team.members]) if team.temperatures else None
+        weights = np.array(list(team.members.values()))
+        votes[team.name] = team_vote(pool.predictions("test", members), weights, team.vote, temperatures)
+    curves = []
+    for name, vote in votes.items():
+        bins = reliability(vote, labels)
+        ece = expected_calibration_error(vote, labels)
+        curves.append(Calibration(name, ece, bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist()))
+    return curves
+
+
+def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list[Member]) -> list[str]:
+    notes = []
+    if rest:
+        counts: dict[str, int] = {}
+        for member in rest:
+            counts[member.status] = counts.get(member.status, 0) + 1
+        what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        notes.append(f"{len(rest)} of {len(rest) + len(members)} members are not complete ({what}) and in no team.")
+    if unlogged:
+        notes.append(f"{len(unlogged)} of {len(members)} members have no training history: they have no curves here.")
+    test = pool.task.rows["test"]
+    if test < 2000:
+        notes.append(
+            f"The test split has {test:,} rows: one row is {100 / test:.2f} points of accuracy, and small differences "
+            "cannot be told from chance."
+        )
+    return notes

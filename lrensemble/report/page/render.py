@@ -1,0 +1,93 @@
+"""From the numbers to one page that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from lrensemble.pool.files import json_text, write_atomic
+from lrensemble.report.page import charts
+from lrensemble.report.page.info import Report
+from lrensemble.report.page.svg import strip_axis
+
+MATRIX = 16  # members of whom the table of pairs is written out
+KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
+    "percent": (100, ".2f", ""),
+    "points": (1, "+.2f", ""),
+    "nats": (1, ".4f", ""),
+    "gain": (1, "+.4f", ""),
+    "count": (1, ",.0f", ""),
+    "weight": (1, ".3f", ""),
+    "ratio": (1, ",.2f", "×"),
+    "rate": (1, "+.2f", ""),
+}
+
+
+def number(key: str, value: float | None, kind: str) -> Markup:
+    """A number as text, with its exact value and what it is beside it for programs (and for the tests)."""
+    if value is None or not math.isfinite(value):
+        return Markup('<span class="none" title="not known">–</span>')  # noqa: RUF001
+    factor, form, unit = KINDS[kind]
+    digits = int(form[form.index(".") + 1 : -1])
+    text = format(round(factor * value, digits) + 0.0, form).replace("-", "−")  # noqa: RUF001
+    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{text}{unit}</data>')
+
+
+def duration(key: str, seconds: float | None) -> Markup:
+    """Seconds in the unit that people would use."""
+    if seconds is None:
+        return number(key, None, "count")
+    size, unit = next(((s, u) for s, u in ((3600, "h"), (60, "min")) if seconds >= 2 * s), (1, "s"))
+    return Markup(f'<data data-key="{escape(key)}" value="{float(seconds)!r}">{seconds / size:.1f} {unit}</data>')
+
+
+def short(key: str, value: float | None) -> Markup:
+    """A large count in three digits: 4.81 k, 1.2 M."""
+    if value is None:
+        return number(key, None, "count")
+    size, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
+    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{value / size:.3g} {unit}</data>')
+
+
+def page(report: Report) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("lrensemble.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"number": number, "duration": duration, "short": short, "strip_axis": strip_axis}
+    source = environment.loader
+    assert source is not None
+    files = {name: Markup(source.get_source(environment, f"page.{name}")[0]) for name in ("css", "js")}
+    return environment.get_template("page.html").render(report=report, **_pictures(report), **files) + "\n"
+
+
+def _pictures(report: Report) -> dict[str, Any]:
+    panels, common = charts.lr_panels(report)
+    heat = charts.heatmap(report)
+    return {
+        "gains": charts.gain_strips(report) if report.evaluation and len(report.evaluation.scores) > 1 else None,
+        "losses": charts.loss_strips(report),
+        "panels": panels,
+        "common_scale": common,
+        "curves": charts.curve_charts(report),
+        "scatter": charts.scatter_chart(report),
+        "sizes": charts.size_charts(report),
+        "calibration": charts.calibration_chart(report),
+        "heat": heat,
+        "heat_json": Markup(json_text(heat["values"], indent=None)) if heat else "",
+        "matrix": heat is not None and heat["count"] <= MATRIX,
+    }
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the page; it appears whole or not at all."""
+    text = page(report)
+    write_atomic(path, lambda file: file.write(text.encode()))
