@@ -44,11 +44,11 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
     control = next((row for row in evaluation.control if row.name == team.name), None)
     heading = {
         1: f"Worth it: {_points(score.accuracy_gain)} more accurate than the best single model",
-        0: "Not shown to be worth it in accuracy",
+        0: "Not shown to be worth it: its accuracy cannot be told from the best single model's",
         -1: f"Not worth it: {_points(score.accuracy_gain)} less accurate than the best single model",
     }[score.accuracy_gain.direction]
     if score.accuracy_gain.direction == 0 and score.nll_gain.direction == 1:
-        heading = "Better probabilities; accuracy not shown to differ"
+        heading = "Worth it for its probabilities; its accuracy cannot be told from the best single model's"
     return Answer(
         heading,
         [evaluation.verdicts[team.name], *_probabilities(score)],
@@ -66,7 +66,5 @@ def _points(gain: Gain) -> str:
 def _probabilities(score: Score) -> list[str]:
     gain = score.nll_gain
     what = {1: "better", 0: "not shown to differ", -1: "worse"}[gain.direction]
-    return [
-        f"Its probabilities: NLL {-gain.value:+.4f} nats (95 % CI {-gain.high:+.4f} to {-gain.low:+.4f}, lower is better): "
-        f"{what}."
-    ]
+    interval = f"95 % CI {-gain.high:+.4f} to {-gain.low:+.4f}"
+    return [f"Its probabilities: NLL {-gain.value:+.4f} nats ({interval}, lower is better): {what}."]

@@ -105,10 +105,8 @@ def scatter_chart(report: Report) -> Chart | None:
             tip = f"{cell.teams:,} teams\naccuracy {percent(cell.accuracy[0])} to {percent(cell.accuracy[1])}"
             chart.box(cell.diversity, cell.accuracy, "cell", tip, 0.15 + 0.75 * math.log1p(cell.teams) / (most or 1))
     for point in reversed(teams.points):
-        tip = (
-            f"members {_list(point.members)}\nvalidation {percent(point.accuracy)}, test {percent(point.test_accuracy)}\n"
-            f"disagreement {percent(point.diversity)}"
-        )
+        scores = f"validation {percent(point.accuracy)}, test {percent(point.test_accuracy)}"
+        tip = f"members {_list(point.members)}\n{scores}\ndisagreement {percent(point.diversity)}"
         chart.dot(point.diversity, point.accuracy, "point", tip, radius=2.2)
     chart.rule(chart.x.low, best, chart.x.high, best, "baseline")
     for name, x, y in named:
@@ -191,6 +189,8 @@ def calibration_chart(report: Report) -> Chart | None:
         css = "single" if i == 0 else "own"
         chart.line(curve.confidence, curve.accuracy, f"curve {css}")
         most = max(curve.rows)
+        for x, (bottom, top) in zip(curve.confidence, curve.interval, strict=True):
+            chart.rule(x, bottom, x, top, f"bar {css}")
         for rows, x, y in zip(curve.rows, curve.confidence, curve.accuracy, strict=True):
             tip = f"{curve.name}: {rows:,} rows\nmean confidence {percent(x)}, right {percent(y)}"
             chart.dot(x, y, css, tip, radius=2.5 + 5 * math.sqrt(rows / most))

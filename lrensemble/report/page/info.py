@@ -12,7 +12,7 @@ from lrensemble import __version__
 from lrensemble.diversity import pairwise, predicted_labels
 from lrensemble.errors import UserError
 from lrensemble.evaluation import Evaluation, evaluate
-from lrensemble.metrics import expected_calibration_error, reliability, summary
+from lrensemble.metrics import expected_calibration_error, reliability, share_interval, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
 from lrensemble.report.page.answer import Answer, answer
@@ -64,6 +64,7 @@ class Calibration:
     rows: list[int]
     confidence: list[float]
     accuracy: list[float]
+    interval: list[tuple[float, float]]  # 95 %, Wilson, of the accuracy
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,9 @@ def _calibration(pool: Pool, team: Team | None, best: Member, labels: Array) -> 
     for name, vote in votes.items():
         bins = reliability(vote, labels)
         ece = expected_calibration_error(vote, labels)
-        curves.append(Calibration(name, ece, bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist()))
+        rows, accuracy = bins.counts.tolist(), bins.accuracy.tolist()
+        intervals = [share_interval(round(share * n), n) for share, n in zip(accuracy, rows, strict=True)]
+        curves.append(Calibration(name, ece, rows, bins.confidence.tolist(), accuracy, intervals))
     return curves
 
 

@@ -22,7 +22,8 @@ KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
     "gain": (1, "+.4f", ""),
     "count": (1, ",.0f", ""),
     "weight": (1, ".3f", ""),
-    "ratio": (1, ",.2f", "×"),
+    "ratio": (1, ",.2f", "×"),  # noqa: RUF001
+    "decimal": (1, ",.2f", ""),
     "rate": (1, "+.2f", ""),
 }
 

@@ -136,9 +136,7 @@ class Chart:
             parts.append(f'<line class="grid faint" y1="0" y2="100%" x1="{x:.2f}%" x2="{x:.2f}%"/>')
             parts.append(f'<text class="tick x" y="100%" dy="18" x="{x:.2f}%">{self.x.text(tick)}</text>')
         if self.lines:
-            parts.append(
-                f'<svg class="lines" viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none" width="100%" height="100%">'
-            )
+            parts.append(f'<svg class="lines" viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none">')
             parts += [*self.lines, "</svg>"]
         parts += [*self.marks, "</svg></div>"]
         if self.x.title:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from lrensemble.report.diversity_info import rank_correlations
 Array = NDArray[Any]
 METRIC = "BD"
 EVERY = 16  # members of whom every team is scored; of more, a sample
-WORK = 2e11  # probabilities to average, on each split: seconds to half a minute on two cores
+WORK = 4e10  # probabilities to average, on each split: seconds on two cores
 MOST, LEAST = 20_000, 400  # teams in a sample
 SIZES = 24  # different team sizes in a sample
 ROWS = 2**28  # bytes of predictions in memory at a time
@@ -134,7 +134,7 @@ def score_teams_of_all_sizes(predictions: dict[str, Any], labels: dict[str, Arra
             )
             for i in best
         ],
-        cells=_density(x, y),
+        cells=_density(x, y, len(labels["val"])),
         correlation=rank_correlations(sizes[several], y, METRICS[METRIC].orient(x)),
         sizes=[
             SizeRow(int(size), int(here.sum()), *(_spread(test[key][here]) for key in ("accuracy", "nll")))
@@ -184,13 +184,16 @@ def _spread(values: Array) -> tuple[float, float, float]:
     return float(values.mean()), float(low), float(high)
 
 
-def _density(x: Array, y: Array) -> list[Cell]:
-    """Counts on a grid; nothing for empty cells."""
+def _density(x: Array, y: Array, rows: int) -> list[Cell]:
+    """Counts on a grid; nothing for empty cells. Its rows are centred on accuracies that `rows` rows can give."""
     finite = np.isfinite(x)
     if not finite.any():
         return []
-    bins: Sequence[int] = CELLS
-    counts, xs, ys = np.histogram2d(x[finite], y[finite], bins=bins)
+    x, y = x[finite], y[finite]
+    step = max(1, math.ceil(np.ptp(y) * rows / CELLS[1])) / rows
+    levels = math.floor(np.ptp(y) / step + 0.5) + 1
+    edges = y.min() - 0.5 / rows + step * np.arange(levels + 1)
+    counts, xs, ys = np.histogram2d(x, y, bins=(np.histogram_bin_edges(x, CELLS[0]), edges))
     return [
         Cell((float(xs[i]), float(xs[i + 1])), (float(ys[j]), float(ys[j + 1])), int(counts[i, j]))
         for i, j in np.argwhere(counts)
