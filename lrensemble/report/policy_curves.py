@@ -48,8 +48,8 @@ def policy_curves(
 ) -> list[Curve]:
     """Return one curve per policy, from step 0 to the last step of the budget, labelled with the policy's text.
 
-    A budget of up to ``buckets * POINTS`` steps is kept whole. A longer one is cut into `buckets` stretches of which the
-    lowest, the highest and the two sides of the largest change are kept, in the order of the steps.
+    A budget of up to ``buckets * POINTS`` steps is kept whole. A longer one is cut into `buckets` stretches, of
+    which the lowest, the highest and the two sides of the largest change are kept, in the order of the steps.
     """
     steps = _dense_steps(total_steps)
     curves = []

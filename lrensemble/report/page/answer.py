@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrensemble.evaluation import Comparison, Evaluation, Gain, Score
+from lrensemble.evaluation import BASELINES, Comparison, Evaluation, Gain, Score
 from lrensemble.pool import Team
+
+# What each baseline answers.
+QUESTIONS = dict(
+    zip(
+        BASELINES,
+        (
+            "Is an ensemble worth it?",
+            "Is leaving members out worth it?",
+            "Is the selector worth it?",
+            "Does it matter who is in the team?",
+            "Is it the LR policies?",
+        ),
+        strict=True,
+    )
+)
+SINGLE, SEEDS_ONLY = BASELINES[0], BASELINES[-1]
 
 
 @dataclass(frozen=True)
@@ -17,54 +33,63 @@ class Answer:
     ----------
     verdict : int or None
         1 better than the best single member, -1 worse, 0 not shown to differ; None: nothing to compare.
-    score, single : Score or None
-        Of the team, and of the best single member.
-    control : Comparison or None
-        The team against the seeds-only control.
+    score : Score or None
+        Of the team.
+    against : dict of str to Comparison
+        The team and each baseline that it was compared with.
     """
 
     heading: str
     lines: list[str]
     verdict: int | None = None
     score: Score | None = None
-    single: Score | None = None
-    control: Comparison | None = None
+    against: dict[str, Comparison] = field(default_factory=dict)
 
 
 def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool: Path) -> Answer:
     """Say what the test split says about `team`: over the best single member, and over seeds alone."""
     if evaluation is None or team is None:
         return Answer("No team yet", [f"Members only: choose teams with lrensemble select {pool}, then report again."])
-    single = evaluation.scores[0]
-    score = next(score for score in evaluation.scores if score.name == team.name)
-    if score is single:
-        lines = [f"The pool has {members} members." if members > 1 else "The pool has one complete member."]
+    score = evaluation.score(team.name)
+    against = {row.baseline: row for row in evaluation.comparisons if row.name == team.name}
+    if SINGLE not in against:
+        lines = [f"The pool has {members} complete members." if members > 1 else "The pool has one complete member."]
         lines += ["A team of one is no ensemble: select teams of two or more to compare."]
-        return Answer("This team is the best single member", lines, None, score, single)
-    control = next((row for row in evaluation.control if row.name == team.name), None)
+        return Answer("This team is the best single member", lines, None, score, against)
+    gain, nll = against[SINGLE].accuracy_gain, against[SINGLE].nll_gain
     heading = {
-        1: f"Worth it: {_points(score.accuracy_gain)} more accurate than the best single model",
+        1: f"Worth it: {abs(gain.value):.2f} points more accurate than the best single model",
         0: "Not shown to be worth it: its accuracy cannot be told from the best single model's",
-        -1: f"Not worth it: {_points(score.accuracy_gain)} less accurate than the best single model",
-    }[score.accuracy_gain.direction]
-    if score.accuracy_gain.direction == 0 and score.nll_gain.direction == 1:
+        -1: f"Not worth it: {abs(gain.value):.2f} points less accurate than the best single model",
+    }[gain.direction]
+    if gain.direction == 0 and nll.direction == 1:
         heading = "Worth it for its probabilities; its accuracy cannot be told from the best single model's"
-    return Answer(
-        heading,
-        [evaluation.verdicts[team.name], *_probabilities(score)],
-        score.accuracy_gain.direction,
-        score,
-        single,
-        control,
-    )
+    lines = [
+        f"On test (n = {evaluation.rows:,}) team {team.name} ({_members(score.members)}) gains {_points(gain)} of accuracy "
+        f"over the best single model. Its NLL changes by {-nll.value:+.4f} nats (95 % CI {-nll.high:+.4f} to "
+        f"{-nll.low:+.4f}; lower is better).",
+        _diversity(against, evaluation.control_note),
+    ]
+    return Answer(heading, lines, gain.direction, score, against)
+
+
+def _members(count: int) -> str:
+    return f"{count} members" if count > 1 else "one member"
 
 
 def _points(gain: Gain) -> str:
-    return f"{abs(gain.value):.2f} points"
+    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (gain.value, gain.low, gain.high))
+    return f"{value} points (95 % CI {low} to {high})"
 
 
-def _probabilities(score: Score) -> list[str]:
-    gain = score.nll_gain
-    what = {1: "better", 0: "not shown to differ", -1: "worse"}[gain.direction]
-    interval = f"95 % CI {-gain.high:+.4f} to {-gain.low:+.4f}"
-    return [f"Its probabilities: NLL {-gain.value:+.4f} nats ({interval}, lower is better): {what}."]
+def _diversity(against: dict[str, Comparison], note: str) -> str:
+    """Whether different LR policies are the reason."""
+    if SEEDS_ONLY not in against:
+        return f"Whether LR diversity is the reason is open: {note}."
+    gain = against[SEEDS_ONLY].accuracy_gain
+    shown = {
+        1: "LR diversity helps here",
+        0: "LR diversity is not shown to help here",
+        -1: "LR diversity hurts here",
+    }[gain.direction]
+    return f"{shown}: {_points(gain)} over the seeds-only control, as many models of the best policy with other seeds."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from lrensemble.evaluation import Gain
 from lrensemble.report.page.curves import LINES, PANELS, LRCurve
 from lrensemble.report.page.heatmap import heatmap_png
 from lrensemble.report.page.info import Report
@@ -20,19 +20,16 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def gain_strips(report: Report) -> tuple[Axis, dict[str, tuple[Markup, Markup | None]]]:
-    """For every score but the best single's: intervals of the gain over it, and over seeds-only where compared."""
-    evaluation = report.evaluation
-    assert evaluation is not None
-    control = {row.name: row.accuracy_gain for row in evaluation.control}
-    gains = [(score.name, score.accuracy_gain, control.get(score.name)) for score in evaluation.scores[1:]]
-    ends = [0.0, *(x for _, *pair in gains for gain in pair if gain for x in (gain.low, gain.high))]
+def gain_strips(report: Report) -> tuple[Axis, dict[tuple[str, str], Markup]] | None:
+    """Intervals of the gain in accuracy on one axis, by team and baseline."""
+    rows = report.evaluation.comparisons if report.evaluation else []
+    if not rows:
+        return None
+    ends = [0.0, *(x for row in rows for x in (row.accuracy_gain.low, row.accuracy_gain.high))]
     x = axis(min(ends), max(ends), pad=0.08, count=4)
-
-    def strip_of(gain: Gain) -> Markup:
-        return strip(x, {1: "good", 0: "open", -1: "bad"}[gain.direction], gain.low, gain.high, gain.value)
-
-    return x, {name: (strip_of(single), seeds and strip_of(seeds)) for name, single, seeds in gains}
+    kinds = {1: "good", 0: "open", -1: "bad"}
+    gains = {(row.name, row.baseline): row.accuracy_gain for row in rows}
+    return x, {key: strip(x, kinds[g.direction], g.low, g.high, g.value) for key, g in gains.items()}
 
 
 def curve_charts(report: Report) -> list[tuple[str, Chart]]:
@@ -149,25 +146,38 @@ def size_charts(report: Report) -> list[tuple[str, Chart]]:
         values = [getattr(row, key) for row in rows]
         named = [(score.name, score.members, float(getattr(score, key))) for score in scores]
         everything = [v for value in values for v in value] + [v for *_, v in named]
-        sizes = [float(row.size) for row in rows]
+        x, at = _size_axis(rows[-1].size)
+        sizes = [at(row.size) for row in rows]
         chart = Chart(
             "",
-            axis(1.0, sizes[-1], "members in the team", whole=True, pad=0.03, count=6),
+            x,
             axis(min(everything), max(everything), title, factor=factor, pad=0.05),
         )
         chart.band(sizes, [v[1] for v in values], [v[2] for v in values])
         chart.line(sizes, [v[0] for v in values], "mean")
         for row, value in zip(rows, values, strict=True):
-            chart.dot(row.size, value[0], "mean", _size_tip(row, value, factor), radius=2.5)
+            chart.dot(at(row.size), value[0], "mean", _size_tip(row, value, factor), radius=2.5)
         for i, (name, size, value) in enumerate(named):
             css = "baseline" if i == 0 else "own" if report.team and name == report.team.name else "named"
             text = percent(value) if factor == 100 else f"{value:.4f}"
-            chart.dot(size, value, css, f"{name}, {size} members\n{text}", radius=6 if css != "named" else 4.5)
+            chart.dot(at(size), value, css, f"{name}, {size} members\n{text}", radius=6 if css != "named" else 4.5)
         first, last = values[0][0], values[-1][0]
         show = percent if factor == 100 else "{:.4f}".format
         chart.name = f"{title} by team size: on average {show(first)} for one member, {show(last)} for {rows[-1].size}."
         charts.append((title, chart))
     return charts
+
+
+def _size_axis(largest: int) -> tuple[Axis, Callable[[int], float]]:
+    """The axis, and where a size stands on it: logarithmic where it is long, as the first members matter most."""
+    title = "members in the team"
+    if largest <= 30:
+        return axis(1.0, float(largest), title, whole=True, pad=0.03, count=6), float
+    end = math.log10(largest)
+    sizes = [size for power in (1, 10, 100, 1000) for size in (power, 2 * power, 5 * power) if size <= largest]
+    return Axis(
+        -0.03 * end, 1.03 * end, [math.log10(s) for s in sizes], title, names=[str(s) for s in sizes]
+    ), math.log10
 
 
 def _size_tip(row: SizeRow, value: tuple[float, float, float], factor: float) -> str:

@@ -92,6 +92,7 @@ class Report:
     data: dict[str, Any]
     answer: Answer
     team: Team | None
+    why_team: str
     selected: list[Team]
     evaluation: Evaluation | None
     members: list[MemberRow]
@@ -149,6 +150,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         data=pool.task.data,
         answer=answer(evaluation, chosen, len(members), pool.path),
         team=chosen,
+        why_team="asked for" if team else "of the teams of two or more the one with the lowest validation NLL",
         selected=selected,
         evaluation=evaluation,
         members=[_row(numbers[m.id], m, weights.get(m.id, 0.0), test[numbers[m.id] - 1]) for m in members],

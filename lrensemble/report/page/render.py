@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from lrensemble.pool.files import json_text, write_atomic
 from lrensemble.report.page import charts
+from lrensemble.report.page.answer import QUESTIONS
 from lrensemble.report.page.info import Report
 from lrensemble.report.page.svg import strip_axis
 
@@ -25,6 +26,7 @@ KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
     "ratio": (1, ",.2f", "×"),  # noqa: RUF001
     "decimal": (1, ",.2f", ""),
     "rate": (1, "+.2f", ""),
+    "p": (1, ".3f", ""),
 }
 
 
@@ -74,7 +76,8 @@ def _pictures(report: Report) -> dict[str, Any]:
     panels, common = charts.lr_panels(report)
     heat = charts.heatmap(report)
     return {
-        "gains": charts.gain_strips(report) if report.evaluation and len(report.evaluation.scores) > 1 else None,
+        "gains": charts.gain_strips(report),
+        "questions": QUESTIONS,
         "losses": charts.loss_strips(report),
         "panels": panels,
         "common_scale": common,

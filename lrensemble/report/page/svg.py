@@ -24,12 +24,15 @@ class Axis(NamedTuple):
     ticks: list[float]
     title: str = ""
     factor: float = 1.0  # of the numbers that are printed
+    names: Sequence[str] = ()  # printed in their place
 
     def share(self, value: float) -> float:
         """Position between the ends: 0 to 1."""
         return (value - self.low) / (self.high - self.low)
 
     def text(self, tick: float) -> str:
+        if self.names:
+            return self.names[self.ticks.index(tick)]
         step = abs(self.ticks[1] - self.ticks[0]) * self.factor if len(self.ticks) > 1 else abs(tick * self.factor)
         digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step else 0
         return f"{tick * self.factor + 0.0:,.{digits}f}".replace("-", "−")  # noqa: RUF001
