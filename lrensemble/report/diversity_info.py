@@ -173,7 +173,8 @@ def rank_correlations(sizes: Array, accuracy: Array, oriented: Array) -> dict[in
     result = {}
     for size in np.unique(sizes):
         here = (sizes == size) & np.isfinite(oriented)
-        x, y = accuracy[here], -oriented[here]
+        # Teams that tie shall tie, whatever the order in which their pairs were added up.
+        x, y = accuracy[here].round(12), -oriented[here].round(12)
         if here.sum() >= 10 and np.ptp(x) > 0 and np.ptp(y) > 0:
             result[int(size)] = float(spearmanr(x, y).statistic)
     return result

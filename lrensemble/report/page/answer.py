@@ -64,10 +64,10 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
     }[gain.direction]
     if gain.direction == 0 and nll.direction == 1:
         heading = "Worth it for its probabilities; its accuracy cannot be told from the best single model's"
+    interval = f"95 % CI {-nll.high:+.4f} to {-nll.low:+.4f}; lower is better"
     lines = [
-        f"On test (n = {evaluation.rows:,}) team {team.name} ({_members(score.members)}) gains {_points(gain)} of accuracy "
-        f"over the best single model. Its NLL changes by {-nll.value:+.4f} nats (95 % CI {-nll.high:+.4f} to "
-        f"{-nll.low:+.4f}; lower is better).",
+        f"On test (n = {evaluation.rows:,}) team {team.name} ({_members(score.members)}) gains {_points(gain)} of "
+        f"accuracy over the best single model. Its NLL changes by {-nll.value:+.4f} nats ({interval}).",
         _diversity(against, evaluation.control_note),
     ]
     return Answer(heading, lines, gain.direction, score, against)
@@ -92,4 +92,5 @@ def _diversity(against: dict[str, Comparison], note: str) -> str:
         0: "LR diversity is not shown to help here",
         -1: "LR diversity hurts here",
     }[gain.direction]
-    return f"{shown}: {_points(gain)} over the seeds-only control, as many models of the best policy with other seeds."
+    control = "the same selector makes of the seeds-only control (as many models, the best policy, other seeds)"
+    return f"{shown}: {_points(gain)} over what {control}."
