@@ -337,3 +337,21 @@ def test_rank_correlation_of_a_larger_pool(tmp_path):
         expected = spearmanr(np.round(accuracy, 10), np.round(disagreement, 10)).statistic
         assert report.teams.correlation[size] == pytest.approx(expected)
     assert sum(cell.teams for cell in report.teams.cells) == report.teams.scored == 2**6 - 7
+
+
+def test_intervals_of_nll_are_those_of_a_plain_bootstrap(reported):
+    """Other resamples than ours: the ends agree up to their own noise."""
+    files, found, _ = reported
+    y = files.y["test"]
+    rows = np.arange(len(y))
+    losses = {
+        name: -np.log(files.vote("test", weights)[rows, y])
+        for name, weights in (("team", files.teams["top-k-2"]["members"]), ("single", {files.ids[0]: 1.0}))
+    }
+    saved = losses["single"] - losses["team"]
+    rng = np.random.default_rng(7)
+    means = saved[rng.integers(0, len(y), (4000, len(y)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    for name, end in (("low", low), ("high", high)):
+        [(value, _)] = found.numbers[f"vs.best single.nll.{name}"]
+        assert value == pytest.approx(end, abs=0.08 * (high - low))

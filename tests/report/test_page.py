@@ -1,0 +1,298 @@
+"""The page is well-formed, needs nothing else, and is sensible for every pool that can be opened."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrensemble import Pool, select_teams
+from lrensemble.cli.main import main
+from lrensemble.report.page import page, report_info, svg
+from lrensemble.report.page.teams import sample_teams
+from lrensemble.report.page.why import leave_one_out
+from tests.report.html_checks import check
+from tests.report.pools import synthetic_pool
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda file: None)
+
+
+def text_of(page) -> str:
+    return " ".join(" ".join(page.words).split())
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+def test_the_answer_comes_first_and_nothing_else_is_written(pool: Pool, capsys):
+    select_teams(pool, ["greedy", "all", "best-single"])
+    before = files_of(pool.path)
+    assert main(["report", str(pool.path)]) == 0
+    after = files_of(pool.path)
+    assert {name for name in after if after[name] != before.get(name)} == {"report.html"}
+    captured = capsys.readouterr()
+    heading, *_ = captured.out.splitlines()
+    assert re.search("orth it", heading)
+    assert "report.html" in captured.err
+    found = check((pool.path / "report.html").read_text())
+    words = text_of(found)
+    assert heading in words
+    order = ["orth it", "Teams and controls", "Learning-rate policies", "Calibration", "How to reproduce"]
+    main_words = words[words.index("Pool tiny") :]
+    assert [main_words.index(part) for part in order] == sorted(main_words.index(part) for part in order)
+    assert "n = 450" in words
+    assert "seeds-only control: 4 members" in words.lower()
+
+
+def test_the_same_pool_gives_the_same_page(pool: Pool):
+    select_teams(pool, ["greedy"])
+    report = report_info(pool)
+    assert page(report) == page(report)
+
+
+@pytest.mark.parametrize("selector", ["greedy", "top-k", "all"])
+@pytest.mark.parametrize("vote", ["soft", "plurality", "borda"])
+def test_other_votes_and_temperatures(pool: Pool, selector, vote):
+    [team] = select_teams(pool, [selector], vote=vote, temperature=True)
+    report = report_info(pool)
+    check(page(report))
+    assert report.seats[0].temperature == team.temperatures[report.members[report.seats[0].member - 1].id]
+    score = report.evaluation.score(team.name)
+    team_curve = next((curve for curve in report.calibration if curve.name == team.name), None)
+    if len(team.members) > 1:
+        assert team_curve.ece == pytest.approx(score.ece)
+
+
+def test_the_team_is_chosen_by_validation(pool: Pool):
+    teams = select_teams(pool, ["all", "top-k", "random"])
+    several = [team for team in teams if len(team.members) > 1]
+    best = min(several, key=lambda team: team.validation["nll"])
+    assert report_info(pool).team.name == best.name
+    assert report_info(pool, "all").team.name == "all"
+
+
+def test_without_a_control(pool: Pool):
+    shutil.rmtree(pool.path / "control")
+    select_teams(pool, ["greedy", "all"])
+    words = text_of(check(page(report_info(pool))))
+    assert "no seeds-only control was trained" in words.lower()
+    assert "whether LR diversity is the reason is open" in words
+
+
+def test_without_teams(pool: Pool, capsys):
+    assert main(["report", str(pool.path)]) == 0
+    assert "lrensemble select" in capsys.readouterr().out
+    found = check((pool.path / "report.html").read_text())
+    assert "No team yet" in text_of(found)
+    assert len([key for key in found.numbers if key.endswith(".test.nll")]) == 4
+
+
+@pytest.mark.parametrize("members", [1, 2, 3])
+def test_few_members(tmp_path, members):
+    pool = synthetic_pool(tmp_path / "p", members)
+    check(page(report_info(pool)))
+    select_teams(pool)
+    report = report_info(pool)
+    words = text_of(check(page(report)))
+    assert (report.teams is None) == (members == 1)
+    assert ("one complete member" in words) == (members == 1)
+
+
+def test_imported_members_have_no_curves(tmp_path):
+    pool = synthetic_pool(tmp_path / "p", 4, histories=False, policies=False)
+    select_teams(pool, ["greedy", "all"])
+    report = report_info(pool)
+    assert report.lr == report.histories == []
+    assert report.costs.use[0].ratio is None
+    words = text_of(check(page(report)))
+    assert "4 of 4 members have no training history" in words
+    assert "their costs are not known" in words
+
+
+def test_diverged_failed_and_unfinished_members_are_listed(pool: Pool):
+    select_teams(pool, ["all"])
+    ends = [("diverged", "loss 1e+30"), ("failed", "RuntimeError: <b>bug</b>")]
+    for member, (status, reason) in zip(pool.members, ends, strict=False):
+        member.write_record(member.record.model_copy(update={"status": status, "reason": reason, "costs": {}}))
+    report = report_info(pool)
+    assert [row.status for row in report.others] == ["diverged", "failed"]
+    words = text_of(check(page(report)))
+    assert "2 of 4 members are not complete (1 diverged, 1 failed)" in words
+    assert "RuntimeError: <b>bug</b>" in words  # as text
+    assert "Team all is left out" in words
+
+
+def test_missing_and_damaged_histories(pool: Pool):
+    select_teams(pool, ["all"])
+    first, second, third, _ = pool.members
+    (first.path / "history.jsonl").unlink()
+    (second.path / "history.jsonl").write_text("{cut off")
+    (third.path / "history.jsonl").write_text('{"epoch": 1, "step": 16, "lr": 0.1, "val_loss": null}\n')
+    report = report_info(pool)
+    assert len(report.histories) == 2
+    assert "2 of 4 members have no training history" in text_of(check(page(report)))
+
+
+def test_a_damaged_team_is_a_note(pool: Pool):
+    select_teams(pool, ["all", "greedy"])
+    (pool.path / "teams" / "greedy.json").write_text("{")
+    report = report_info(pool)
+    assert report.team.name == "all"
+    assert "greedy.json" in text_of(check(page(report)))
+
+
+def test_names_are_text_never_markup(tmp_path, capsys):
+    evil = '</script><script>alert("1")</script>'
+    pool = synthetic_pool(tmp_path / "<i>p", 3, names=[f"{evil}{i}" for i in range(10)])
+    for member in pool.members:
+        spec = member.record.spec.model_copy(update={"policy": None})
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"name": evil})})
+        member.write_record(member.record.model_copy(update={"spec": spec}))
+    select_teams(pool, ["all"])
+    text = page(report_info(Pool.open(pool.path)))
+    found = check(text)
+    assert len(found.all("script")) == 2  # ours: the pairs and the code
+    assert evil in text_of(found)
+
+
+def test_more_members_and_classes_than_a_bit_mask_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("lrensemble.report.page.teams.WORK", 1e8)
+    pool = synthetic_pool(tmp_path / "p", 70, classes=120, rows=30)
+    select_teams(pool, ["greedy", "top-k", "all"])
+    report = report_info(pool, "all")
+    text = page(report)
+    check(text)
+    assert len(text) < 1_500_000
+    assert report.teams.is_sample
+    assert report.teams.sizes[-1].size == 70
+    assert report.teams.sizes[0].teams == 70
+    assert sum(cell.teams for cell in report.teams.cells) == report.teams.scored
+    # What is said of a sampled team is true of it.
+    point = report.teams.points[0]
+    P = np.asarray(pool.predictions("val", [pool.find(report.members[m - 1].id) for m in point.members]))
+    assert point.accuracy == pytest.approx((P.astype(float).mean(0).argmax(1) == pool.labels("val")).mean())
+
+
+def test_votes_by_rows_equal_votes_at_once(tmp_path, monkeypatch):
+    pool = synthetic_pool(tmp_path / "p", 5, rows=50)
+    monkeypatch.setattr("lrensemble.report.page.teams.EVERY", 3)
+    whole = report_info(pool).teams
+    monkeypatch.setattr("lrensemble.report.page.teams.ROWS", 5 * 10 * 8 * 7)
+    parts = report_info(pool).teams
+    for a, b in zip(parts.sizes, whole.sizes, strict=True):
+        assert (a.size, a.teams) == (b.size, b.teams)
+        np.testing.assert_allclose([a.accuracy, a.nll], [b.accuracy, b.nll])
+    assert parts.points == whole.points
+
+
+def test_a_sample_has_every_single_member_and_the_whole(tmp_path):
+    teams = sample_teams(40, 1000, np.random.default_rng(0))
+    sizes = teams.sum(1)
+    assert len(np.unique(teams, axis=0)) == len(teams)
+    assert (sizes == 1).sum() == 40
+    assert (sizes == 40).sum() == 1
+    assert 500 < len(teams) <= 1040
+
+
+def test_of_a_huge_team_only_the_heaviest_are_taken_out(monkeypatch):
+    rng = np.random.default_rng(0)
+    P, y, weights = rng.dirichlet(np.ones(4), (6, 30)), rng.integers(0, 4, 30), np.array([1, 6, 2, 5, 3, 4]) / 21
+    everyone = leave_one_out(P, weights, y, "soft", None)
+    monkeypatch.setattr("lrensemble.report.page.why.WORK", 2 * 6 * 30 * 4)
+    assert leave_one_out(P, weights, y, "soft", None) == {1: everyone[1], 3: everyone[3]}
+    rest = np.delete(P, 1, 0), np.delete(weights, 1)
+    without = np.tensordot(rest[1] / rest[1].sum(), rest[0], 1)
+    whole = np.tensordot(weights, P, 1)
+    assert everyone[1].accuracy == pytest.approx(
+        100 * ((whole.argmax(1) == y).mean() - (without.argmax(1) == y).mean())
+    )
+    rows = np.arange(30)
+    assert everyone[1].nll == pytest.approx(np.log(whole[rows, y]).mean() - np.log(without[rows, y]).mean())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{pool}", "--team", "greddy"], "did you mean 'greedy'"),
+        (["{pool}", "-o", "report.pdf"], "name it .html"),
+        (["{pool}", "--output", "report"], "name it .html"),
+        (["{pool}/nowhere"], "is not a pool"),
+        (["{pool}", "-o", "{pool}/pool.json/x.html"], "pool.json: File exists"),
+    ],
+)
+def test_bad_input(pool: Pool, capsys, arguments, message):
+    select_teams(pool, ["greedy"])
+    assert main(["report", *(argument.format(pool=pool.path) for argument in arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_pool_without_a_complete_member(pool: Pool, capsys):
+    for member in pool.members:
+        member.write_record(member.record.model_copy(update={"status": "diverged"}))
+    assert main(["report", str(pool.path)]) == 2
+    assert "no complete member (4 diverged" in capsys.readouterr().err
+    assert not (pool.path / "report.html").exists()
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_damaged_predictions(pool: Pool, capsys, split):
+    select_teams(pool, ["all"])
+    file = pool.members[0].path / "predictions" / f"{split}.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert main(["report", str(pool.path)]) == 2
+    assert "cut off or damaged" in capsys.readouterr().err
+
+
+def test_axes_have_round_ticks_inside():
+    for low, high in ((0.0, 1.0), (-3.2, 17.5), (0.9712, 0.9733), (0.0, 0.0), (1e-7, 3e-7), (5.0, 5.0)):
+        axis = svg.axis(low, high, factor=100)
+        assert 1 <= len(axis.ticks) <= 12
+        assert all(min(axis.low, axis.high) <= tick <= max(axis.low, axis.high) + 1e-12 for tick in axis.ticks)
+        assert len({axis.text(tick) for tick in axis.ticks}) == len(axis.ticks)
+
+
+def test_marks_stand_where_their_values_are():
+    chart = svg.Chart("x", svg.axis(0, 10), svg.axis(0, 4))
+    chart.dot(2.5, 3, "own", "a < b")
+    chart.line([0, 5, 10], [0, None, 4], "team")
+    chart.line([0, 5, 10], [0, 1, 4], "team", "line", 7)
+    text = chart.__html__()
+    assert 'cx="25.00%" cy="25.00%"' in text
+    assert "a &lt; b" in text
+    assert 'd="M0 1000 M1000 0"' in text  # a gap where nothing is known
+    assert 'data-m="7" data-tip="line" d="M0 1000 L500 750 1000 0"' in text
+
+
+def luminance(colour: str) -> float:
+    digits = colour.lstrip("#")
+    digits = "".join(2 * c for c in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def test_contrast_in_light_and_dark():
+    """WCAG 2.2 AA: 4.5 for text, 3 for marks."""
+    css = resources.files("lrensemble.report.page").joinpath("page.css").read_text()
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    )
+    for theme in (light, dark):
+        for background in ("paper", "panel"):
+            for name in ("ink", "soft", "blue", "orange", "good", "bad", "grey", "strong"):
+                if (name, background) in (("grey", "panel"), ("strong", "panel")):
+                    continue  # lines of charts, which are on paper
+                least = 4.5 if name in ("ink", "soft", "blue", "orange") else 3
+                a, b = sorted((luminance(theme[name]), luminance(theme[background])), reverse=True)
+                assert (a + 0.05) / (b + 0.05) >= least, (name, background, theme)
