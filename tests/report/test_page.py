@@ -79,6 +79,21 @@ def test_the_team_is_chosen_by_validation(pool: Pool):
     assert report_info(pool, "all").team.name == "all"
 
 
+def test_what_is_shown_to_be_worse_is_said_first(tmp_path):
+    """Of eight members that are equally good two are not enough."""
+    pool = synthetic_pool(tmp_path / "p", 8, rows=1000)
+    select_teams(pool, ["best-single", "all"])
+    team = pool.team("all")
+    pair = dict.fromkeys(list(team.members)[:2], 0.5)
+    pool.save_team(team.model_copy(update={"name": "pair", "selector": "top-k", "members": pair}))
+    report = report_info(pool, "pair")
+    row = report.answer.against["all-average"]
+    assert row.accuracy_gain.direction == -1
+    assert report.answer.heading.startswith("Worth it")
+    assert any("worse than teams that took no search: all-average (-" in line for line in report.answer.lines)
+    assert not any("worse than" in line for line in report_info(pool, "all").answer.lines)
+
+
 def test_without_a_control(pool: Pool):
     shutil.rmtree(pool.path / "control")
     select_teams(pool, ["greedy", "all"])

@@ -291,6 +291,9 @@ def test_the_text_of_a_number_is_its_rounded_value(reported):
     checked = 0
     for key, pairs in found.numbers.items():
         for value, text in pairs:
+            if text == "< 0.001":
+                assert key.endswith(".p") and value < 0.0005
+                continue
             match = re.fullmatch(r"([+\u2212]?)([\d,]+(?:\.(\d+))?) ?([a-zA-Z\u00d7]*) ?", text)
             assert match, text
             sign = -1 if match[1] == "\u2212" else 1

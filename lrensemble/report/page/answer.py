@@ -68,6 +68,7 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
     lines = [
         f"On test (n = {evaluation.rows:,}) team {team.name} ({_members(score.members)}) gains {_points(gain)} of "
         f"accuracy over the best single model. Its NLL changes by {-nll.value:+.4f} nats ({interval}).",
+        *_selection(against),
         _diversity(against, evaluation.control_note),
     ]
     return Answer(heading, lines, gain.direction, score, against)
@@ -80,6 +81,16 @@ def _members(count: int) -> str:
 def _points(gain: Gain) -> str:
     value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (gain.value, gain.low, gain.high))
     return f"{value} points (95 % CI {low} to {high})"
+
+
+def _selection(against: dict[str, Comparison]) -> list[str]:
+    """Which teams that took no search are better: what a reader must not miss."""
+    worse = [
+        f"{baseline} ({_points(row.accuracy_gain)})"
+        for baseline, row in against.items()
+        if baseline not in (SINGLE, SEEDS_ONLY) and row.accuracy_gain.direction < 0
+    ]
+    return [f"It is shown to be worse than teams that took no search: {', '.join(worse)}."] if worse else []
 
 
 def _diversity(against: dict[str, Comparison], note: str) -> str:

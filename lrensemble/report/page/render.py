@@ -37,7 +37,9 @@ def number(key: str, value: float | None, kind: str) -> Markup:
     factor, form, unit = KINDS[kind]
     digits = int(form[form.index(".") + 1 : -1])
     text = format(round(factor * value, digits) + 0.0, form).replace("-", "−")  # noqa: RUF001
-    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{text}{unit}</data>')
+    if kind == "p" and 0 <= value < 0.0005:
+        text = "< 0.001"
+    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{escape(text)}{unit}</data>')
 
 
 def duration(key: str, seconds: float | None) -> Markup:

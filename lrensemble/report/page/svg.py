@@ -61,7 +61,7 @@ def axis(
 
 def _round_step(rough: float, whole: bool) -> float:
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= rough * (1 - 1e-9))
+    step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= 0.75 * rough)
     return max(1.0, round(step)) if whole else step
 
 
