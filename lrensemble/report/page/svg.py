@@ -33,8 +33,8 @@ class Axis(NamedTuple):
     def text(self, tick: float) -> str:
         if self.names:
             return self.names[self.ticks.index(tick)]
-        step = abs(self.ticks[1] - self.ticks[0]) * self.factor if len(self.ticks) > 1 else abs(tick * self.factor)
-        digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step else 0
+        values = [t * self.factor for t in self.ticks]
+        digits = next(d for d in range(15) if d == 14 or all(abs(round(v, d) - v) <= 1e-6 * 10.0**-d for v in values))
         return f"{tick * self.factor + 0.0:,.{digits}f}".replace("-", "−")  # noqa: RUF001
 
 
