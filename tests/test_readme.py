@@ -24,6 +24,7 @@ README = (ROOT / "README.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
+REPORT = (ROOT / "docs" / "report.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
 
 
@@ -87,6 +88,18 @@ def test_evaluation_page(pool: Pool, tmp_path, monkeypatch, capsys):
         arguments += ["--workers", "1"] if "--lr-scales" in arguments else []  # no processes that load torch anew
         assert main([str(pool.path) if word == "POOL" else word for word in arguments]) == 0
     assert set(re.findall(r"^\| ([a-z-]+(?: single)?) \|", EVALUATION, re.MULTILINE)) >= set(BASELINES)
+
+
+def test_report_page(pool: Pool, tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["select", "checkpoints/digits", "--selector", "all,greedy"]) == 0
+    for arguments in commands(REPORT):
+        assert main(arguments) == 0
+    assert (tmp_path / "page.html").exists()
+    for code in blocks("python", REPORT):
+        exec(compile(code, "report.md", "exec"), {"__name__": "report"})
 
 
 def test_the_keys_on_the_training_page_exist():
