@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from lrensemble import Pool, select_teams
 from lrensemble.cli.main import main
+from lrensemble.pool.files import file_hash
+from lrensemble.pool.record import FileInfo
 from lrensemble.report.page import page, report_info, svg
 from lrensemble.report.page.teams import sample_teams
 from lrensemble.report.page.why import leave_one_out
@@ -267,6 +270,55 @@ def test_damaged_predictions(pool: Pool, capsys, split):
     file.write_bytes(file.read_bytes()[:-1])
     assert main(["report", str(pool.path)]) == 2
     assert "cut off or damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_predictions_that_are_not_finite(pool: Pool, capsys, split):
+    member = pool.members[0]
+    file = member.path / "predictions" / f"{split}.npy"
+    array = np.load(file)
+    array[3, 0] = np.nan
+    np.save(file, array)
+    info = FileInfo(bytes=file.stat().st_size, sha256=file_hash(file))
+    files = {**member.record.files, f"predictions/{split}.npy": info}
+    member.write_record(member.record.model_copy(update={"files": files}))
+    assert main(["report", str(pool.path)]) == 2
+    assert f"{split} predictions of member {member.id} are not finite: row 3" in capsys.readouterr().err
+
+
+def test_without_test_predictions(pool: Pool, capsys):
+    for member in pool.members:
+        (member.path / "predictions" / "test.npy").unlink()
+    assert main(["report", str(pool.path)]) == 2
+    assert "has no test predictions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(1, 20), (1, 0), (2, 20), (1000, 1)])
+def test_one_class_one_row_very_many_classes(tmp_path, classes, rows):
+    pool = synthetic_pool(tmp_path / "p", 3, classes=classes, rows=rows)
+    select_teams(pool, ["greedy", "all"])
+    check(page(report_info(pool)))
+
+
+def test_snapshots_of_a_run_are_paid_once(pool: Pool):
+    first, second, *_ = pool.members
+    second.write_record(second.record.model_copy(update={"parent": first.id}))
+    costs = report_info(pool).costs
+    assert costs.runs == 3
+    assert costs.pool_seconds == pytest.approx(
+        sum(m.record.costs["seconds"] for m in pool.members if m.id != second.id)
+    )
+
+
+def test_the_commands_select_the_same_team_again(pool: Pool):
+    options = {"steps": 7}
+    [team] = select_teams(pool, ["greedy"], objective="accuracy", size=2, vote="borda", one_se=True, options=options)
+    report = report_info(pool)
+    command = next(c for c in report.recipe.commands if c.startswith("lrensemble select"))
+    (pool.path / "teams" / f"{team.name}.json").unlink()
+    assert main(shlex.split(command)[1:]) == 0
+    again = pool.team(team.name)
+    assert (again.members, again.parameters) == (team.members, team.parameters)
 
 
 def test_axes_have_round_ticks_inside():

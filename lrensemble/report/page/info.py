@@ -12,7 +12,8 @@ from lrensemble import __version__
 from lrensemble.diversity import pairwise, predicted_labels
 from lrensemble.errors import UserError
 from lrensemble.evaluation import Evaluation, evaluate
-from lrensemble.metrics import expected_calibration_error, reliability, share_interval, summary
+from lrensemble.evaluation.teams import check_test_predictions
+from lrensemble.metrics import check_finite, expected_calibration_error, reliability, share_interval, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
 from lrensemble.report.page.answer import Answer, answer
@@ -130,7 +131,11 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     members = sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
     numbers = {member.id: number for number, member in enumerate(members, 1)}
     labels = {split: pool.labels(split) for split in ("val", "test")}
+    check_test_predictions(pool, members)
     predictions = {split: pool.predictions(split, members) for split in labels}
+    for split, found in predictions.items():
+        for member, array in zip(members, found, strict=True):
+            check_finite(array, f"the {split} predictions of member {member.id}", ": move it out of the pool")
     selected, notes = _readable_teams(pool, numbers)
     chosen = _chosen(pool, selected, team)
     evaluation = evaluate(pool, selected, save=False) if selected else None
