@@ -352,7 +352,7 @@ def luminance(colour: str) -> float:
 
 def test_contrast_in_light_and_dark():
     """WCAG 2.2 AA: 4.5 for text, 3 for marks."""
-    css = resources.files("lrensemble.report.page").joinpath("page.css").read_text()
+    css = resources.files("lrensemble.report.page").joinpath("web", "page.css").read_text()
     light, dark = (
         dict(re.findall(r"--(\w+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     )

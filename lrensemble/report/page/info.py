@@ -13,16 +13,16 @@ from lrensemble.diversity import pairwise, predicted_labels
 from lrensemble.errors import UserError
 from lrensemble.evaluation import Evaluation, evaluate
 from lrensemble.evaluation.teams import check_test_predictions
-from lrensemble.metrics import check_finite, expected_calibration_error, reliability, share_interval, summary
+from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
 from lrensemble.report.page.answer import Answer, answer
+from lrensemble.report.page.calibration import Calibration, calibration_of
 from lrensemble.report.page.costs import Costs, costs_of
 from lrensemble.report.page.curves import History, LRCurve, histories, lr_curves, read_history
 from lrensemble.report.page.reproduce import Recipe, recipe
 from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
-from lrensemble.report.page.why import Loss, leave_one_out
-from lrensemble.selection import team_vote
+from lrensemble.report.page.why import Seat, seats_of
 
 Array = NDArray[Any]
 
@@ -43,29 +43,6 @@ class MemberRow:
     val: dict[str, float | None]
     test: dict[str, float]
     costs: dict[str, int | float]
-
-
-@dataclass(frozen=True)
-class Seat:
-    """One member of the report's team, and what the team loses without it (None: not tried)."""
-
-    member: int  # number
-    weight: float
-    temperature: float | None
-    val: Loss | None
-    test: Loss | None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Bins of a reliability diagram on the test split; empty ones are left out."""
-
-    name: str
-    ece: float
-    rows: list[int]
-    confidence: list[float]
-    accuracy: list[float]
-    interval: list[tuple[float, float]]  # 95 %, Wilson, of the accuracy
 
 
 @dataclass(frozen=True)
@@ -164,8 +141,8 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         histories=logged,
         pairs=_pairs(predictions["val"], labels["val"]),
         teams=score_teams_of_all_sizes(predictions, labels) if len(members) > 1 else None,
-        seats=_seats(pool, chosen, numbers, labels) if chosen else [],
-        calibration=_calibration(pool, chosen, best, labels["test"]),
+        seats=seats_of(pool, chosen, numbers, labels) if chosen else [],
+        calibration=calibration_of(pool, chosen, best, labels["test"]),
         costs=costs_of(pool, chosen, best),
         recipe=recipe(pool, chosen),
         notes=notes + _notes(pool, rest, members, [m for m in members if not read_history(m)]),
@@ -228,39 +205,6 @@ def _pairs(predictions: Any, labels: Array) -> list[list[float]] | None:
         return None
     predicted = np.stack([predicted_labels(np.asarray(p)[None])[0] for p in predictions])
     return [[float(x) for x in row] for row in pairwise(predicted, labels, METRIC)]
-
-
-def _seats(pool: Pool, team: Team, numbers: dict[str, int], labels: dict[str, Array]) -> list[Seat]:
-    """The members of the team, the largest weight first."""
-    ids = sorted(team.members, key=lambda i: (-team.members[i], numbers[i]))
-    weights = np.array([team.members[i] for i in ids])
-    temperatures = np.array([team.temperatures[i] for i in ids]) if team.temperatures else None
-    members = [pool.find(i) for i in ids]
-    losses = {
-        split: leave_one_out(pool.predictions(split, members), weights, labels[split], team.vote, temperatures)
-        for split in labels
-    }
-    return [
-        Seat(numbers[i], team.members[i], team.temperatures.get(i), losses["val"].get(k), losses["test"].get(k))
-        for k, i in enumerate(ids)
-    ]
-
-
-def _calibration(pool: Pool, team: Team | None, best: Member, labels: Array) -> list[Calibration]:
-    votes = {"best single": np.asarray(pool.predictions("test", [best])[0])}
-    if team and len(team.members) > 1:
-        members = [pool.find(i) for i in team.members]
-        temperatures = np.array([team.temperatures[i] for i in team.members]) if team.temperatures else None
-        weights = np.array(list(team.members.values()))
-        votes[team.name] = team_vote(pool.predictions("test", members), weights, team.vote, temperatures)
-    curves = []
-    for name, vote in votes.items():
-        bins = reliability(vote, labels)
-        ece = expected_calibration_error(vote, labels)
-        rows, accuracy = bins.counts.tolist(), bins.accuracy.tolist()
-        intervals = [share_interval(round(share * n), n) for share, n in zip(accuracy, rows, strict=True)]
-        curves.append(Calibration(name, ece, rows, bins.confidence.tolist(), accuracy, intervals))
-    return curves
 
 
 def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list[Member]) -> list[str]:

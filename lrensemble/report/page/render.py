@@ -61,7 +61,7 @@ def short(key: str, value: float | None) -> Markup:
 def page(report: Report) -> str:
     """The page as text."""
     environment = Environment(
-        loader=PackageLoader("lrensemble.report.page", "."),
+        loader=PackageLoader("lrensemble.report.page", "web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

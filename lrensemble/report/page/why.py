@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.metrics import correct_rows, nll_rows
+from lrensemble.pool import Pool, Team
 from lrensemble.selection import team_vote
 
 Array = NDArray[Any]
@@ -21,6 +22,17 @@ class Loss:
 
     accuracy: float
     nll: float
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One member of the report's team, and what the team loses without it (None: not tried)."""
+
+    member: int  # number
+    weight: float
+    temperature: float | None
+    val: Loss | None
+    test: Loss | None
 
 
 def leave_one_out(
@@ -50,3 +62,19 @@ def leave_one_out(
         accuracy, nll = whole - scores(np.where(np.arange(members) == i, 0.0, weights))
         losses[int(i)] = Loss(float(accuracy), float(nll))
     return losses
+
+
+def seats_of(pool: Pool, team: Team, numbers: dict[str, int], labels: dict[str, Array]) -> list[Seat]:
+    """The members of the team, the largest weight first."""
+    ids = sorted(team.members, key=lambda i: (-team.members[i], numbers[i]))
+    weights = np.array([team.members[i] for i in ids])
+    temperatures = np.array([team.temperatures[i] for i in ids]) if team.temperatures else None
+    members = [pool.find(i) for i in ids]
+    losses = {
+        split: leave_one_out(pool.predictions(split, members), weights, labels[split], team.vote, temperatures)
+        for split in labels
+    }
+    return [
+        Seat(numbers[i], team.members[i], team.temperatures.get(i), losses["val"].get(k), losses["test"].get(k))
+        for k, i in enumerate(ids)
+    ]
