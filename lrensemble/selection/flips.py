@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from lrensemble.selection.ballots import Ballots
 
 Array = NDArray[Any]
-_HORIZONS = (64, 16, 4, 1)  # additions for which the differences in memory shall suffice
 _TILE = 1 << 18  # differences compared at a time: 1 MB, stays in the cache
 _GROUP = 16  # members read before they are written transposed
 
@@ -37,9 +36,15 @@ class RunningAccuracy:
         low = np.full(first.shape, np.inf, dtype=np.float32)
         high = -low
         difference = np.empty_like(first)
+        # What puts a class before the label: any lead, and a tie if the class is lower.
+        least = np.where(np.arange(first.shape[1]) < y[:, None], np.finfo(first.dtype).smallest_subnormal, 0)
+        least = least.astype(first.dtype)
+        self._alone: Array = np.empty(ballots.total, dtype=int)
         for m in range(ballots.total):
             p = ballots.member(m)
             np.subtract(p[index, y][:, None], p, out=difference)
+            wrong = np.flatnonzero(difference < least) // p.shape[1]  # rows, sorted
+            self._alone[m] = n - np.count_nonzero(np.diff(wrong, prepend=-1))
             np.minimum(low, difference, out=low)
             np.maximum(high, difference, out=high)
         self.sum: Array = np.zeros(first.shape)
@@ -69,6 +74,8 @@ class RunningAccuracy:
 
     def right(self) -> Array:
         """Number of rows right after the addition of each member: (M,)."""
+        if self.count == 0:  # when most pairs are open
+            return self._alone
         gap = self.sum[self._row, self.ballots.labels[self._row]] - self.sum[self._row, self._class]
         dead = np.zeros(self.ballots.rows, dtype=bool)
         dead[self._row[gap + self._high < -self._rounding]] = True
@@ -99,11 +106,9 @@ class RunningAccuracy:
         if len(pairs) == 0:
             return
         limit = max(1, self.ballots.memory // 4 // (4 * self.ballots.total))
-        if len(self._row) <= limit and len(self._stored) == 0:
-            self._store(np.arange(len(self._row)))
         if (self._at[pairs] < 0).any():
-            for horizon in _HORIZONS:
-                # What may be open within so many additions.
+            for horizon in (self.count + 1, 1):
+                # What may be open within so many additions; more and more of them suffice as the sum grows.
                 kept = np.flatnonzero(gap + horizon * self._low <= self._rounding)
                 if len(kept) <= limit:
                     self._store(kept)

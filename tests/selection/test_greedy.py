@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrensemble import UserError
-from lrensemble.selection import Ballots, Greedy, TopK
+from lrensemble.selection import Ballots, Greedy, TopK, screens
 from lrensemble.selection import base as base_module
+from lrensemble.selection import running as running_module
 from lrensemble.selection.flips import RunningAccuracy
 from tests.selection.oracles import make, plain_greedy, plain_score
 
 OBJECTIVES = ["nll", "accuracy"]
+SCREENS = [screens.Bounds, *([screens.Products] if importlib.util.find_spec("numba") else [])]
 
 
 def picks(selector):
     return [step.member for step in selector.trajectory_]
 
 
-@settings(max_examples=60)
+def screened_by(screen):
+    return patch.object(running_module, "make_screen", screen)
+
+
+@settings(max_examples=60, deadline=None)  # the first example compiles
 @given(
     st.sampled_from(OBJECTIVES),
+    st.sampled_from(SCREENS),
     st.integers(1, 12),
     st.integers(1, 60),
     st.integers(1, 5),
@@ -30,7 +41,7 @@ def picks(selector):
     st.sampled_from([0.0, 1.0, 4.0]),
     st.sampled_from(["float16", "float32", "float64", "coarse", "certain", "twins"]),
 )
-def test_picks_of_the_plain_loop(objective, members, rows, classes, seed, quality, kind):
+def test_picks_of_the_plain_loop(objective, screen, members, rows, classes, seed, quality, kind):
     P, y = make(members, rows, classes, seed, quality, dtype=np.float64)
     if kind == "coarse":  # many exact ties
         P = np.round(P * 4) / 4
@@ -41,24 +52,62 @@ def test_picks_of_the_plain_loop(objective, members, rows, classes, seed, qualit
     elif kind == "twins":
         P[members // 2 :] = P[: members - members // 2]
     P = P.astype(kind if kind.startswith("float") else np.float32)
-    assert picks(Greedy(objective=objective, steps=12).fit(P, y)) == plain_greedy(P, y, objective, steps=12)
+    with screened_by(screen):
+        selector = Greedy(objective=objective, steps=12).fit(P, y)
+    assert picks(selector) == plain_greedy(P, y, objective, steps=12)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("quality", [0.0, 1.0, 5.0])
-def test_picks_of_the_plain_loop_on_a_larger_pool(objective, quality):
-    P, y = make(40, 3000, 10, seed=1, quality=quality)
-    assert picks(Greedy(objective=objective, steps=30).fit(P, y)) == plain_greedy(P, y, objective, steps=30)
+def test_picks_of_the_plain_loop_on_a_larger_pool(quality):
+    """Rows in more than one block."""
+    P, y = make(40, 2500, 5, seed=1, quality=quality)
+    expected = plain_greedy(P, y, "nll", steps=20)
+    for screen in SCREENS:
+        with screened_by(screen):
+            assert picks(Greedy(steps=20).fit(P, y)) == expected
+    assert picks(Greedy(objective="accuracy", steps=20).fit(P, y)) == plain_greedy(P, y, "accuracy", steps=20)
 
 
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("kind", ["float32", "float64", "extreme"])
+def test_screens_keep_the_best_and_little_else(screen, kind):
+    P, y = make(60, 1100, 4, seed=2, dtype=np.float64)
+    if kind == "extreme":
+        P = P**30
+        P /= P.sum(-1, keepdims=True)
+    ballots = Ballots(P.astype(np.float32 if kind == "float32" else np.float64), y)
+    running = running_module.RunningNLL(ballots)
+    made = screen(running.true)
+    for step in range(1, 8):
+        candidates = np.arange(step % 2, 60, 1 + step % 3)
+        scores = running.scores(candidates)
+        near = made.near(running.sum, step, candidates)
+        assert candidates[scores.argmax()] in near
+        assert len(near) <= 3
+        running.add(int(near[0]))
+
+
+def test_numba_is_loaded_for_large_pools_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lrensemble.selection.compiled", raising=False)
+    true = np.full((2, 3), 0.5)
+    assert isinstance(screens.make_screen(true), screens.Bounds)
+    monkeypatch.setattr(screens, "_WORTH_COMPILED", 6)
+    assert isinstance(screens.make_screen(true), SCREENS[-1])
+    monkeypatch.setattr(screens.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "lrensemble.selection.compiled", raising=False)
+    assert isinstance(screens.make_screen(true), screens.Bounds)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_extreme_probabilities(objective):
+def test_extreme_probabilities(objective, screen):
     """Zeros and ones, and probabilities that float32 barely knows."""
     rng = np.random.default_rng(3)
     P = np.exp(rng.normal(size=(8, 200, 4)) * 30)
     P = (P / P.sum(-1, keepdims=True)).astype(np.float32)
     y = rng.integers(0, 4, 200)
-    assert picks(Greedy(objective=objective).fit(P, y)) == plain_greedy(P, y, objective)
+    with screened_by(screen):
+        assert picks(Greedy(objective=objective).fit(P, y)) == plain_greedy(P, y, objective)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
