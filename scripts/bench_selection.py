@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from rich.console import Console
@@ -28,11 +30,18 @@ from rich.table import Table
 from sklearn.metrics import accuracy_score, cohen_kappa_score, log_loss
 
 from lrensemble import diversity as d
-from lrensemble.selection import BruteForce, DiverseGreedy, Focal, Hierarchical
+from lrensemble.selection import BruteForce, DiverseGreedy, Focal, Greedy, Hierarchical, running, screens
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+import bench_scale  # noqa: E402
+
+from tests.selection.oracles import plain_greedy  # noqa: E402
 
 Row = dict[str, Any]
 NINE = ["CK", "QS", "BD", "FK", "KW", "GD", "rho", "DF", "E"]
 PEERS = True
+QUICK = False
+AUTOGLUON = ""  # a Python that has it
 
 
 @functools.cache
@@ -289,16 +298,124 @@ def selectors() -> list[Row]:
     return rows
 
 
+# --- greedy selection -----------------------------------------------------------------------------------------------
+
+
+def uneven_pool(members: int, rows: int, classes: int, signal: float) -> tuple[np.ndarray, np.ndarray]:
+    """Members that share most of their errors, of uneven quality: with signal 6 accuracies of 0.65 to 0.87."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, rows)
+    common = rng.normal(size=(rows, classes)) * 1.5
+    common[np.arange(rows), y] += signal * rng.uniform(0.3, 2, rows)
+    p = np.empty((members, rows, classes), dtype=np.float32)
+    for m, quality in enumerate(rng.uniform(0.5, 1.5, members)):
+        z = common * quality + rng.normal(size=(rows, classes)) * 1.5
+        z = np.exp(z - z.max(-1, keepdims=True))
+        p[m] = z / z.sum(-1, keepdims=True)
+    return p, y
+
+
+def sklearn_step(p: np.ndarray, y: np.ndarray, objective: str) -> None:
+    """The first step of the loop with scikit-learn's metrics."""
+    for member in p:
+        if objective == "accuracy":
+            accuracy_score(y, member.argmax(1))
+        else:
+            log_loss(y, member, labels=range(p.shape[2]))
+
+
+AUTOGLUON_CODE = """
+import sys, time, warnings
+import numpy as np
+warnings.filterwarnings("ignore")
+from autogluon.core.models.greedy_ensemble.ensemble_selection import EnsembleSelection
+from autogluon.core.metrics import get_metric
+folder, metric, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+P, y = np.load(folder + "/P.npy"), np.load(folder + "/y.npy")
+selection = EnsembleSelection(ensemble_size=steps, problem_type="multiclass", metric=get_metric(metric, "multiclass"))
+start = time.perf_counter()
+selection.fit(list(P), y)
+print(time.perf_counter() - start)
+"""
+
+
+def autogluon(p: np.ndarray, y: np.ndarray, objective: str, steps: int) -> float:
+    """Seconds of AutoGluon's EnsembleSelection, run by a Python that has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/P.npy", p)
+        np.save(f"{folder}/y.npy", y)
+        metric = {"nll": "log_loss", "accuracy": "accuracy"}[objective]
+        command = [AUTOGLUON, "-c", AUTOGLUON_CODE, folder, metric, str(steps)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def greedy() -> Iterator[Row]:
+    """The target size, two pools, both objectives; NLL with either screen."""
+    shape, steps = (200, 10_000, 10), 50
+    size = "200 x 10,000 x 10, 50 steps"
+    for signal in (6.0, 3.0):
+        p, y = uneven_pool(*shape, signal)
+        accuracy = (p.argmax(-1) == y).mean(1)
+        right = f"members {accuracy.min():.2f} to {accuracy.max():.2f}"
+        for objective, limit, kinds in (
+            ("accuracy", 0.5, {"": screens.Bounds}),
+            ("nll", 0.1, {" with numba": screens.Products, " with NumPy": screens.Bounds}),
+        ):
+            start = time.perf_counter()
+            picks = plain_greedy(p, y, objective, steps=steps)
+            plain = time.perf_counter() - start
+            for name, screen in kinds.items():
+                with patch.object(running, "make_screen", screen):
+                    selector = Greedy(objective=objective, steps=steps)
+                    ours = seconds(lambda: selector.fit(p, y), 5)  # noqa: B023
+                same = [step.member for step in selector.trajectory_] == picks
+                note = f"{right}; picks {'identical' if same else 'DIFFER'}"
+                yield row(f"greedy, {objective}{name}", size, ours, "plain NumPy loop", plain, limit, note)
+            if PEERS and not QUICK:
+                theirs = once(lambda: sklearn_step(p, y, objective)) * steps  # noqa: B023
+                yield row(f"greedy, {objective}", size, ours, "scikit-learn loop", theirs, None, "peer: a step, scaled")
+            if AUTOGLUON:
+                yield row(f"greedy, {objective}", size, ours, "AutoGluon", autogluon(p, y, objective, steps))
+
+
+def greedy_growth() -> Iterator[Row]:
+    """Over members, rows and classes; what Python allocates beside the input."""
+    for shape in [(50, 10_000, 10), (200, 2_500, 10), (200, 40_000, 10), (800, 10_000, 10), (200, 10_000, 100)]:
+        p, y = uneven_pool(*shape, 6.0)
+        for objective in ("accuracy", "nll"):
+            selector = Greedy(objective=objective, steps=50)
+            took = seconds(lambda: selector.fit(p, y), 1)  # noqa: B023
+            tracemalloc.start()
+            selector.fit(p, y)
+            peak = tracemalloc.get_traced_memory()[1] / 2**20
+            tracemalloc.stop()
+            size = " x ".join(f"{n:,}" for n in shape)
+            note = f"{peak:.0f} MiB beside {p.nbytes / 2**20:.0f} of input"
+            yield row(f"growth: greedy, {objective}", size, took, note=note)
+
+
+def scale() -> Iterator[Row]:
+    """1,000 members x 50,000 rows x 100 classes on disk: minutes, 10 GB in the folder for temporary files."""
+    for found in bench_scale.measure(QUICK):
+        note = f"{found['mib']:.0f} MiB beside {found['input_mib']:,.0f} on disk; {found['note']}"
+        yield row(f"scale: {found['job']}", found["size"], found["seconds"], note=note)
+
+
 BENCHMARKS: list[Callable[[], Iterable[Row]]] = [
     six_metrics_and_focal,
     kappa_of_pairs,
     votes_of_all_teams,
     metrics_of_all_teams,
     compiling,
+    greedy,
     selectors,
     growth,
+    greedy_growth,
     peak_memory,
+    scale,
 ]
+ON_DEMAND = {"scale"}
+LONG = {"growth", "greedy_growth", "peak_memory"}
 
 
 def show(rows: list[Row]) -> None:
@@ -314,18 +431,22 @@ def show(rows: list[Row]) -> None:
 
 
 def main() -> None:
-    global PEERS
+    global PEERS, QUICK, AUTOGLUON
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [benchmark.__name__ for benchmark in BENCHMARKS]
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME",
+                        help=f"{', '.join(names)}; without: all but {', '.join(ON_DEMAND)}")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="no growth, fewer peers, a small scale")
+    parser.add_argument("--autogluon", default="", metavar="PYTHON", help="a Python that has autogluon.core")
     parser.add_argument("--no-peers", action="store_true", help="leave out what takes long")
     parser.add_argument("--json", metavar="FILE", type=Path)
     args = parser.parse_args()
-    PEERS = not args.no_peers
+    PEERS, QUICK, AUTOGLUON = not args.no_peers, args.quick, args.autogluon
+    chosen = set(args.only) if args.only else set(names) - ON_DEMAND - (LONG if QUICK else set())
     rows: list[Row] = []
     with contextlib.suppress(KeyboardInterrupt):  # what is measured is shown
         for benchmark in BENCHMARKS:
-            if not args.only or benchmark.__name__ in args.only:
+            if benchmark.__name__ in chosen:
                 for r in benchmark():
                     rows.append({"benchmark": benchmark.__name__, **r})
     show(rows)

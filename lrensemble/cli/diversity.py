@@ -5,6 +5,7 @@
   lrensemble diversity POOL -o diversity.png       heatmap of pairs, accuracy against diversity of all teams
 
 With up to 18 members every team is scored, of more a random sample. Ctrl-C shows what was found until then.
+Of more than 64 members --best 64 takes the best.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--metric", default="BD", help="CK, QS, BD, FK, KW, GD, rho, DF, E or CF (default: BD)")
     parser.add_argument("--pairs", action="store_true", help="print the matrix of pairs")
+    parser.add_argument("--best", metavar="N", type=int, help="only the N best members by validation accuracy")
     parser.add_argument("--top", metavar="Q", type=int, default=5, help="teams to list (default: 5)")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
     output.add_format(parser)
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
         check_target(args.output)
     with output.working("scoring teams"):
-        info = pool_diversity(Pool.open(args.pool), args.metric)
+        info = pool_diversity(Pool.open(args.pool), args.metric, best=args.best)
     if args.pairs and info.pairs is None:
         raise UserError(f"--pairs: {info.metric} is defined on teams, not on pairs; use CK, QS, BD, rho or DF")
     if args.output:

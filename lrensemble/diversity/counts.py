@@ -51,6 +51,9 @@ def predicted_labels(predictions: Any) -> Array:
         if predictions.ndim == 3:
             predictions = predictions.argmax(-1)
         predictions = predictions.cpu().numpy()
+    if not isinstance(predictions, np.ndarray) and len(getattr(predictions, "shape", ())) == 3:
+        # One member at a time: what lies on disk is read once and not kept.
+        return np.stack([np.asarray(p).argmax(-1) for p in predictions])
     predictions = np.asarray(predictions)
     if predictions.ndim == 3:
         predictions = predictions.argmax(-1)

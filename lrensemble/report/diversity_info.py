@@ -83,10 +83,11 @@ class Diversity:
         return top_teams([self.teams], self.metric, q, largest=METRICS[self.metric].higher_is_diverse)
 
 
-def pool_diversity(pool: Pool, metric: str = "BD", *, seed: int = 0) -> Diversity:
+def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, seed: int = 0) -> Diversity:
     """Measure the diversity of a pool's complete members on its validation split.
 
     With up to `EVERY` members every team is scored, of more a random sample of `SAMPLE` teams, of all sizes alike.
+    `best` leaves out all but the so many members of the best validation accuracy, and the teams that need others.
 
     Raises
     ------
@@ -95,8 +96,17 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, seed: int = 0) -> Diversit
     """
     name = get_metric(metric).name
     members = sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
-    if not 2 <= len(members) <= MOST_MEMBERS:
-        raise UserError(f"{pool.path} has {len(members)} complete members: diversity needs 2 to {MOST_MEMBERS}")
+    if best is not None:
+        if not 2 <= best <= MOST_MEMBERS:
+            raise UserError(f"{best} best members are not possible: give 2 to {MOST_MEMBERS}")
+        members = members[:best]
+    if len(members) < 2:
+        raise UserError(f"{pool.path} has {len(members)} complete members: diversity needs 2 or more")
+    if len(members) > MOST_MEMBERS:
+        raise UserError(
+            f"{pool.path} has {len(members)} complete members, and a team is a mask of {MOST_MEMBERS} bits: "
+            f"--best {MOST_MEMBERS} takes the best {MOST_MEMBERS}"
+        )
     labels = pool.labels("val")
     predictions = np.asarray(pool.predictions("val", members))
     predicted = predicted_labels(predictions)
