@@ -98,7 +98,7 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, s
     members = sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
     if best is not None:
         if not 2 <= best <= MOST_MEMBERS:
-            raise UserError(f"{best} best members are not possible: give 2 to {MOST_MEMBERS}")
+            raise UserError(f"--best {best} is not possible: give 2 to {MOST_MEMBERS}")
         members = members[:best]
     if len(members) < 2:
         raise UserError(f"{pool.path} has {len(members)} complete members: diversity needs 2 or more")

@@ -69,15 +69,15 @@ def test_votes_of_all_teams_equal_the_naive_ones(backend, dtype):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("chunk", [2, 7, 64, 300])
+@pytest.mark.parametrize("chunk", [2, 7, 32, 300])
 def test_any_chunks_and_threads(backend, chunk, monkeypatch):
     monkeypatch.setattr(lattice_votes, "COMPILED_BITS", 3)
     monkeypatch.setattr(lattice_votes, "NUMPY_BITS", 3)
     monkeypatch.setattr(list_votes, "_CHUNK", 200)
     monkeypatch.setattr(margins, "_CHUNK", 100)
-    p, y = make_probabilities(members=7, rows=33)
+    p, y = make_probabilities(members=6, rows=33)
     for threads in (1, 3):
-        np.testing.assert_array_equal(check(p, y, backend, chunk=chunk, threads=threads), all_masks(7))
+        np.testing.assert_array_equal(check(p, y, backend, chunk=chunk, threads=threads), all_masks(6))
     assert max(len(part.masks) for part in all_teams(p, y, chunk=chunk)) <= chunk
 
 

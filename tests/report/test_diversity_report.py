@@ -113,5 +113,20 @@ def test_bad_input(pool: Pool, capsys, arguments, message):
 def test_one_member_has_no_diversity(pool: Pool):
     for member in pool.members[1:]:
         member.write_record(member.record.model_copy(update={"status": "diverged"}))
-    with pytest.raises(UserError, match="has 1 complete members: diversity needs 2 to 64"):
+    with pytest.raises(UserError, match="has 1 complete members: diversity needs 2 or more"):
         pool_diversity(pool)
+
+
+def test_the_best_of_too_many_members(pool: Pool, monkeypatch, capsys):
+    monkeypatch.setattr(diversity_info, "MOST_MEMBERS", 3)
+    assert main(["diversity", str(pool.path)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "has 4 complete members, and a team is a mask of 3 bits: --best 3 takes the best 3" in message
+    assert main(["diversity", str(pool.path), "--best", "3", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    everyone = sorted(pool.usable(), key=lambda m: (-m.record.metrics["val"]["accuracy"], m.id))
+    assert [member["id"] for member in found["members"]] == [m.id for m in everyone[:3]]
+    assert found["all"] == 4
+    for wrong in ("1", "4"):
+        assert main(["diversity", str(pool.path), "--best", wrong]) == 2
+        assert f"--best {wrong} is not possible: give 2 to 3" in capsys.readouterr().err

@@ -36,13 +36,13 @@ def test_soft_weights_meet_the_conditions_of_the_optimum(members, rows, classes,
 
 @pytest.mark.parametrize("vote", ["soft", "logit", "borda", "plurality"])
 def test_weights_equal_scipys(vote):
-    P, y = make(8, 400, 5, quality=0.8, dtype=np.float64)
+    P, y = make(5, 150, 4, quality=0.8, dtype=np.float64)
     selector = Convex(vote=vote).fit(P, y)
     oracle = minimize(
         lambda w: -plain_score(np.maximum(w, 0) + 1e-12, P, y, "nll", vote),
-        np.full(8, 1 / 8),
+        np.full(5, 1 / 5),
         method="SLSQP",
-        bounds=[(0, 1)] * 8,
+        bounds=[(0, 1)] * 5,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
         options={"ftol": 1e-12},
     )
