@@ -19,10 +19,11 @@ Array = NDArray[Any]
 class Enumerating(Selector):
     """A selector that scores every team of `size` members, or (without `size`) every team.
 
-    Subclasses set `max_teams` and say what they are called.
+    Subclasses set `max_teams`, where they need bit masks `max_members`, and say what they are called.
     """
 
     max_teams: int
+    max_members: float = math.inf
     title: str
 
     def teams_to_try(self, total: int) -> int:
@@ -31,12 +32,14 @@ class Enumerating(Selector):
 
     def is_too_much(self, total: int) -> bool:
         """True when `fit` would refuse so many members."""
-        return self.teams_to_try(total) > self.max_teams
+        return total > self.max_members or self.teams_to_try(total) > self.max_teams
 
     def _sizes(self, total: int) -> Sequence[int]:
         return range(1, total + 1) if self.size is None else [self.size]
 
     def _refuse_too_much(self, total: int) -> None:
+        if total > self.max_members:
+            raise UserError(f"{self.title} takes {self.max_members} members at most, not {total}: use greedy")
         if self.is_too_much(total):
             fits = [size for size in range(1, total + 1) if math.comb(total, size) <= self.max_teams]
             raise UserError(

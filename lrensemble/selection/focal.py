@@ -43,6 +43,7 @@ class Focal(Enumerating):
     """
 
     title = "focal"
+    max_members = 64  # of a bit mask
     candidates_: Array
 
     def __init__(

@@ -46,6 +46,7 @@ class Hierarchical(Enumerating):
     """
 
     title = "hierarchical"
+    max_members = MAX_LATTICE
     candidates_: Array
 
     def __init__(
@@ -66,10 +67,6 @@ class Hierarchical(Enumerating):
         """Number of teams that `fit` would score: those of all sizes up to the wanted one."""
         last = total if self.size is None else self.size
         return sum(math.comb(total, size) for size in range(min(2, last), last + 1))
-
-    def is_too_much(self, total: int) -> bool:
-        """True when `fit` would refuse so many members."""
-        return total > MAX_LATTICE or super().is_too_much(total)
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)

@@ -153,7 +153,7 @@ def test_many_members():
     with pytest.raises(UserError, match=r"focal would try 1,073,741,823 teams .* give a size of \d+ or less"):
         Focal().fit(p, y)
     assert len(Focal(size=2).fit(p, y).members_) == 2
-    with pytest.raises(UserError, match="hierarchical would try"):
+    with pytest.raises(UserError, match="hierarchical takes 24 members at most, not 30: use greedy"):
         Hierarchical(size=2).fit(p, y)
     assert len(DiverseGreedy(size=4).fit(p, y).members_) == 4
 
@@ -223,3 +223,10 @@ def test_candidates_are_masks_of_teams():
 def test_errors(selector, message):
     with pytest.raises(UserError, match=message):
         selector.fit(*make_probabilities())
+
+
+@pytest.mark.parametrize(("selector", "most"), [(Focal, 64), (Hierarchical, 24)])
+def test_more_members_than_a_bit_mask_holds(selector, most):
+    p, y = make_probabilities(members=70, rows=5)
+    with pytest.raises(UserError, match=f"takes {most} members at most, not 70: use greedy"):
+        selector(size=2).fit(p, y)

@@ -87,6 +87,20 @@ def test_screens_keep_the_best_and_little_else(screen, kind):
         running.add(int(near[0]))
 
 
+@pytest.mark.parametrize("power", [0.2, 1, 30])
+def test_bounds_are_above_the_scores_and_near(power):
+    P, y = make(30, 1100, 4, seed=3, dtype=np.float64)
+    P = P**power / (P**power).sum(-1, keepdims=True)
+    running = running_module.RunningNLL(Ballots(P.astype(np.float32), y))
+    bounds = screens.Bounds(running.true)
+    for step in range(1, 12):
+        over = bounds._bounds(running.sum, step) - running.scores(np.arange(30))
+        assert over.min() >= 0
+        if power == 0.2:  # x is small
+            assert over.max() < 0.02
+        running.add(step % 4)
+
+
 def test_numba_is_loaded_for_large_pools_alone(monkeypatch):
     monkeypatch.delitem(sys.modules, "lrensemble.selection.compiled", raising=False)
     true = np.full((2, 3), 0.5)
