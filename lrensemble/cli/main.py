@@ -105,7 +105,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 (members failed; the answer is no), 2 (bad input), 130 (Ctrl-C)."""
+    """Run one command and return its exit code: 0, 1 (members failed, or verify's no), 2 (bad input), 130 (Ctrl-C)."""
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         code: int = COMMANDS[args.command].run(args)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.recommend.verify import Answer, Attempt, Run
+    from lrensemble.recommend.answer import Answer, Attempt, Run
 
 HELP = "does a policy reach a target within a budget"
 

@@ -22,6 +22,7 @@ FLAT = 0.1  # of the budget without a new best by more than one standard error i
 FALL_FROM = 0.7  # of the budget, where there is no plateau
 STEADY = 0.8  # share of the last epochs with a falling training loss: the LR is low, not noisy
 FEW, MANY = 3.0, 10.0  # factors of the range
+FAR = 100.0  # the same for a run that has learnt next to nothing, without diverging
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def changes(
             Change(str(Policy.make("WARMUP", then=low, l="10%")), "it diverged: lower the range, and warm up"),
         ]
     accuracy = np.array([line["val_accuracy"] for line in history])
+    if accuracy.max() < target / 2:
+        why = f"it learnt little ({accuracy.max():.4f}) and did not diverge:"
+        return [
+            Change(str(scaled(one, factor)), f"{why} {word} the range by {max(factor, 1 / factor):g}")
+            for factor, word in ((FAR, "raise"), (MANY, "raise"), (1 / MANY, "lower"))
+        ]
     fixed = in_epochs(one, steps_per_epoch, epochs)
     start = plateau(accuracy, rows, epochs)
     at = start or math.floor(FALL_FROM * epochs)
@@ -75,8 +82,7 @@ def changes(
             pieces.append(
                 Change(_then(fixed, at, FEW * lr), f"{what}: raise the LR there by {FEW:g}, then let it fall")
             )
-    factor = MANY if accuracy.max() < target / 2 else FEW
-    higher = Change(str(scaled(one, factor)), f"extend the range upwards by {factor:g}")
+    higher = Change(str(scaled(one, FEW)), f"extend the range upwards by {FEW:g}")
     lower = Change(str(scaled(one, 1 / FEW)), f"extend the range downwards by {FEW:g}")
     if _falls_steadily(history):
         why = f"the training loss falls steadily, so the LR may be low: {higher.why}"

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from lrensemble.policies import Length, Policy
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.writing import reached
+from lrensemble.recommend.answer import Answer, Attempt, Run
 from lrensemble.recommend.change import Change, changes
 from lrensemble.recommend.curves import Backtest, backtest, is_hopeless, upper_bound
 from lrensemble.recommend.histories import curve_of, finished_curves
@@ -30,98 +29,6 @@ from lrensemble.training.runner import Watcher, default_pool
 
 MAY_GIVE_UP = {"verify": "may be given up"}  # the note of such a member
 MOST_TRIES = 100
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one seed showed.
-
-    Attributes
-    ----------
-    member, status, reason : of the member that showed it
-    seed, policy : what was trained
-    reached : step, epoch and seconds of the first evaluation that reached the target; None when none did
-    best, se : highest validation accuracy while the question was open, and its binomial standard error
-    epochs : trained
-    given_up : stopped because the target was out of reach, so that "no" is a forecast
-    known : answered by a record that was there before
-    """
-
-    member: str
-    status: str
-    reason: str | None
-    seed: int
-    policy: str
-    reached: dict[str, float] | None
-    best: float
-    se: float
-    epochs: int
-    given_up: bool
-    known: bool
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One policy: its runs, and why it was tried."""
-
-    policy: str
-    why: str
-    runs: tuple[Run, ...]
-
-    @property
-    def share(self) -> float:
-        """Of the seeds that reached the target."""
-        return sum(run.reached is not None for run in self.runs) / len(self.runs)
-
-    @property
-    def yes(self) -> bool:
-        """More than half of the seeds reached it, so that the median run does."""
-        return self.share > 0.5
-
-    def median(self, key: str) -> float | None:
-        """Median of ``step`` or ``seconds`` to the target, over all seeds; None when half of them never got there."""
-        values = sorted(run.reached[key] if run.reached else math.inf for run in self.runs)
-        middle = statistics.median(values)
-        return middle if math.isfinite(middle) else None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer and how it was found.
-
-    Attributes
-    ----------
-    attempts : the policy, then the changes that were tried
-    proposals : changes that were not tried (on no)
-    warnings : what of the policy does not fit the budget
-    backtest : the rule that gives up, on the finished runs of this pool; None when there are none of this budget
-    """
-
-    target: float
-    epochs: int
-    steps_per_epoch: int
-    rows: int
-    pool: str
-    attempts: tuple[Attempt, ...]
-    proposals: tuple[Change, ...]
-    warnings: tuple[str, ...]
-    backtest: Backtest | None
-
-    @property
-    def yes(self) -> bool:
-        return any(attempt.yes for attempt in self.attempts)
-
-    def to_dict(self) -> dict[str, Any]:
-        attempts = [
-            {
-                **dataclasses.asdict(attempt),
-                "yes": attempt.yes,
-                "share": attempt.share,
-                "median": {key: attempt.median(key) for key in ("step", "seconds")},
-            }
-            for attempt in self.attempts
-        ]
-        return {**dataclasses.asdict(self), "yes": self.yes, "attempts": attempts}
 
 
 def verify(
@@ -198,7 +105,7 @@ def verify(
     attempts = [attempt(text, "the question")]
     proposals: list[Change] = []
     while not attempts[-1].yes:
-        base = max(attempts, key=lambda one: statistics.median(run.best for run in one.runs))
+        base = max(attempts, key=lambda one: one.progress(target))
         known = {one.policy for one in attempts}
         found = _changes(where, base, target, len(plan.data.val), per_epoch, epochs)
         proposals = [change for change in found if change.policy not in known]
@@ -357,6 +264,7 @@ def _run(member: Member, target: float, rows: int, *, known: bool) -> Run:
     epoch = next((line["epoch"] for line in history if first and line["step"] == first["step"]), None)
     accuracies = [line["val_accuracy"] for line in history[:epoch] if line.get("val_accuracy") is not None]
     best = max(accuracies, default=0.0)
+    losses = [line["train_loss"] for line in history if line.get("train_loss") is not None]
     return Run(
         member=member.id,
         status=record.status,
@@ -366,6 +274,7 @@ def _run(member: Member, target: float, rows: int, *, known: bool) -> Run:
         reached={**first, "epoch": epoch} if first and epoch else None,
         best=best,
         se=math.sqrt(best * (1 - best) / rows),
+        fall=losses[0] - losses[-1] if losses else 0.0,
         epochs=epoch or len(history),
         given_up=not first and (record.reason or "").startswith("given up"),
         known=known,
