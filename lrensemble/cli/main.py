@@ -26,12 +26,14 @@ from lrensemble.cli import (
     show,
     tensorboard,
     train,
+    verify,
 )
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
     "train": train,
     "import": import_,
+    "verify": verify,
     "diversity": diversity,
     "select": select,
     "evaluate": evaluate,
@@ -103,7 +105,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 (members failed), 2 (bad input), 130 (Ctrl-C)."""
+    """Run one command and return its exit code: 0, 1 (members failed, or verify's no), 2 (bad input), 130 (Ctrl-C)."""
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         code: int = COMMANDS[args.command].run(args)

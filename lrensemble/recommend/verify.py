@@ -1,0 +1,297 @@
+"""Does a policy reach a target validation accuracy within a budget? (Wu & Liu 2023)
+
+A run that is asked this is a member like any other, but for ``training.until`` (it ends at the target) and a note that
+it may be given up when `curves` says that the target is out of reach. So the question is resumable, an answer is kept,
+and whatever else the pool knows of the same run answers too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lrensemble.errors import UserError
+from lrensemble.policies import Length, Policy
+from lrensemble.pool import Member, Pool, RunSpec
+from lrensemble.pool.record import FINISHED
+from lrensemble.pool.writing import reached
+from lrensemble.recommend.answer import Answer, Attempt, Run
+from lrensemble.recommend.change import Change, changes
+from lrensemble.recommend.curves import Backtest, backtest, is_hopeless, upper_bound
+from lrensemble.recommend.histories import curve_of, finished_curves
+from lrensemble.training import Config, make_plan, train_pool
+from lrensemble.training.loop import steps_per_epoch
+from lrensemble.training.plan import Plan
+from lrensemble.training.runner import Watcher, default_pool
+
+MAY_GIVE_UP = {"verify": "may be given up"}  # the note of such a member
+MOST_TRIES = 100
+
+
+def verify(
+    config: Config,
+    policy: str,
+    target: float,
+    *,
+    budget: str | None = None,
+    seeds: int = 1,
+    tries: int = 0,
+    give_up: bool = True,
+    pool: str | Path | None = None,
+    threads: int | None = None,
+    devices: str = "auto",
+    watcher: Watcher | None = None,
+    attempted: Callable[[Attempt], None] = lambda attempt: None,
+) -> Answer:
+    """Train `policy` on the task of `config` until it reaches `target`, cannot any more, or has spent its budget.
+
+    Parameters
+    ----------
+    config : Config
+        Data, model, optimizer and training count; its policies, seeds and grid do not.
+    target : float
+        Validation accuracy, above 0 and at most 1.
+    budget : str, optional
+        Epochs (``20e``) or steps (``2000``, rounded down to whole epochs); default: the configuration's epochs.
+    seeds : int
+        Runs; the answer is yes when more than half of them reach the target.
+    tries : int
+        On no, so many changed policies are tried, one after the other, until one reaches the target.
+    give_up : bool
+        End a run early when its curve says that the target is out of reach.
+    pool : path, optional
+        Where the runs are members; default: the configuration's pool.
+    attempted : callable
+        Is told of every attempt as it ends.
+
+    Raises
+    ------
+    UserError
+        A target that is none, a policy that cannot be read, a budget below one epoch, and what `make_plan` finds.
+    """
+    _check_target(target)
+    for name, value, least, most in (("seeds", seeds, 1, 1000), ("tries", tries, 0, MOST_TRIES)):
+        if not least <= value <= most:
+            raise UserError(f"{name} = {value} is not possible: it must be from {least} to {most}")
+    text = str(Policy.parse(policy))
+    where = Path(pool or default_pool(config))
+    asked = _asking(config, text, target, seeds, _whole_epochs(budget, config.training.epochs))
+    plan = make_plan(asked, where)
+    per_epoch = steps_per_epoch(len(plan.data.train), asked.training.batch_size)
+    if (steps := _steps(budget)) is not None:  # known only now that the data are
+        if steps < per_epoch:
+            raise UserError(f"a budget of {budget} steps is less than one epoch ({per_epoch:,} steps)")
+        asked = _asking(config, text, target, seeds, steps // per_epoch)
+    epochs = asked.training.epochs
+    warnings = misfits(Policy.parse(text), per_epoch, epochs)
+    test = _backtest(where, plan.data.fingerprint, epochs, target)
+
+    def attempt(policy: str, why: str) -> Attempt:
+        specs = [
+            spec.model_copy(update={"notes": MAY_GIVE_UP if give_up else {}})
+            for spec in _asking(config, policy, target, seeds, epochs).specs()
+        ]
+        todo = dataclasses.replace(
+            plan, config=asked, specs=specs, derived=[[]] * seeds, models=plan.models[:1] * seeds
+        )
+        done = _answer(todo, target, threads=threads, devices=devices, watcher=watcher)
+        found = Attempt(policy, why, done)
+        attempted(found)
+        return found
+
+    attempts = [attempt(text, "the question")]
+    proposals: list[Change] = []
+    while not attempts[-1].yes:
+        base = max(attempts, key=lambda one: one.progress(target))
+        known = {one.policy for one in attempts}
+        found = _changes(where, base, target, len(plan.data.val), per_epoch, epochs)
+        proposals = [change for change in found if change.policy not in known]
+        if len(attempts) > tries or not proposals:
+            break
+        attempts.append(attempt(proposals[0].policy, proposals[0].why))
+    return Answer(
+        target=target,
+        epochs=epochs,
+        steps_per_epoch=per_epoch,
+        rows=len(plan.data.val),
+        pool=str(where),
+        attempts=tuple(attempts),
+        proposals=() if attempts[-1].yes else tuple(proposals),
+        warnings=tuple(warnings),
+        backtest=test,
+    )
+
+
+def misfits(policy: Policy, steps_per_epoch: int, epochs: int) -> list[str]:
+    """What of a policy lies beyond the budget: one line for each length that is longer than it."""
+    total = steps_per_epoch * epochs
+
+    def beyond(one: Policy, given: Policy) -> list[str]:
+        found = []
+        for (name, value), (_, written) in zip(one.parameters, given.parameters, strict=True):
+            values, texts = (v if isinstance(v, tuple) else (v,) for v in (value, written))
+            for item, text in zip(values, texts, strict=True):
+                if isinstance(item, Policy) and isinstance(text, Policy):
+                    found += beyond(item, text)
+                elif isinstance(item, Length) and item.value > total:
+                    found.append(f"{one.function}: {name} = {text} is longer than the budget of {epochs} epochs")
+        return found
+
+    return beyond(policy.bind(steps_per_epoch=steps_per_epoch, total_steps=total), policy)
+
+
+def _check_target(target: float) -> None:
+    if 1 < target <= 100:
+        raise UserError(f"target = {target:g} is above 1: for {target:g} % write {target / 100:g}")
+    if not 0 < target <= 1:
+        raise UserError(f"target = {target:g} is no validation accuracy: it must be above 0 and at most 1")
+
+
+def _steps(budget: str | None) -> int | None:
+    length = Length.parse(budget) if budget is not None else None
+    return int(length.value) if length and length.unit == "" else None
+
+
+def _whole_epochs(budget: str | None, default: int) -> int:
+    """The epochs that `budget` names; `default` where it names none or steps."""
+    if budget is None:
+        return default
+    length = Length.parse(budget)
+    if length.unit == "%":
+        raise UserError(f"budget = {budget}: a share of what? Write 20e (epochs) or 2000 (steps)")
+    if length.value <= 0:
+        raise UserError(f"budget = {budget} is not possible: it must be above 0")
+    if length.unit == "":
+        return default
+    if length.value != int(length.value):
+        raise UserError(f"budget = {budget}: runs are evaluated after every epoch, so whole epochs are needed")
+    return int(length.value)
+
+
+def _asking(config: Config, policy: str, target: float, seeds: int, epochs: int) -> Config:
+    training = {**config.training.model_dump(), "epochs": epochs, "until": target, "stop": None}
+    return Config.model_validate(
+        {
+            **config.model_dump(),
+            "policies": [policy],
+            "seeds": list(range(seeds)),
+            "training": training,
+            "grid": {},
+            "control": False,
+            "snapshots": [],
+            "averages": [],
+            "targets": [target],
+        }
+    )
+
+
+def _backtest(where: Path, fingerprint: str, epochs: int, target: float) -> Backtest | None:
+    if not (where / "pool.json").is_file():
+        return None
+    pool = Pool.open(where)
+    curves = finished_curves(pool, epochs) if pool.task.data_fingerprint == fingerprint else []
+    return backtest(curves, target) if curves else None
+
+
+def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
+    """The runs of a plan: from records that decide the question already, else trained now."""
+    known = [_known(plan, spec, target) for spec in plan.specs]
+    left = [i for i, run in enumerate(known) if run is None]
+    if left:
+        rest = dataclasses.replace(
+            plan,
+            specs=[plan.specs[i] for i in left],
+            derived=[plan.derived[i] for i in left],
+            models=[plan.models[i] for i in left],
+        )
+        pool = train_pool(rest, judge=_judge(target, len(plan.data.val)), **options)
+        trained = [pool.find(member_id) for member_id in rest.ids]
+        for member in trained:
+            if member.record.status not in FINISHED:
+                raise UserError(f"member {member.id} {member.status}: {member.record.reason}")
+        for i, member in zip(left, trained, strict=True):
+            known[i] = _run(member, target, len(plan.data.val), known=False)
+    return tuple(run for run in known if run is not None)
+
+
+def _judge(target: float, rows: int) -> Callable[[RunSpec, Sequence[Mapping[str, Any]]], str | None]:
+    def judge(spec: RunSpec, history: Sequence[Mapping[str, Any]]) -> str | None:
+        if spec.notes != MAY_GIVE_UP:
+            return None
+        curve = curve_of(spec, history, rows)
+        if not is_hopeless(curve, target):
+            return None
+        return (
+            f"given up: after {len(history)} of {spec.training.epochs} epochs validation accuracy "
+            f"{curve.accuracy.max():.4f} is not expected to exceed {upper_bound(curve):.4f}, the target is {target:g}"
+        )
+
+    return judge
+
+
+def _known(plan: Plan, spec: RunSpec, target: float) -> Run | None:
+    """What the pool knows already: of this very run, of it trained to its end, or of it with another target."""
+    here = Member(plan.pool / "members" / spec.id(plan.data.fingerprint))
+    candidates = [here] if here.record_path.exists() else []
+    if not candidates and (plan.pool / "pool.json").is_file():
+        pool = Pool.open(plan.pool)
+        if pool.task.data_fingerprint == plan.data.fingerprint:
+            candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
+    for member in sorted(candidates, key=lambda one: one.id):
+        if member.record.status in FINISHED:
+            run = _run(member, target, len(plan.data.val), known=True)
+            if member is here or run.reached or member.record.status != "stopped":
+                return run
+    return None
+
+
+def _same(one: RunSpec, other: RunSpec) -> bool:
+    """True when both train alike, wherever they end."""
+
+    def bare(spec: RunSpec) -> str:
+        training = spec.training.model_copy(update={"until": None, "stop": None})
+        return spec.model_copy(update={"training": training, "notes": {}}).model_dump_json()
+
+    return bare(one) == bare(other)
+
+
+def _run(member: Member, target: float, rows: int, *, known: bool) -> Run:
+    record, history = member.record, member.history()
+    first = reached(history, [target])[f"{target:g}"]
+    epoch = next((line["epoch"] for line in history if first and line["step"] == first["step"]), None)
+    accuracies = [line["val_accuracy"] for line in history[:epoch] if line.get("val_accuracy") is not None]
+    best = max(accuracies, default=0.0)
+    losses = [line["train_loss"] for line in history if line.get("train_loss") is not None]
+    return Run(
+        member=member.id,
+        status=record.status,
+        reason=record.reason,
+        seed=record.spec.seed,
+        policy=record.spec.policy or "",
+        reached={**first, "epoch": epoch} if first and epoch else None,
+        best=best,
+        se=math.sqrt(best * (1 - best) / rows),
+        fall=losses[0] - losses[-1] if losses else 0.0,
+        epochs=epoch or len(history),
+        given_up=not first and (record.reason or "").startswith("given up"),
+        known=known,
+    )
+
+
+def _changes(
+    where: Path, attempt: Attempt, target: float, rows: int, steps_per_epoch: int, epochs: int
+) -> list[Change]:
+    """What the middle one of an attempt's runs suggests."""
+    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2]
+    return changes(
+        attempt.policy,
+        Pool.open(where).find(run.member).history(),
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        target=target,
+        rows=rows,
+        diverged=run.status == "diverged",
+    )
