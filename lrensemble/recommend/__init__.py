@@ -1,0 +1,1 @@
+"""Which learning-rate policies to train next."""
