@@ -19,6 +19,7 @@ Array = NDArray[Any]
 FEWEST = 3  # complete members that a surrogate can learn from; with fewer, candidates are spread over their space
 DRAWS = 16  # of every candidate's predictions
 ROWS = 1000  # of validation at most, evenly spaced
+SHORTLIST = 40  # candidates that stay when the first of several has been chosen
 WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)  # that a new member may get in the team
 BINS = 20  # of the probability of the true class, for the accuracy
 
@@ -122,49 +123,56 @@ def choose(
     chosen: list[tuple[int, Forecast]] = []
     left = np.arange(len(candidates))
     while len(left) and len(chosen) < n:
-        odds = model.draw(candidates[left], DRAWS, rng)  # (Q, draws, N)
-        gains, shares = _gains(team, odds)
-        nll = np.logaddexp(0, -odds).mean(-1)
+        true = probability(model.draw(candidates[left], DRAWS, rng))  # (Q, draws, N)
+        gains, shares = _gains(team, true)
+        nll = -np.log(true).mean((1, 2))
         expected = (1 - diverges[left]) * gains.mean(1)
-        score = expected / seconds[left] if by == "gain" else -nll.mean(1)
-        best = int(np.lexsort((nll.mean(1), -score))[0])  # of equal ones, the better model
+        score = expected / seconds[left] if by == "gain" else -nll
+        order = np.lexsort((nll, -score))  # of equal ones, the better model
+        best = int(order[0])
         i = int(left[best])
-        chances = to_right(odds[best])  # (draws, N)
+        chances = to_right(true[best])  # (draws, N)
         agree = (right @ chances.mean(0) + (1 - right) @ (1 - chances.mean(0))) / right.shape[1]
         total = in_team.sum()
         forecast = Forecast(
             gain=float(expected[best]),
             accuracy=float(chances.mean()),
             accuracy_sd=float(chances.mean(1).std(ddof=1)),
-            nll=float(nll[best].mean()),
+            nll=float(nll[best]),
             disagreement=float(1 - in_team @ agree / total) if total else float(1 - agree.mean()),
             diverges=float(diverges[i]),
         )
         chosen.append((i, forecast))
         # The next one is chosen as if this one had been trained, with one draw as its result.
-        draw = int(rng.integers(DRAWS))
-        model = model.extended(candidates[i], odds[best, draw].astype(np.float64))
-        team = team + shares[best, draw] * (probability(odds[best, draw]) - team)
-        left = np.delete(left, best)
+        draw = true[best, int(rng.integers(DRAWS))].astype(np.float64)
+        model = model.extended(candidates[i], log_odds(draw))
+        team = team + shares[best, 0] * (draw - team)
+        left = left[order[1 : 1 + SHORTLIST]]
     return chosen
 
 
-def _gains(team: Array, odds: Array) -> tuple[Array, Array]:
-    """By how much each draw (Q, draws, N) of a member's log-odds lowers the team's NLL, and with which weight.
+def _gains(team: Array, true: Array) -> tuple[Array, Array]:
+    """By how much a member with these probabilities of the true class (Q, draws, N) lowers the team's NLL: (Q, draws).
 
-    The team is its probability of the true class (N,); the member gets the best of `WEIGHTS`, or 0.
+    And the mean weight at which it does (Q, 1). The team is its probability of the true class (N,); the member gets the
+    best of `WEIGHTS`, or 0.
     """
     q = np.maximum(team, TINY).astype(np.float32)
-    ratio = probability(odds) / q - np.float32(1)  # (Q, draws, N), > -1
-    # log(1 + w r); the whole weight only as far as numbers go.
-    scores = np.stack([np.log1p(np.maximum(np.float32(w) * ratio, -1 + 1e-7)).mean(-1) for w in WEIGHTS])
-    best = scores.argmax(0)
-    gains = np.maximum(scores.max(0), 0.0)
-    return gains, np.where(gains > 0, np.array(WEIGHTS)[best], 0.0)
+    change, buffer = true - q, np.empty_like(true)
+    best = np.zeros(true.shape[:2], dtype=np.float32)
+    shares = np.zeros_like(best)
+    before = np.log(q).mean()
+    for weight in WEIGHTS:
+        np.multiply(change, np.float32(weight), out=buffer)
+        buffer += q
+        gain = np.log(np.maximum(buffer, np.float32(TINY), out=buffer), out=buffer).mean(-1) - before
+        shares[gain > best] = weight
+        np.maximum(best, gain, out=best)
+    return best, shares.mean(1, keepdims=True)
 
 
 def _accuracy_of(evidence: Evidence) -> Any:
-    """A function from log-odds of the true class to the chance that it is the most probable one, as seen in members."""
+    """A function from the probability of the true class to the chance that it is the most probable one, by members."""
     edges = np.linspace(0, 1, BINS + 1)
     where = np.clip(np.digitize(evidence.true, edges) - 1, 0, BINS - 1)
     count = np.bincount(where.ravel(), minlength=BINS)
@@ -172,7 +180,7 @@ def _accuracy_of(evidence: Evidence) -> Any:
     middle = (edges[1:] + edges[:-1]) / 2
     seen = count > 0
     rates = np.maximum.accumulate(share[seen] / count[seen])
-    return lambda odds: np.interp(probability(odds), middle[seen], rates)
+    return lambda true: np.interp(true, middle[seen], rates)
 
 
 def spread_out(known: Array, candidates: Array, n: int, weights: Array) -> list[int]:

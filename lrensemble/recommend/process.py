@@ -21,10 +21,17 @@ SPREAD = 1.0
 
 def kernel(a: Array, b: Array, lengths: Array) -> Array:
     """Matern kernel (nu = 3/2) of features (Q, F) and (M, F), a length scale per group of columns: (Q, M)."""
-    square: Any = 0.0
-    for group, length in zip(groups_of(a.shape[1]), lengths, strict=True):
-        square = square + ((a[:, None, group] - b[None, :, group]) ** 2).sum(-1) / length**2
-    distance = np.sqrt(3 * square)
+    return _of_squares(_squares(a, b), lengths)
+
+
+def _squares(a: Array, b: Array) -> Array:
+    """Squared distances within every group of columns: (G, Q, M)."""
+    groups = groups_of(a.shape[1])
+    return np.stack([((a[:, None, group] - b[None, :, group]) ** 2).sum(-1) for group in groups])
+
+
+def _of_squares(squares: Array, lengths: Array) -> Array:
+    distance = np.sqrt(3 * np.tensordot(lengths**-2.0, squares, axes=1))
     return np.asarray((1 + distance) * np.exp(-distance))
 
 
@@ -83,14 +90,16 @@ def fit_process(features: Array, outputs: Array, noise: float) -> Process:
     effective = float(eigenvalues.sum() ** 2 / max(float((eigenvalues**2).sum()), 1e-12))
     count, groups = len(features), len(groups_of(features.shape[1]))
 
+    squares = _squares(features, features)
+
     def loss(parameters: Array) -> float:
-        factor = _factor(features, *_unpacked(parameters, noise))
-        half = solve_triangular(factor, scatter, lower=True)
-        size = float(np.trace(solve_triangular(factor, half.T, lower=True))) / count
-        volume = 2 * float(np.log(np.diag(factor)).sum())
+        matrix = _matrix(squares, *_unpacked(parameters, noise))
+        size = float(np.trace(np.linalg.solve(matrix, scatter))) / count
+        volume = float(np.linalg.slogdet(matrix)[1])
         return 0.5 * effective * (count * np.log(max(size, 1e-12)) + volume) + 0.5 * float((parameters**2).sum())
 
-    found = minimize(loss, np.zeros(groups + 1), method="L-BFGS-B", bounds=[(-3, 3)] * (groups + 1))
+    start, bounds = np.zeros(groups + 1), [(-3.0, 3.0)] * (groups + 1)
+    found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-4, "maxiter": 30})
     return _conditioned(features, outputs, *_unpacked(found.x, noise))
 
 
@@ -100,14 +109,14 @@ def _unpacked(parameters: Array, noise: float) -> tuple[Array, float]:
     return LENGTH * np.exp(SPREAD * parameters[:-1]), float(odds / (1 + odds))
 
 
-def _factor(features: Array, lengths: Array, noise: float) -> Array:
-    matrix = (1 - noise) * kernel(features, features, lengths)
-    matrix[np.diag_indices_from(matrix)] += noise
-    return np.asarray(cholesky(matrix, lower=True))
+def _matrix(squares: Array, lengths: Array, noise: float) -> Array:
+    matrix = (1 - noise) * _of_squares(squares, lengths)
+    matrix.flat[:: len(matrix) + 1] += noise
+    return matrix
 
 
 def _conditioned(features: Array, outputs: Array, lengths: Array, noise: float) -> Process:
-    factor = _factor(features, lengths, noise)
+    factor = np.asarray(cholesky(_matrix(_squares(features, features), lengths, noise), lower=True))
     weights = cho_solve((factor, True), np.ones(len(features)))
     mean = weights @ outputs / weights.sum()  # generalised least squares: a crowd of equal curves counts little
     return Process(features, lengths, noise, mean, outputs - mean, factor)

@@ -68,6 +68,7 @@ class Known:
     features: Array  # (Q, F)
     policies: tuple[str, ...]  # of the candidates
     trained_policies: tuple[str, ...]
+    failed_policies: tuple[str, ...]
     seconds: Array  # (Q,) expected
 
 
@@ -94,6 +95,7 @@ def known(bench: Bench, trained: Sequence[int]) -> Known:
         features=bench.features[left],
         policies=tuple(bench.policies[i] for i in left),
         trained_policies=tuple(bench.policies[i] for i in good),
+        failed_policies=tuple(bench.policies[i] for i in bad),
         seconds=bench.expected_seconds[left],
     )
 

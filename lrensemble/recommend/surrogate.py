@@ -32,7 +32,7 @@ def log_odds(true: Array) -> Array:
 
 def probability(odds: Array) -> Array:
     """Inverse of `log_odds`."""
-    return np.asarray(1 / (1 + np.exp(-odds)))
+    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
 
 
 @dataclass(frozen=True, eq=False)
