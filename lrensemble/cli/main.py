@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, robustness, select, show, tensorboard, train
+from lrensemble.cli import (
+    diversity,
+    evaluate,
+    gc,
+    import_,
+    ls,
+    policies,
+    propose,
+    robustness,
+    select,
+    show,
+    tensorboard,
+    train,
+)
+from lrensemble.cli import run as run_
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -21,6 +35,8 @@ COMMANDS = {
     "import": import_,
     "diversity": diversity,
     "select": select,
+    "propose": propose,
+    "run": run_,
     "evaluate": evaluate,
     "robustness": robustness,
     "ls": ls,

@@ -144,9 +144,10 @@ def choose(
         )
         chosen.append((i, forecast))
         # The next one is chosen as if this one had been trained, with one draw as its result.
-        draw = true[best, int(rng.integers(DRAWS))].astype(np.float64)
+        k = int(rng.integers(DRAWS))
+        draw = true[best, k].astype(np.float64)
         model = model.extended(candidates[i], log_odds(draw))
-        team = team + shares[best, 0] * (draw - team)
+        team = team + shares[best, k] * (draw - team)
         left = left[order[1 : 1 + SHORTLIST]]
     return chosen
 
@@ -154,7 +155,7 @@ def choose(
 def _gains(team: Array, true: Array) -> tuple[Array, Array]:
     """By how much a member with these probabilities of the true class (Q, draws, N) lowers the team's NLL: (Q, draws).
 
-    And the mean weight at which it does (Q, 1). The team is its probability of the true class (N,); the member gets the
+    And the weights at which it does (Q, draws). The team is its probability of the true class (N,); the member gets the
     best of `WEIGHTS`, or 0.
     """
     q = np.maximum(team, TINY).astype(np.float32)
@@ -168,7 +169,7 @@ def _gains(team: Array, true: Array) -> tuple[Array, Array]:
         gain = np.log(np.maximum(buffer, np.float32(TINY), out=buffer), out=buffer).mean(-1) - before
         shares[gain > best] = weight
         np.maximum(best, gain, out=best)
-    return best, shares.mean(1, keepdims=True)
+    return best, shares
 
 
 def _accuracy_of(evidence: Evidence) -> Any:
@@ -199,6 +200,3 @@ def spread_out(known: Array, candidates: Array, n: int, weights: Array) -> list[
         chosen.append(int(worth.argmax()))
         nearest = np.minimum(nearest, distances[chosen[-1]])
     return chosen
-
-
-__all__ = ["Evidence", "Forecast", "choose", "divergence", "greedy_weights", "spread_out"]

@@ -96,7 +96,9 @@ def fit_process(features: Array, outputs: Array, noise: float) -> Process:
         matrix = _matrix(squares, *_unpacked(parameters, noise))
         size = float(np.trace(np.linalg.solve(matrix, scatter))) / count
         volume = float(np.linalg.slogdet(matrix)[1])
-        return 0.5 * effective * (count * np.log(max(size, 1e-12)) + volume) + 0.5 * float((parameters**2).sum())
+        return 0.5 * effective * (count * float(np.log(max(size, 1e-12))) + volume) + 0.5 * float(
+            parameters @ parameters
+        )
 
     start, bounds = np.zeros(groups + 1), [(-3.0, 3.0)] * (groups + 1)
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-4, "maxiter": 30})

@@ -59,7 +59,7 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     scores = nll_of(evidence.true).mean(1)
     good = [spec for spec, complete in zip(runs.specs, runs.complete, strict=True) if complete]
     peaks = 10 ** features[:, PEAK]
-    low, high = peak_range(peaks[runs.complete], scores, peaks[~runs.complete])
+    low, high = peak_range(list(peaks[runs.complete]), list(scores), list(peaks[~runs.complete]))
     ranked = [good[i] for i in np.argsort(scores, kind="stable")]
     candidates = candidate_specs(
         _distinct(runs.specs if bases is None else bases), ranked[:AGAIN], runs.specs, low, high, seed

@@ -178,9 +178,9 @@ def clairvoyant_best(bench: Bench) -> Strategy:
 
 
 def clairvoyant_gain(bench: Bench) -> Strategy:
-    """A reference that peeks: the member that lowers the greedy team's validation NLL most, when the team is chosen anew.
+    """A reference that peeks: the member that lowers the validation NLL of the greedy team so far most.
 
-    The best that any order by single steps can be on validation, not in every case the best of all orders.
+    The best single step on validation, not in every case the beginning of the best order.
     """
 
     def strategy(now: Known, seed: int) -> int:

@@ -44,7 +44,7 @@ class Surrogate:
     quality: Process
     errors: Process
 
-    def draw(self, features: Array, n: int, rng: np.random.Generator) -> Array:
+    def draw(self, features: Array, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw what members with these features (Q, F) might give: log-odds (Q, n, N) in float32.
 
         The same n deviations serve all Q, so that their differences are not noise.
@@ -58,7 +58,7 @@ class Surrogate:
         along = rng.standard_normal((n, members)) @ deviations / np.sqrt(members)
         own = rng.standard_normal((n, rows)) * np.sqrt((deviations**2).mean(0))
         noise = (np.sqrt(1 - OWN) * along + np.sqrt(OWN) * own).astype(np.float32)
-        odds = np.sqrt(variance).astype(np.float32)[:, None, None] * noise
+        odds: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)[:, None, None] * noise
         odds += (self.level + errors).astype(np.float32)[:, None]
         odds += qualities.astype(np.float32)[:, :, None] * self.slope.astype(np.float32)
         return odds

@@ -1,4 +1,4 @@
-"""TPE (optuna) as a strategy of the replay: it suggests a policy for the lowest NLL of its own; the nearest one is taken."""
+"""TPE (optuna) as a strategy of the replay: it suggests a policy of low NLL, and the nearest candidate is taken."""
 
 from __future__ import annotations
 
