@@ -16,7 +16,7 @@ from lrensemble.recommend.surrogate import fit_surrogate, log_odds, probability
 from lrensemble.selection import Greedy
 
 Array = NDArray[Any]
-FEWEST = 3  # complete members that a surrogate can learn from; with fewer, candidates are spread over their space
+FEWEST = 3  # finished runs, one of them complete, that a surrogate can learn from; else candidates are spread out
 DRAWS = 16  # of every candidate's predictions
 ROWS = 1000  # of validation at most, evenly spaced
 SHORTLIST = 40  # candidates that stay when the first of several has been chosen
@@ -108,13 +108,13 @@ def choose(
         Expected gain of the team per second, or the candidate's own expected NLL.
     """
     diverges = divergence(evidence.features, evidence.failed, candidates)
-    if len(evidence.features) < FEWEST:
+    if not len(evidence.features) or len(evidence.features) + len(evidence.failed) < FEWEST:
         known = np.vstack([evidence.features, evidence.failed]) if len(evidence.failed) else evidence.features
         spread = spread_out(known, candidates, n, weights=1 - diverges)
         return [(i, Forecast(None, None, None, None, None, float(diverges[i]))) for i in spread]
     evidence = evidence.thinned()
     rng = np.random.default_rng(seed)
-    model = fit_surrogate(evidence.features, log_odds(evidence.true), evidence.failed, evidence.chance)
+    model = fit_surrogate(evidence.features, log_odds(evidence.true), evidence.chance)
     to_right = _accuracy_of(evidence)
     known = np.vstack([evidence.true, evidence.others])
     weights = greedy_weights(known)

@@ -77,7 +77,7 @@ class Process:
 
 
 def fit_process(features: Array, outputs: Array, noise: float) -> Process:
-    """Fit to M points: features (M, F) and outputs (M, N), M >= 2; `noise` is the prior median of its share.
+    """Fit to M points: features (M, F) and outputs (M, N), M >= 1; `noise` is the prior median of its share.
 
     Length scales and noise maximise the marginal likelihood of a matrix normal (outputs that share the kernel over
     points: Bonilla et al. 2008, section 2.2) times the priors. Outputs need not be independent: they count as many as

@@ -120,7 +120,7 @@ def _explain(
     about = f"about {seconds:.2g} s" if seconds < 100 else f"about {seconds:.0f} s"
     risk = f", diverges with {100 * forecast.diverges:.0f} %" if forecast.diverges >= 0.05 else ""
     if forecast.gain is None or forecast.accuracy is None or forecast.accuracy_sd is None:
-        why = f"{FEWEST} complete runs are needed to predict anything, there are {len(good)}"
+        why = f"{FEWEST} finished runs, one of them complete, are needed to predict anything"
         return f"unlike what was tried: {why}; {about}{risk}"
     nearest = int(np.argmin(((known - features) ** 2).sum(1)))
     other = good[nearest]

@@ -75,29 +75,28 @@ class Surrogate:
         )
 
 
-def fit_surrogate(features: Array, odds: Array, failed: Array, chance: float) -> Surrogate:
-    """Fit to the features (M, F) and log-odds (M, N) of complete members, M >= 2, and the features of failed ones.
+def fit_surrogate(features: Array, odds: Array, chance: float) -> Surrogate:
+    """Fit to the features (M, F) and log-odds (M, N) of complete members, M >= 1.
 
-    A failed run has the quality of a uniform guess (`chance`: its probability of the true class). So do two policies
-    that need no training: a constant LR of next to nothing, and one of 10. From them the model knows before it has
-    seen any that LRs can be too low and too high.
+    Two policies need no training: a constant LR of next to nothing and one of 10 have the quality of a uniform guess
+    (`chance`: its probability of the true class). So the model knows before it has seen any that LRs can be too low
+    and too high. Runs that failed are left out: the best LRs are often just below those at which runs diverge.
     """
     anchors = np.zeros((2, features.shape[1]))
     anchors[:, [MEAN, PEAK, FINAL]] = [[np.log10(FLOOR)], [np.log10(CEILING)]]
     anchors[:, len(NAMES) :] = features[:, len(NAMES) :].mean(0)
     guess = float(log_odds(np.array(chance)))
-    bad = np.vstack([failed, anchors])
     quality = odds.mean(1)
-    everything = np.r_[quality, np.full(len(bad), guess)]
+    everything = np.r_[quality, np.full(len(anchors), guess)]
     # Per row a line through the members and the guess: what a model of that quality gives there.
     centred = everything - everything.mean()
-    outputs = np.vstack([odds, np.full((len(bad), odds.shape[1]), guess)])
+    outputs = np.vstack([odds, np.full((len(anchors), odds.shape[1]), guess)])
     slope = centred @ outputs / max(float(centred @ centred), 1e-12)
     level = outputs.mean(0) - slope * everything.mean()
     errors = odds - level - quality[:, None] * slope
     return Surrogate(
         level,
         slope,
-        fit_process(np.vstack([features, bad]), everything[:, None], QUALITY_NOISE),
+        fit_process(np.vstack([features, anchors]), everything[:, None], QUALITY_NOISE),
         fit_process(features, errors, ERROR_NOISE),
     )
