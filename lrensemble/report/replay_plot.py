@@ -30,7 +30,6 @@ def draw_replays(pools: list[dict[str, Any]], path: Path) -> None:
         title="Replays: how good the team would have been",
         summary="Pools",
         items=[f"{pool['name']}: {pool['members']} members" for pool in pools],
-        lines=False,
     )
 
 
