@@ -13,11 +13,8 @@ ROOT = Path(lrensemble.__file__).parent
 FLOORS = {
     "cli": 4,
     "report": 3,
-<<<<<<< HEAD
     "robustness": 3,
-=======
     "recommend": 3,
->>>>>>> 7748571 (lrensemble run and propose)
     "training": 2,
     "evaluation": 2,
     "pool": 1,
