@@ -13,11 +13,8 @@ ROOT = Path(lrensemble.__file__).parent
 FLOORS = {
     "cli": 4,
     "report": 3,
-<<<<<<< HEAD
     "robustness": 3,
-=======
     "recommend": 3,
->>>>>>> bb5c27e (lrensemble verify: does a policy reach a target (work in progress))
     "training": 2,
     "evaluation": 2,
     "pool": 1,

@@ -26,6 +26,7 @@ OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
 REPORT = (ROOT / "docs" / "report.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
+ROUNDS = (ROOT / "docs" / "rounds.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -52,7 +53,8 @@ def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    found = [arguments for text in (README, EVALUATION, OWN_LOOPS, SELECTION, TRAINING) for arguments in commands(text)]
+    pages = (README, EVALUATION, OWN_LOOPS, SELECTION, TRAINING, ROUNDS)
+    found = [arguments for text in pages for arguments in commands(text)]
     assert len(found) >= 9
     for arguments in found:
         parse(arguments)
@@ -100,6 +102,18 @@ def test_report_page(pool: Pool, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "page.html").exists()
     for code in blocks("python", REPORT):
         exec(compile(code, "report.md", "exec"), {"__name__": "report"})
+
+
+def test_rounds_page(tmp_path, monkeypatch, capsys):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", ROUNDS)
+    exec(compile(code, "rounds.md", "exec"), {"__name__": "rounds"})
+    out = capsys.readouterr().out
+    assert "1 rounds" in out
+    assert out.count("n = 337") == 2
+    (proposing,) = [a for a in commands(ROUNDS) if a[0] == "propose"]
+    assert main([word.replace("digits", "rounds") for word in proposing]) == 0
 
 
 def test_the_keys_on_the_training_page_exist():

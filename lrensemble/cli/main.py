@@ -20,6 +20,7 @@ from lrensemble.cli import (
     import_,
     ls,
     policies,
+    propose,
     report,
     robustness,
     select,
@@ -28,6 +29,7 @@ from lrensemble.cli import (
     train,
     verify,
 )
+from lrensemble.cli import run as run_
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -36,6 +38,8 @@ COMMANDS = {
     "verify": verify,
     "diversity": diversity,
     "select": select,
+    "propose": propose,
+    "run": run_,
     "evaluate": evaluate,
     "robustness": robustness,
     "report": report,

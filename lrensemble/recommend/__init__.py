@@ -1,1 +1,1 @@
-"""What to train: the policy database, verification, and recommendation."""
+"""Which learning-rate policies to train next: the policy database, verification, and recommendation."""

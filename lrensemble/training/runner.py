@@ -53,6 +53,7 @@ def train_pool(
     devices: str = "auto",
     watcher: Watcher | None = None,
     judge: Judge | None = None,
+    control: bool = True,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
 
@@ -75,6 +76,8 @@ def train_pool(
     judge : callable, optional
         ``judge(spec, history)`` after every epoch but the last; a text stops the run for that reason. It is called in
         this process, so there is one worker then.
+    control : bool
+        False leaves the control for later, whatever the configuration says.
 
     Returns
     -------
@@ -102,10 +105,10 @@ def train_pool(
     check_disk(plan.pool, plan.total_bytes)
 
     filler = _Filler(plan, slots, threads, watcher or Silent(), judge)
-    target = _create(plan, plan.pool)
+    target = create_pool(plan, plan.pool)
     filler.fill(target, plan.specs, plan.derived)
-    if plan.config.control and (specs := control_specs(target)):
-        filler.fill(_create(plan, plan.pool / CONTROL), specs, [[] for _ in specs])
+    if control and plan.config.control and (specs := control_specs(target)):
+        filler.fill(create_pool(plan, plan.pool / CONTROL), specs, [[] for _ in specs])
     return target
 
 
@@ -132,7 +135,8 @@ def control_specs(pool: Pool) -> list[RunSpec]:
     return [spec.model_copy(update={"seed": first + i}) for i in range(len(runs))]
 
 
-def _create(plan: Plan, path: Path) -> Pool:
+def create_pool(plan: Plan, path: Path) -> Pool:
+    """The empty pool of a plan in the folder `path`, or the one that is there."""
     config, data = plan.config, plan.data
     mean, std = data.normalisation
     pool = Pool.create(

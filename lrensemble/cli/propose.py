@@ -1,0 +1,64 @@
+"""Propose which policies to train next so that the team of a pool gets better.
+
+A surrogate learns from the shape of the LR curves in the pool what each would predict on the validation rows; proposals
+are ranked by the expected gain of the team per second of training. Nothing is trained, the test split is not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from lrensemble.cli import output
+
+HELP = "which policies to train next"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
+    parser.add_argument("--n", metavar="N", type=int, default=5, help="proposals (default: 5)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the candidates (default: 0)")
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.errors import UserError
+    from lrensemble.pool import Pool
+    from lrensemble.recommend.propose import propose
+
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed} is not possible: give 0 or more")
+    pool = Pool.open(args.pool)
+    with output.working("proposing"):
+        proposals = propose(pool, args.n, seed=args.seed)
+    if args.format == "json":
+        output.print_json(
+            {
+                "pool": str(pool.path),
+                "split": "val",
+                "rows": pool.task.rows["val"],
+                "proposals": [p.model_dump(mode="json") for p in proposals],
+            }
+        )
+        return 0
+    output.print_table(
+        f"{pool.path}: what to train next, best first",
+        ["<policy", "seed", "accuracy %", "± sd", "errors differ %", "gain, nats", "diverges %", "seconds"],
+        [
+            [
+                p.spec.policy,
+                str(p.spec.seed),
+                output.percent(p.accuracy),
+                output.percent(p.accuracy_sd),
+                output.percent(p.disagreement),
+                output.number(p.gain, 5),
+                output.percent(p.diverges),
+                output.number(p.seconds, 1),
+            ]
+            for p in proposals
+        ],
+        f"Predictions for validation (n = {pool.task.rows['val']:,}), by a surrogate. Errors differ: share of rows on "
+        "which just one of it and a member of the team is right. Gain: of the team's NLL, given those above.",
+    )
+    for p in proposals:
+        print(f"{p.spec.policy}: {p.explanation}")
+    return 0

@@ -1,0 +1,117 @@
+"""Train a configuration, propose what to train next, train that, and so on: rounds within a limit.
+
+Stopping it at any time and running the same command again goes on where it was; several processes with one pool on a
+shared folder divide the work. Overrides change the configuration, as in lrensemble train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrensemble.cli import output
+from lrensemble.errors import UserError
+
+if TYPE_CHECKING:
+    from lrensemble.recommend.rounds import Round
+
+HELP = "rounds of train, select, propose"
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+TEAMS = ("best-single", "all", "greedy")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
+    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="after the configuration (default: 5)")
+    parser.add_argument("--n", metavar="N", type=int, default=4, help="proposals of a round (default: 4)")
+    parser.add_argument("--members", metavar="N", type=int, help="stop at so many runs, the configuration's included")
+    parser.add_argument("--time", metavar="T", help="stop after 90s, 30m, 2h, when a member is done")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the proposals (default: 0)")
+    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
+    parser.add_argument("--devices", metavar="NAMES", default="auto", help="as in lrensemble train (default: auto)")
+    output.add_format(parser)
+
+
+def parse_time(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``30m``, ``2h``, ``1d``."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([smhd]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UserError(f"--time {text} is not possible: give a time such as 90s, 30m or 2h")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.cli.progress import Progress
+    from lrensemble.pool import Pool
+    from lrensemble.pool.select import select_teams
+    from lrensemble.recommend.results import results
+    from lrensemble.recommend.rounds import Limits, run_rounds
+    from lrensemble.training import load_config, make_plan
+    from lrensemble.training.runner import default_pool
+
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed} is not possible: give 0 or more")
+    limits = Limits(args.rounds, args.members, parse_time(args.time) if args.time else None)
+    config = load_config(args.config, args.overrides)
+    plan = make_plan(config, args.pool or default_pool(config))
+    ended = run_rounds(
+        plan,
+        limits,
+        per_round=args.n,
+        seed=args.seed,
+        watcher=Progress(),
+        tell=_tell,
+        workers=args.workers,
+        threads=args.threads,
+        devices=args.devices,
+    )
+    pool = Pool.open(plan.pool)
+    teams = select_teams(pool, TEAMS)
+    found = results(pool)
+    if args.format == "json":
+        output.print_json(
+            {
+                "pool": str(pool.path),
+                "ended": ended,
+                "split": "val",
+                "rounds": [dataclasses.asdict(result) for result in found],
+                "teams": [team.model_dump(mode="json") for team in teams],
+            }
+        )
+        return 0
+    rows = pool.task.rows["val"]
+    output.print_table(
+        f"{pool.path}: the greedy team after every round, on validation (n = {rows:,})",
+        ["round", "runs", "complete", "in the team", "accuracy %", "± se", "NLL", "training s"],
+        [
+            [
+                str(r.number),
+                str(r.trained),
+                str(r.complete),
+                str(r.team),
+                output.percent(r.accuracy),
+                output.percent(r.accuracy_se),
+                output.number(r.nll),
+                f"{r.seconds:.1f}",
+            ]
+            for r in found
+        ],
+        "These are promises: the rows that chose a team flatter it, the more members to choose from the more.",
+    )
+    control = f" lrensemble train {args.config} trains the control." if config.control else ""
+    print(f"Ended after {ended}.{control} Next: lrensemble evaluate {pool.path}")
+    return 0
+
+
+def _tell(current: Round) -> None:
+    """What a round will train, on stderr."""
+    if current.number:
+        output.note(f"round {current.number}:")
+        for proposal in current.proposals:
+            output.note(f"  {proposal.spec.policy} seed {proposal.spec.seed}: {proposal.explanation}")

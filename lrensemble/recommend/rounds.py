@@ -1,0 +1,211 @@
+"""Train, propose, train, ...: rounds that go on wherever they were stopped, and that several processes can share.
+
+A round's proposals are written to ``rounds/<k>.json`` before the first of them is trained, by whoever gets there first
+and holds the lock; everybody else reads them. Members are trained once whoever asks, so all a process has to do after
+any interruption is to begin again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from lrensemble.errors import UserError
+from lrensemble.pool import Member, Pool, Record, RunSpec
+from lrensemble.pool.files import clear_disk_errors, now, read_text, write_json
+from lrensemble.pool.record import Strict
+from lrensemble.recommend.propose import Proposal, propose
+from lrensemble.training import Plan, train_pool
+from lrensemble.training.plan import derived_specs
+from lrensemble.training.runner import Silent, Watcher, create_pool
+
+FOLDER = "rounds"
+
+
+class Round(Strict):
+    """``rounds/<number>.json``: what is trained in one round. Number 0 is the configuration itself."""
+
+    number: int
+    seed: int
+    proposals: tuple[Proposal, ...]
+    created: str
+
+    @property
+    def specs(self) -> list[RunSpec]:
+        return [proposal.spec for proposal in self.proposals]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: rounds beyond the configuration, runs in the pool, seconds from now; None is no limit."""
+
+    rounds: int = 5
+    members: int | None = None
+    seconds: float | None = None
+
+    def check(self, configured: int) -> None:
+        """Raise `UserError` for limits that allow nothing."""
+        if self.rounds < 1:
+            raise UserError(
+                f"rounds = {self.rounds} is not possible: give 1 or more; the configuration alone is lrensemble train"
+            )
+        if self.members is not None and self.members <= configured:
+            raise UserError(
+                f"members = {self.members} leaves nothing to propose: the configuration itself has {configured}; give "
+                "more, or fewer policies"
+            )
+        if self.seconds is not None and not self.seconds > 0:
+            raise UserError(f"a time of {self.seconds:g} s is not possible: give more than 0")
+
+
+class _TimeIsUp(Exception):
+    pass
+
+
+class _Timed:
+    """A watcher that ends the training when a member is done and the time is over."""
+
+    def __init__(self, watcher: Watcher, is_over: Callable[[], bool]) -> None:
+        self.watcher, self.is_over = watcher, is_over
+        self.start, self.stop = watcher.start, watcher.stop
+
+    def member_done(self, record: Record) -> None:
+        self.watcher.member_done(record)
+        if self.is_over():
+            raise _TimeIsUp
+
+
+def run_rounds(
+    plan: Plan,
+    limits: Limits,
+    *,
+    per_round: int = 4,
+    seed: int = 0,
+    watcher: Watcher | None = None,
+    tell: Callable[[Round], None] = lambda done: None,
+    **options: Any,
+) -> str:
+    """Train the configuration of `plan`, then rounds of proposals; return in words what ended it.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the configuration. Its control is not trained: its size is known at the end only.
+    limits : Limits
+        The time is looked at whenever a member is done.
+    per_round : int
+        Proposals of a round; fewer where the limit of members is reached.
+    seed : int
+        Of the proposals. The same configuration and seed give the same rounds.
+    tell : function
+        Called with every round before it is trained.
+    options
+        Workers, threads, devices, ... of `train_pool`.
+
+    Raises
+    ------
+    UserError
+        Impossible limits; rounds of another configuration; a pool in which nothing can be learned from.
+    """
+    limits.check(len(plan.specs))
+    if per_round < 1:
+        raise UserError(f"{per_round} proposals a round are not possible: give 1 or more")
+    end = None if limits.seconds is None else time.monotonic() + limits.seconds
+    timed = _Timed(watcher or Silent(), lambda: end is not None and time.monotonic() >= end)
+    pool = create_pool(plan, plan.pool)
+    planned = 0
+    try:
+        for number in range(limits.rounds + 1):
+            most = per_round if limits.members is None else min(per_round, limits.members - planned)
+            if most < 1:
+                return f"{planned} members"
+            if timed.is_over():
+                raise _TimeIsUp
+            current = _round(pool, plan, number, most, seed)
+            tell(current)
+            train_pool(_plan_of(plan, current.specs), watcher=timed, control=False, **options)
+            planned += len(current.proposals)
+    except _TimeIsUp:
+        return "the time is up"
+    return f"{limits.rounds} rounds"
+
+
+def read_rounds(pool: Pool) -> list[Round]:
+    """The rounds of a pool, in order."""
+    rounds: list[Round] = []
+    while (path := _path(pool, len(rounds))).exists():
+        rounds.append(_read(path))
+    return rounds
+
+
+def _path(pool: Pool, number: int) -> Path:
+    return pool.path / FOLDER / f"{number}.json"
+
+
+def _read(path: Path) -> Round:
+    try:
+        return Round.model_validate_json(read_text(path))
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: cut off or damaged ({error.errors()[0]['msg']}): delete it, and the round is proposed again"
+        ) from None
+
+
+@contextmanager
+def _alone(pool: Pool) -> Iterator[None]:
+    """One process at a time proposes; the kernel frees the lock of a killed one."""
+    folder = pool.path / FOLDER
+    with clear_disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:
+    """Read a round, or make it and write it."""
+    with _alone(pool):
+        path = _path(pool, number)
+        if path.exists():
+            found = _read(path)
+            if number == 0 and {s.model_dump_json() for s in found.specs} != {s.model_dump_json() for s in plan.specs}:
+                raise UserError(
+                    f"{path.parent} holds the rounds of another configuration: choose another pool, or delete the "
+                    "folder to begin again with what is trained"
+                )
+            return found
+        if number == 0:
+            proposals = [Proposal(spec=spec, explanation="from the configuration") for spec in plan.specs]
+        else:
+            proposals = propose(pool, n, seed=seed + number, bases=plan.specs)
+        made = Round(number=number, seed=seed, proposals=tuple(proposals), created=now())
+        write_json(path, made.model_dump(mode="json"))
+        return made
+
+
+def _plan_of(plan: Plan, specs: list[RunSpec]) -> Plan:
+    """The plan for other runs of the same models."""
+    models = {str(spec.model): model for spec, model in zip(plan.specs, plan.models, strict=True)}
+    return replace(
+        plan,
+        specs=specs,
+        derived=[derived_specs(plan.config, spec, len(plan.data.train)) for spec in specs],
+        models=[models[str(spec.model)] for spec in specs],
+    )
+
+
+def members_of(pool: Pool, rounds: list[Round]) -> list[Member]:
+    """The runs of these rounds that are in the pool."""
+    ids = [spec.id(pool.task.data_fingerprint) for done in rounds for spec in done.specs]
+    members = [Member(pool.path / "members" / member_id) for member_id in ids]
+    return [member for member in members if member.record_path.exists()]

@@ -1,0 +1,82 @@
+"""Expected gain and choices on pools whose right answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lrensemble.metrics import nll_of
+from lrensemble.recommend.gain import Evidence, _gains, choose, divergence, greedy_weights, spread_out
+from lrensemble.selection import make_selector
+from tests.recommend.pools import evidence_of, synthetic
+
+
+def test_gains_against_the_plain_loop():
+    rng = np.random.default_rng(0)
+    team, true = rng.uniform(0.2, 0.9, 50), rng.uniform(0.01, 0.99, (4, 3, 50)).astype(np.float32)
+    gains, shares = _gains(team, true)
+    for q in range(4):
+        for d in range(3):
+            losses = {w: nll_of(team + w * (true[q, d] - team)).mean() for w in (0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)}
+            best = min(losses, key=losses.get)
+            assert gains[q, d] == pytest.approx(losses[0] - losses[best], abs=1e-5)
+            assert shares[q, d] == pytest.approx(best)
+
+
+def test_greedy_of_true_classes_is_greedy():
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(5), (6, 80))
+    y = rng.integers(0, 5, 80)
+    expected = make_selector("greedy").fit(P, y).weights_
+    np.testing.assert_allclose(greedy_weights(P[:, np.arange(80), y]), expected)
+
+
+def test_high_rates_that_diverged_are_avoided():
+    bench = synthetic(seed=1)
+    evidence = evidence_of(bench, [0, 5, 9, 14, 19])
+    high = bench.features[-4:]
+    p = divergence(evidence.features, high, np.vstack([bench.features[:1], high]))
+    assert p[0] < 0.3 < 0.5 < p[1:].min()
+    assert divergence(evidence.features, evidence.failed, high).max() == 0
+    everything_failed = divergence(evidence.failed, high, high)
+    np.testing.assert_allclose(everything_failed, 4 / 5)
+
+
+def test_the_good_region_is_chosen():
+    """Quality has its peak at an LR of 10^-1.5; the members known are far from it on both sides, and half-way."""
+    bench = synthetic(seed=0)
+    known = [0, 3, 8, 22, 27]
+    left = [i for i in range(len(bench)) if i not in known]
+    chosen = choose(evidence_of(bench, known), bench.features[left], np.ones(len(left)), 3, 0)
+    levels = [bench.features[left[i], 0] for i, _ in chosen]
+    assert np.abs(np.array(levels) + 1.5).max() < 0.6
+    forecast = chosen[0][1]
+    assert forecast.gain > 0
+    assert 0.5 < forecast.accuracy <= 1
+    assert 0 < forecast.disagreement < 0.5
+
+
+def test_gain_per_second():
+    bench = synthetic(seed=0)
+    left = np.arange(5, len(bench))
+    evidence = evidence_of(bench, range(5))
+    (best, _), *_ = choose(evidence, bench.features[left], np.ones(len(left)), 1, 0)
+    seconds = np.ones(len(left))
+    seconds[best] = 1e6
+    (other, _), *_ = choose(evidence, bench.features[left], seconds, 1, 0)
+    assert other != best
+
+
+def test_with_too_little_known_candidates_are_spread():
+    bench = synthetic(seed=0)
+    nothing = Evidence(
+        bench.features[:0], bench.true[:0], bench.right[:0], bench.features[:0], bench.true[:0], chance=0.25
+    )
+    chosen = choose(nothing, bench.features, np.ones(len(bench)), 3, 0)
+    assert all(forecast.gain is None for _, forecast in chosen)
+    levels = sorted(bench.features[[i for i, _ in chosen], 0])
+    assert levels[2] - levels[0] > 1  # of 2.5 decades
+    # One centre of points on a line is the median.
+    line = np.zeros((5, 9))
+    line[:, 0] = [0, 1, 2, 3, 10]
+    assert spread_out(line[:0], line, 1, np.ones(5)) == [2]

@@ -1,0 +1,94 @@
+"""Proposals from pools on disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrensemble import Policy, Pool, UserError
+from lrensemble.pool import RunSpec
+from lrensemble.recommend.bench import read_bench
+from lrensemble.recommend.candidates import SPACES, candidate_specs, peak_range
+from lrensemble.recommend.propose import propose
+from lrensemble.recommend.runs import expected_seconds, read_runs
+
+
+def test_proposals(pool: Pool):
+    proposals = propose(pool, 4)
+    assert proposals == propose(pool, 4)
+    assert [p.spec for p in proposals] != [p.spec for p in propose(pool, 4, seed=1)]
+    taken = {RunSpec.of(m.record.spec).model_dump_json() for m in pool.members}
+    assert not taken & {p.spec.model_dump_json() for p in proposals}
+    assert len({p.spec.model_dump_json() for p in proposals}) == 4
+    for p in proposals:
+        assert p.spec.training == pool.members[0].record.spec.training
+        assert p.seconds > 0
+        assert p.gain >= 0
+
+
+def test_the_test_split_is_not_read(pool: Pool):
+    expected = propose(pool, 2)
+    for path in pool.path.rglob("test.npy"):
+        path.unlink()
+    assert propose(pool, 2) == expected
+
+
+def test_foreign_members_are_in_the_team(pool: Pool):
+    """A member that knows every validation label leaves nothing to gain."""
+    labels = {split: pool.labels(split) for split in ("val", "test")}
+    with pool.member(model="oracle") as member:
+        member.predict(**{split: np.eye(10)[y] * 0.999 + 0.0001 for split, y in labels.items()})
+    assert propose(pool, 1)[0].gain < 1e-3
+
+
+@pytest.mark.parametrize("what", ["empty", "imported"])
+def test_nothing_to_learn_from(what, tmp_path: Path):
+    labels = {"val": [0, 1, 1], "test": [1, 0, 1]}
+    pool = Pool.create(tmp_path / "p", labels=labels)
+    if what == "imported":
+        with pool.member(model="theirs") as member:
+            member.predict(val=np.full((3, 2), 0.5), test=np.full((3, 2), 0.5))
+    with pytest.raises(UserError, match=r"nothing to learn from: (it is empty|none of its 1 members)"):
+        propose(pool)
+
+
+def test_too_few_to_replay(pool: Pool):
+    with pytest.raises(UserError, match="4 finished runs, 4 of them complete, are too few"):
+        read_bench(pool)
+
+
+def test_candidates_are_of_all_functions_around_what_worked(pool: Pool):
+    runs = read_runs(pool)
+    low, high = peak_range([0.01, 0.1, 1.0], [0.5, 0.4, 2.3], [])
+    assert (low, high) == pytest.approx((0.01 / 3, 0.3), rel=1e-2)
+    assert peak_range([], [], [0.5, 2.0]) == (0.005, 0.25)
+    specs = candidate_specs(runs.specs[:1], runs.specs[:2], runs.specs, low, high, 0)
+    functions = {spec.policy.split("(")[0] for spec in specs}
+    assert functions >= {space.split("(")[0] for space in SPACES}
+    fresh = [spec for spec in specs if spec.seed]
+    assert [spec.policy for spec in fresh] == [spec.policy for spec in runs.specs[:2]]
+    for spec in specs:
+        bound = Policy.parse(spec.policy).bind(steps_per_epoch=10, total_steps=100)
+        if not spec.seed:
+            assert low * 0.3 <= bound(np.arange(100)).max() <= high
+
+
+def test_seconds_follow_the_budget(pool: Pool):
+    runs = read_runs(pool)
+    spec = runs.specs[0]
+    longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 8})})
+    once, twice = expected_seconds(runs, [spec, longer], 1010)
+    assert twice == pytest.approx(2 * once)
+    assert once == pytest.approx(np.median([m.record.costs["seconds"] for m in runs.members]), rel=1e-6)
+
+
+def test_a_damaged_record_is_named(pool: Pool):
+    record = pool.members[0].record_path
+    record.write_text(record.read_text()[:40])
+    with pytest.raises(UserError, match="cut off or damaged"):
+        propose(pool)
+    shutil.rmtree(record.parent)
+    assert propose(pool, 1)

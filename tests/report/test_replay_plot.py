@@ -1,0 +1,45 @@
+"""The picture of replays, and the script that makes the numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrensemble import UserError
+from lrensemble.report.replay_plot import draw_replays
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_replay.py"
+
+
+def curve(offset: float) -> dict[str, list[float]]:
+    return {"budgets": [3, 5, 8], **{key: [offset, offset + 1, offset + 2] for key in ("mean", "low", "high")}}
+
+
+def test_draw(tmp_path):
+    strategies = {name: {"val_nll": curve(i), "test_accuracy": curve(i)} for i, name in enumerate(("random", "ours"))}
+    pools = [
+        {"name": "x", "members": 9, "strategies": strategies},
+        {"name": "y", "members": 8, "strategies": strategies},
+    ]
+    draw_replays(pools, tmp_path / "r.png")
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    draw_replays(pools, tmp_path / "r.html")
+    assert "y: 8 members" in (tmp_path / "r.html").read_text()
+    with pytest.raises(UserError, match="cannot draw"):
+        draw_replays(pools, tmp_path / "r.jpg")
+
+
+def test_intervals_are_over_starts_that_have_a_team():
+    spec = importlib.util.spec_from_file_location("bench_replay", SCRIPT)
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    rng = np.random.default_rng(0)
+    values = rng.normal(3, 1, (400, 2))
+    values[0, 0] = np.nan
+    found = bench._intervals(values)
+    np.testing.assert_allclose(found["mean"], values[1:].mean(0))
+    half = 1.96 / np.sqrt(399)
+    assert found["high"][1] - found["low"][1] == pytest.approx(2 * half, rel=0.15)
