@@ -14,6 +14,7 @@ FLOORS = {
     "cli": 4,
     "report": 3,
     "robustness": 3,
+    "export": 3,
     "training": 2,
     "evaluation": 2,
     "pool": 1,

@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, robustness, select, show, tensorboard, train
+from lrensemble.cli import (
+    diversity,
+    evaluate,
+    export,
+    gc,
+    import_,
+    ls,
+    policies,
+    predict,
+    robustness,
+    select,
+    show,
+    tensorboard,
+    train,
+)
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -23,6 +37,8 @@ COMMANDS = {
     "select": select,
     "evaluate": evaluate,
     "robustness": robustness,
+    "export": export,
+    "predict": predict,
     "ls": ls,
     "show": show,
     "tensorboard": tensorboard,

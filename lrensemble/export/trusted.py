@@ -49,7 +49,9 @@ def _suspicions(archive: zipfile.ZipFile) -> Iterator[str]:
                 yield "its sample inputs may be pickled Python objects"
         elif re.fullmatch(r"models/\w+\.json", name):
             yield from _suspicions_of_graph(json.loads(archive.read(full)))
-        elif not re.fullmatch(r"data/(weights|constants)/\w+|\.data/\w+|archive_format|archive_version|byteorder", name):
+        elif not re.fullmatch(
+            r"data/(weights|constants)/\w+|\.data/\w+|archive_format|archive_version|byteorder", name
+        ):
             yield f"it holds {name}"
 
 
