@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
-from lrensemble import Pool, load_config
+from lrensemble import Pool, load_config, load_dataset, select_teams
 from lrensemble.cli.main import main, parse
 from lrensemble.evaluation import BASELINES
 from lrensemble.policies import ALIASES, FUNCTIONS
-from lrensemble.pool.select import select_teams
 from lrensemble.selection import SELECTORS
 from lrensemble.training.engine import Engine
 
@@ -25,6 +25,7 @@ EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -51,7 +52,8 @@ def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    found = [arguments for text in (README, EVALUATION, OWN_LOOPS, SELECTION, TRAINING) for arguments in commands(text)]
+    pages = (README, DEPLOY, EVALUATION, OWN_LOOPS, SELECTION, TRAINING)
+    found = [arguments for text in pages for arguments in commands(text)]
     assert len(found) >= 9
     for arguments in found:
         parse(arguments)
@@ -87,6 +89,21 @@ def test_evaluation_page(pool: Pool, tmp_path, monkeypatch, capsys):
         arguments += ["--workers", "1"] if "--lr-scales" in arguments else []  # no processes that load torch anew
         assert main([str(pool.path) if word == "POOL" else word for word in arguments]) == 0
     assert set(re.findall(r"^\| ([a-z-]+(?: single)?) \|", EVALUATION, re.MULTILINE)) >= set(BASELINES)
+
+
+def test_deploy_page(pool: Pool, tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
+    monkeypatch.chdir(tmp_path)
+    select_teams(pool, ["greedy"])
+    images = load_dataset("digits").test.images
+    (tmp_path / "images").mkdir()
+    Image.fromarray(images[0, 0]).save(tmp_path / "images" / "0.png")
+    for arguments in commands(DEPLOY):
+        assert main(arguments) == 0
+    for code in blocks("python", DEPLOY):
+        exec(compile(code, "deploy.md", "exec"), {"__name__": "deploy"})
+    assert "test split, n = 450" in capsys.readouterr().out
 
 
 def test_the_keys_on_the_training_page_exist():

@@ -82,7 +82,7 @@ def test_convolutions_batch_norm_and_onnx(tmp_path, digits):
     config = tiny_config(
         model={"name": "resnet20"},
         training={"epochs": 1, "batch_size": 512},
-        policies=["FIX(k0=[0.05, 0.01])"],
+        policies=["FIX(k0=0.05)"],
         control=False,
     )
     pool = train_pool(load_config(config), tmp_path / "pool", workers=1, devices="cpu")
