@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lrensemble.evaluation import load_network
+from lrensemble.evaluation.network import load_network
 from lrensemble.export.card import Timing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.formats import FILES, read_module, write_module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation import load_network
+from lrensemble.evaluation.network import load_network
 from lrensemble.export.module import TeamModule
 from lrensemble.pool import Member, Pool, Team
 

@@ -18,7 +18,7 @@ from lrensemble import __version__
 from lrensemble.data import Dataset
 from lrensemble.data.rows import pieces
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation import load_data
+from lrensemble.evaluation.network import load_data
 from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.formats import FILES, write_module
