@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lrensemble.data import Dataset, load_dataset
     from lrensemble.errors import UserError
     from lrensemble.evaluation import Evaluation, evaluate
+    from lrensemble.export import Ensemble, export_team
     from lrensemble.policies import Policy, parse_policies
     from lrensemble.pool import Member, Pool, Team
     from lrensemble.pool.select import select_teams
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "training",
     "Dataset": "data",
+    "Ensemble": "export",
     "Evaluation": "evaluation",
     "Member": "pool",
     "Policy": "policies",
@@ -33,6 +35,7 @@ _HOMES = {
     "Team": "pool",
     "UserError": "errors",
     "evaluate": "evaluation",
+    "export_team": "export",
     "load_config": "training",
     "load_dataset": "data",
     "parse_policies": "policies",
@@ -43,6 +46,7 @@ _HOMES = {
 __all__ = [
     "Config",
     "Dataset",
+    "Ensemble",
     "Evaluation",
     "Member",
     "Policy",
@@ -51,6 +55,7 @@ __all__ = [
     "UserError",
     "__version__",
     "evaluate",
+    "export_team",
     "load_config",
     "load_dataset",
     "parse_policies",

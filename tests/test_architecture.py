@@ -15,6 +15,7 @@ FLOORS = {
     "report": 3,
     "robustness": 3,
     "recommend": 3,
+    "export": 3,
     "training": 2,
     "evaluation": 2,
     "pool": 1,

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
-from lrensemble import Pool, load_config
+from lrensemble import Pool, load_config, load_dataset, select_teams
 from lrensemble.cli.main import main, parse
 from lrensemble.evaluation import BASELINES
 from lrensemble.policies import ALIASES, FUNCTIONS
-from lrensemble.pool.select import select_teams
 from lrensemble.selection import SELECTORS
 from lrensemble.training.engine import Engine
 
@@ -27,6 +27,7 @@ SELECTION = (ROOT / "docs" / "selection.md").read_text()
 REPORT = (ROOT / "docs" / "report.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
 ROUNDS = (ROOT / "docs" / "rounds.md").read_text()
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -53,7 +54,7 @@ def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    pages = (README, EVALUATION, OWN_LOOPS, SELECTION, TRAINING, ROUNDS)
+    pages = (README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))))
     found = [arguments for text in pages for arguments in commands(text)]
     assert len(found) >= 9
     for arguments in found:
@@ -114,6 +115,21 @@ def test_rounds_page(tmp_path, monkeypatch, capsys):
     assert out.count("n = 337") == 2
     (proposing,) = [a for a in commands(ROUNDS) if a[0] == "propose"]
     assert main([word.replace("digits", "rounds") for word in proposing]) == 0
+
+
+def test_deploy_page(pool: Pool, tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
+    monkeypatch.chdir(tmp_path)
+    select_teams(pool, ["greedy"])
+    images = load_dataset("digits").test.images
+    (tmp_path / "images").mkdir()
+    Image.fromarray(images[0, 0]).save(tmp_path / "images" / "0.png")
+    for arguments in commands(DEPLOY):
+        assert main(arguments) == 0
+    for code in blocks("python", DEPLOY):
+        exec(compile(code, "deploy.md", "exec"), {"__name__": "deploy"})
+    assert "test split, n = 450" in capsys.readouterr().out
 
 
 def test_the_keys_on_the_training_page_exist():

@@ -7,7 +7,10 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +56,12 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def working(text: str) -> Iterator[None]:
-    """A spinner on stderr for work of seconds to minutes."""
+def working(text: str) -> Iterator[Status]:
+    """A spinner on stderr for work of seconds to minutes; ``update`` changes its text."""
     from rich.console import Console
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(text) as status:
+        yield status
 
 
 def percent(share: float | None) -> str:

@@ -1,0 +1,82 @@
+"""Export a team as a folder that predicts by itself, with a model card.
+
+Its outputs are compared with the pool's stored test predictions on every row before the folder appears.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from lrensemble.cli import output
+
+HELP = "a team as a folder that predicts by itself"
+FORMATS = ("torch", "onnx", "safetensors")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
+    parser.add_argument("team", metavar="TEAM", help="name of a team (lrensemble ls POOL lists them)")
+    parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="new folder for the team")
+    parser.add_argument(
+        "--as",
+        dest="formats",
+        metavar="FORMAT",
+        nargs="+",
+        action="extend",
+        help="torch: a graph for plain torch (default); onnx: for onnxruntime (pip install lrensemble[onnx]); "
+        "safetensors: weights alone, models built by lrensemble. One or more",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an exported team that is in FOLDER")
+    parser.add_argument("--no-check", action="store_true", help="do not compare with the stored test predictions")
+    parser.add_argument("--no-benchmark", action="store_true", help="do not measure the time per batch")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-5, metavar="T", help="largest difference of a probability (1e-5)"
+    )
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.export import export_team
+    from lrensemble.pool import Pool
+    from lrensemble.pool.sizes import size_text
+
+    formats = [name for word in args.formats or ["torch"] for name in word.split(",") if name]
+    pool = Pool.open(args.pool)
+    notes: list[str] = []
+    with output.working(f"exporting {args.team}") as status:
+
+        def say(text: str) -> None:
+            if text.startswith("not checked"):
+                notes.append(text)
+            else:
+                status.update(f"exporting {args.team}: {text}")
+
+        card = export_team(
+            pool,
+            args.team,
+            args.output,
+            formats=formats,
+            force=args.force,
+            check=not args.no_check,
+            benchmark=not args.no_benchmark,
+            tolerance=args.tolerance,
+            say=say,
+        )
+    for note in notes:
+        output.note(note)
+    if args.format == "json":
+        output.print_json({"folder": args.output, **card.model_dump(mode="json")})
+        return 0
+    size = size_text(sum(info.bytes for info in card.files.values()))
+    print(f"{args.output}: {card.name}, {len(card.members)} members, {', '.join(card.files)} ({size}), README.md")
+    for format, check in card.checks.items():
+        undecided = f", beside {check.undecided:,} undecided rows (README.md)" if check.undecided else ""
+        print(
+            f"{format}: {check.what}: n = {check.rows:,}, largest difference {check.largest_difference:.1e}{undecided}"
+        )
+    for timing in card.timings:
+        print(
+            f"batch of {timing.batch}: {timing.team_ms:.3g} ms, the best single member {timing.single_ms:.3g} ms "
+            f"({timing.format}, {timing.device})"
+        )
+    return 0

@@ -1,0 +1,105 @@
+"""Ask an exported team about images: files, folders, and arrays (.npy, .npz).
+
+Uses nothing but the folder that `lrensemble export` wrote. A file that cannot be used is named on stderr, the others
+are answered, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from lrensemble.cli import output
+
+if TYPE_CHECKING:
+    from lrensemble.export.predict import Answer
+
+HELP = "what an exported team says of images"
+TOP = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("team", metavar="FOLDER", help="an exported team")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
+    parser.add_argument("--abstain", type=float, metavar="P", help="no answer where the confidence is below P")
+    parser.add_argument("--resize", action="store_true", help="resize images of another size (bilinear)")
+    parser.add_argument("--convert", action="store_true", help="convert images of another mode (RGB to grey, ...)")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="multiply every value by F")
+    parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
+    parser.add_argument("--batch", type=int, default=128, metavar="N", help="images at a time (128)")
+    parser.add_argument("--as", dest="kind", metavar="FORMAT", help="which file of the team: torch, onnx, safetensors")
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lrensemble.errors import UserError
+    from lrensemble.export.ensemble import Ensemble
+    from lrensemble.export.images import Reader, find_images
+    from lrensemble.export.predict import predict_files
+
+    if args.abstain is not None and not 0 <= args.abstain <= 1:
+        raise UserError(f"--abstain {args.abstain:g} is not possible: a confidence from 0 to 1")
+    if args.batch < 1:
+        raise UserError(f"--batch {args.batch} is not possible: 1 or more")
+    team = Ensemble.load(args.team, format=args.kind)
+    assert team.card is not None
+    reader = Reader(team.card.preprocessing, args.convert, args.resize, args.scale, args.key)
+    files = list(find_images([Path(image) for image in args.images]))
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("predicting", total=len(files))
+        answers = list(predict_files(team, files, reader, batch=args.batch, done=lambda n: progress.advance(bar, n)))
+    errors = [answer for answer in answers if answer.error]
+    rows = [_row(answer, team.class_names, args.abstain) for answer in answers if not answer.error]
+    for answer in errors:
+        output.note(f"error: {answer.file}: {answer.error}")
+    if args.format == "json":
+        wrong = [{"file": answer.file, "error": answer.error} for answer in errors]
+        output.print_json({"team": args.team, "abstain": args.abstain, "predictions": rows, "errors": wrong})
+    elif rows:
+        _print(rows, args.abstain, len(errors))
+    return 1 if errors else 0
+
+
+def _row(answer: Answer, names: tuple[str, ...], abstain: float | None) -> dict[str, Any]:
+    assert answer.probabilities is not None
+    p = answer.probabilities
+    order = sorted(range(len(p)), key=lambda i: -p[i])  # stable: ties to the lower class, as everywhere
+    first = order[0]
+    abstains = abstain is not None and float(p[first]) < abstain
+    return {
+        "file": answer.file,
+        "row": answer.row,
+        "class": None if abstains else names[first],
+        "index": None if abstains else first,
+        "confidence": float(p[first]),
+        "abstains": abstains,
+        "top": [{"class": names[i], "index": i, "probability": float(p[i])} for i in order[:TOP]],
+    }
+
+
+def _print(rows: list[dict[str, Any]], abstain: float | None, errors: int) -> None:
+    caption = f"n = {len(rows):,}"
+    if abstain is not None:
+        caption += f", {sum(row['abstains'] for row in rows):,} without an answer (confidence below {abstain:g})"
+    if errors:
+        caption += f"; {errors:,} more could not be read"
+    output.print_table(
+        "",
+        ["<image", "<class", "confidence", "<most probable"],
+        [
+            [
+                row["file"] + ("" if row["row"] is None else f" [{row['row']}]"),
+                "(abstains)" if row["abstains"] else row["class"],
+                output.number(row["confidence"]),
+                ", ".join(f"{one['class']} {one['probability']:.4f}" for one in row["top"]),
+            ]
+            for row in rows
+        ],
+        caption,
+    )

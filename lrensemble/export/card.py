@@ -1,0 +1,123 @@
+"""``team.json``: all about an exported team that is not in its graph. ``README.md`` beside it says it for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lrensemble.errors import UserError
+from lrensemble.pool import Named
+from lrensemble.pool.files import file_hash, read_text
+from lrensemble.pool.record import FileInfo
+
+FORMAT = 1
+NAME = "team.json"
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Preprocessing(Part):
+    """What is done to an image before the graph, which normalises by itself.
+
+    Attributes
+    ----------
+    input_shape : (channels, height, width)
+    convert : images of another mode (grey, palette, with transparency) become RGB, as for training
+    resize : images of another size are resized bilinearly, as for training
+    dtype, range : of the training images; None where the data were not at hand at the export
+    mean, std : of every channel; applied in the graph
+    """
+
+    input_shape: tuple[int, int, int]
+    convert: bool = False
+    resize: bool = False
+    dtype: str | None = None
+    range: tuple[float, float] | None = None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class MemberCard(Part):
+    """One member, and how it votes."""
+
+    id: str
+    label: str  # LR policy
+    model: Named
+    seed: int
+    weight: float
+    temperature: float
+    metrics: dict[str, float | None]  # on validation
+    parameters: float | None
+    flops: float | None  # per image
+
+
+class Check(Part):
+    """What the written file was compared with before the folder appeared."""
+
+    what: str
+    rows: int
+    largest_difference: float
+    undecided: int = 0  # rows that differ because a member is undecided between two classes, up to rounding
+
+
+class Timing(Part):
+    """Milliseconds per batch (the fastest of many calls), beside the best single member exported in the same way."""
+
+    format: str
+    device: str
+    batch: int
+    team_ms: float
+    single_ms: float
+
+
+class Card(Part):
+    """The contents of ``team.json``."""
+
+    format: int = FORMAT
+    name: str
+    pool: str
+    task: str
+    data: dict[str, Any]
+    data_fingerprint: str
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    vote: str
+    members: tuple[MemberCard, ...]
+    selector: str
+    teams_tried: int
+    validation: dict[str, float]
+    validation_rows: int
+    abstention: tuple[tuple[float, float, float | None], ...]  # threshold, share answered, accuracy of these
+    test: dict[str, Any] | None  # evaluations/<team>.json, where the team was evaluated
+    single: MemberCard  # the best single member, by validation accuracy
+    checks: dict[str, Check] = {}
+    timings: tuple[Timing, ...] = ()
+    files: dict[str, FileInfo] = {}
+    created: str
+    version: str
+    torch: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The card of an exported team; `UserError` where there is none."""
+        path = folder / NAME
+        if not path.is_file():
+            why = f"no {NAME} is in it" if folder.is_dir() else "it is no folder" if folder.exists() else "not found"
+            raise UserError(f"{folder} is no exported team ({why}): lrensemble export POOL TEAM -o {folder} makes one")
+        try:
+            card = cls.model_validate_json(read_text(path))
+        except ValidationError as error:
+            raise UserError(f"{path}: cut off or damaged ({error.errors()[0]['msg']}): export again") from None
+        if card.format > FORMAT:
+            raise UserError(f"{path} was written by a newer lrensemble (format {card.format}; known is {FORMAT})")
+        return card
+
+    def check_file(self, path: Path) -> None:
+        """`UserError` unless the file is the one that was checked at the export."""
+        info = self.files.get(path.name)
+        if info is None or path.stat().st_size != info.bytes or file_hash(path) != info.sha256:
+            raise UserError(f"{path}: cut off, damaged or replaced since the export: export again")

@@ -1,0 +1,146 @@
+"""`Ensemble`: one team as an nn.Module and as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import Tensor, nn
+
+from lrensemble.errors import UserError
+from lrensemble.export.card import Card
+from lrensemble.export.formats import FILES, read_module
+from lrensemble.export.module import TeamModule
+from lrensemble.export.team import team_module
+from lrensemble.models import build_model
+from lrensemble.pool import Pool, Team
+
+ROWS = 256  # images of one forward pass
+
+
+class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A team that predicts.
+
+    As a module, ``ensemble(images)`` maps a tensor (B, C, H, W), uint8 or float, in the unit of the data set and not
+    normalised (pixels from 0 to 255, for most), to probabilities (B, classes), float32.
+
+    As a classifier it has `predict`, `predict_proba`, `score` and `classes_`, for arrays (N, C, H, W), (N, H, W, C),
+    (N, H, W), or flat (N, C * H * W). Labels are the numbers of the classes, as in the pool; their names are
+    `class_names`. It is fitted; `fit` is not for it. It is always in eval mode.
+
+    Attributes
+    ----------
+    classes_ : (classes,) array of int
+    class_names : tuple of str
+    input_shape : (channels, height, width)
+    card : Card or None
+        What ``team.json`` says, of an exported team.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        class_names: tuple[str, ...],
+        input_shape: tuple[int, ...],
+        card: Card | None = None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.class_names, self.input_shape, self.card = tuple(class_names), tuple(input_shape), card
+        self.classes_ = np.arange(len(class_names))
+
+    @classmethod
+    def load(cls, path: str | Path, team: str | Team | None = None, *, format: str | None = None) -> Self:
+        """An exported team's folder, or a pool and the name of a team in it.
+
+        Parameters
+        ----------
+        format : {"torch", "onnx", "safetensors"}, optional
+            Which file of an exported team to run; default: the first of these that is there.
+
+        Raises
+        ------
+        UserError
+            Nothing of the kind is there, files are damaged, members are gone.
+        """
+        path = Path(path)
+        if team is not None:
+            pool = Pool.open(path)
+            return cls(team_module(pool, team), pool.task.class_names, pool.task.input_shape)
+        if (path / "pool.json").is_file():
+            names = ", ".join(team.name for team in Pool.open(path).teams) or "none yet: lrensemble select"
+            raise UserError(f"{path} is a pool: say which team of it (it has {names})")
+        card = Card.read(path)
+        there = [name for name, file in FILES.items() if (path / file).is_file()]
+        if not there or (format is not None and format not in there):
+            raise UserError(f"{path} holds no team as {format or ' or '.join(FILES)} (but: {', '.join(there) or '-'})")
+        chosen = format or there[0]
+        file = path / FILES[chosen]
+        card.check_file(file)
+        empty = _empty(card) if chosen == "safetensors" else None
+        return cls(read_module(chosen, file, empty), card.class_names, card.preprocessing.input_shape, card)
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing: an ensemble predicts, so dropout and batch norm stay as they are."""
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.input_shape:
+            raise ValueError(f"images must be (B, {', '.join(map(str, self.input_shape))}), not {tuple(images.shape)}")
+        probabilities: Tensor = self.module(images.float())
+        return probabilities
+
+    # As a classifier
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """An ensemble is fitted already: this raises `UserError`."""
+        raise UserError("an Ensemble is fitted already (lrensemble train and select do that); it only predicts")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict_proba(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
+        """Probabilities (N, classes), float32."""
+        images = self._images(X)
+        device = next(self.module.buffers(), torch.empty(0)).device
+        with torch.inference_mode():
+            parts = [self(part.to(device)).cpu() for part in torch.split(images, ROWS)]
+        return np.concatenate([part.numpy() for part in parts]) if parts else np.empty((0, len(self.classes_)), "f4")
+
+    def predict(self, X: ArrayLike | Tensor) -> NDArray[np.int64]:
+        """The class with the most probability, ties to the lower one: (N,)."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+
+    def _images(self, X: ArrayLike | Tensor) -> Tensor:
+        images = X.detach() if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
+        channels, height, width = self.input_shape
+        shape = tuple(images.shape)
+        if shape[1:] == self.input_shape:
+            return images
+        if shape[1:] == (height, width) and channels == 1:
+            return images[:, None]
+        if shape[1:] == (height, width, channels):
+            return images.permute(0, 3, 1, 2)
+        if len(shape) == 2 and shape[1] == channels * height * width:
+            return images.reshape(-1, *self.input_shape)
+        raise ValueError(f"images of shape {shape}: (N, {channels}, {height}, {width}) or the like are needed")
+
+
+def _empty(card: Card) -> TeamModule:
+    """A module like the exported one, with random weights."""
+    shape, classes = card.preprocessing.input_shape, len(card.class_names)
+    with torch.random.fork_rng(devices=[]):
+        models = [build_model(**m.model.build, input_shape=shape, num_classes=classes) for m in card.members]
+    return TeamModule(
+        models,
+        [m.weight for m in card.members],
+        card.vote,
+        [m.temperature for m in card.members],
+        mean=card.preprocessing.mean,
+        std=card.preprocessing.std,
+        classes=classes,
+    )

@@ -1,0 +1,127 @@
+"""Images for a team, from files: every file is an array of the team's shape, or an error that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.data.dataset import make_split
+from lrensemble.errors import UserError
+from lrensemble.export.card import Preprocessing
+from lrensemble.pool.reading import read_numbers
+
+Array = NDArray[Any]
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")  # in folders
+ARRAYS = (".npy", ".npz")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+DEEP = ("I", "F")  # more than 8 bits: PIL would clip them
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How files become images (C, H, W), float32, in the unit that the team was trained in.
+
+    Attributes
+    ----------
+    convert : other modes are converted, as PIL does it
+    resize : other sizes are resized (bilinear)
+    scale : factor for every value, where files are in another unit
+    key : of the array in an .npz
+    """
+
+    preprocessing: Preprocessing
+    convert: bool = False
+    resize: bool = False
+    scale: float = 1.0
+    key: str | None = None
+
+    def read(self, path: Path) -> Array:
+        """All images in a file: (n, C, H, W); `UserError` says what is wrong, without the file's name."""
+        if not path.exists():
+            raise UserError("it does not exist")
+        images = self._array(path) if path.suffix.lower() in ARRAYS else self._picture(path)
+        scaled = images.astype(np.float32) * np.float32(self.scale)
+        self._check_unit(scaled, images.dtype.kind == "f")
+        return scaled
+
+    def _picture(self, path: Path) -> Array:
+        from PIL import Image, UnidentifiedImageError
+
+        channels, height, width = self.preprocessing.input_shape
+        if channels not in MODES:
+            raise UserError(f"the team takes {channels} channels, which no image file has: use .npy or .npz")
+        try:
+            with Image.open(path) as image:
+                if (frames := getattr(image, "n_frames", 1)) > 1:
+                    raise UserError(f"it holds {frames} pictures: one is needed")
+                if image.size != (width, height) and not self._resizes:
+                    raise UserError(
+                        f"{image.width}x{image.height} pixels, the team takes {width}x{height}: --resize resizes"
+                    )
+                picture = self._in_mode(image, MODES[channels])
+                if picture.size != (width, height):
+                    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+                pixels = np.asarray(picture)
+        except UnidentifiedImageError:
+            raise UserError("not an image") from None
+        except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+            raise UserError(f"cut off, damaged or not to be read ({getattr(error, 'strerror', 0) or error})") from None
+        return pixels.reshape(1, height, width, channels).transpose(0, 3, 1, 2)
+
+    @property
+    def _resizes(self) -> bool:
+        return self.resize or self.preprocessing.resize
+
+    def _in_mode(self, image: Any, mode: str) -> Any:
+        found = image.mode
+        if found.startswith(DEEP):
+            raise UserError(f"mode {found} (more than 8 bits): write it with 8 bits, or as .npy")
+        # Another way of writing the same picture, or how the training images were read.
+        same = (found == "1" and mode == "L") or (found == "P" and mode == "RGB" and "transparency" not in image.info)
+        if found != mode and not (same or self.convert or self.preprocessing.convert):
+            raise UserError(f"mode {found}, the team takes {mode}: --convert converts")
+        return image if found == mode else image.convert(mode)
+
+    def _array(self, path: Path) -> Array:
+        images = read_numbers(path, self.key)
+        channels, height, width = self.preprocessing.input_shape
+        if images.shape == (height, width) or images.shape == (height, width, channels):
+            images = images[None]
+        split = make_split(images, np.zeros(len(images) if images.ndim else 0, dtype=np.int64), "it")
+        if split.images.shape[1:] != (channels, height, width):
+            raise UserError(
+                f"an array of shape {images.shape}: (rows, {height}, {width}, {channels}) or "
+                f"(rows, {channels}, {height}, {width}) is needed"
+            )
+        return np.asarray(split.images)
+
+    def _check_unit(self, images: Array, is_float: bool) -> None:
+        """Values that are surely in another unit than the training images: pixels up to 255 for 0 to 1, or the like."""
+        if self.preprocessing.range is None:
+            return
+        low, high = self.preprocessing.range
+        least, most, width = float(images.min()), float(images.max()), high - low
+        if least < low - width or most > high + width or (is_float and low == 0 and least >= 0 and most <= high / 100):
+            fix = 255 if most > 1 else 1
+            raise UserError(
+                f"values from {least:g} to {most:g}, the team was trained on {low:g} to {high:g}: --scale multiplies "
+                f"them ({high:g}/{fix} = {high / fix:.6g}, where {fix} is white)"
+            )
+
+
+def find_images(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Files in the order of the paths, folders with all image files below them; with an error for an empty folder."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, ""
+            continue
+        inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        found = sorted(p for p in inside if p.is_file())
+        yield from ((p, "") for p in found)
+        if not found:
+            yield path, "there are no images in this folder"

@@ -1,0 +1,72 @@
+"""How long a team takes beside the best single member."""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lrensemble.evaluation.network import load_network
+from lrensemble.export.card import Timing
+from lrensemble.export.ensemble import Ensemble
+from lrensemble.export.formats import FILES, read_module, write_module
+from lrensemble.export.module import TeamModule
+from lrensemble.pool import Pool
+
+BATCHES = (1, 128)
+SECONDS = 1.0  # for one size of batch
+CALLS = 5  # at least
+
+
+def timings(pool: Pool, folder: Path, format: str) -> tuple[Timing, ...]:
+    """Measure a team exported to `folder`, and the best single member, exported in the same way and thrown away."""
+    task = pool.task
+    single = TeamModule(
+        [load_network(pool, pool.best_single()).model],
+        [1.0],
+        "soft",
+        [1.0],
+        mean=task.normalisation["mean"],
+        std=task.normalisation["std"],
+        classes=len(task.class_names),
+    )
+    path = folder / f"single.{FILES[format]}"
+    try:
+        write_module(single, format, path, task.input_shape)
+        modules = (Ensemble.load(folder, format=format).module, read_module(format, path, single))
+    finally:
+        path.unlink(missing_ok=True)
+    found = []
+    for batch in BATCHES:
+        team_ms, single_ms = fastest(modules, torch.rand(batch, *task.input_shape))
+        found.append(Timing(format=format, device=_device(), batch=batch, team_ms=team_ms, single_ms=single_ms))
+    return tuple(found)
+
+
+def fastest(modules: Sequence[nn.Module], images: Tensor) -> list[float]:
+    """Milliseconds of the fastest call of each, taking turns: whatever else the machine does only makes it slower."""
+    best = [math.inf] * len(modules)
+    calls, end = 0, time.perf_counter() + SECONDS
+    with torch.inference_mode():
+        while calls < CALLS or time.perf_counter() < end:
+            calls += 1
+            for i, module in enumerate(modules):
+                start = time.perf_counter()
+                module(images)
+                best[i] = min(best[i], 1000 * (time.perf_counter() - start))
+    return best
+
+
+def _device() -> str:
+    """The processor and the threads used."""
+    name = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).is_file():
+        found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(errors="replace"), re.MULTILINE)
+        name = found[1] if found else name
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -1,0 +1,110 @@
+"""A whole team as one module: raw images in, probabilities out. What is exported is the graph of this.
+
+The votes are those of `selection.votes`, written in torch; ballots in float32 and their mean in float64, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lrensemble.metrics import TINY
+from lrensemble.selection import canonical_vote
+
+
+class TeamModule(nn.Module):
+    """Images (B, C, H, W) in the data set's own unit -> probabilities (B, classes), float32.
+
+    Parameters
+    ----------
+    models : sequence of Module
+        Normalised images to logits, one per member.
+    weights, temperatures : sequence of float
+        One per member; the weights need not sum to 1. A temperature of 1 leaves a member's confidence as it is.
+    vote : str
+        Name in `lrensemble.selection.VOTES`.
+    mean, std : sequence of float
+        Of every channel, in the unit of the images.
+    """
+
+    mean: Tensor
+    std: Tensor
+    classes: Tensor
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        weights: Sequence[float],
+        vote: str,
+        temperatures: Sequence[float],
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(models)
+        self.weights = [float(w) / float(sum(weights)) for w in weights]
+        self.temperatures = [float(t) for t in temperatures]
+        self.vote = canonical_vote(vote)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
+        self.register_buffer("classes", torch.arange(classes))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = (images.float() - self.mean) / self.std
+        ballot, tally = self._rule()
+        total: Tensor | float = 0.0
+        for model, weight, temperature in zip(self.members, self.weights, self.temperatures, strict=True):
+            probabilities = scaled(model(x).float().softmax(1), temperature)
+            total = total + weight * ballot(probabilities).double()
+        assert isinstance(total, Tensor)
+        return tally(total).float()
+
+    def _rule(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """The ballot of a member (B, C) -> (B, B'), and the tally of the mean ballots -> (B, C)."""
+        return {
+            "soft": (_same, _same),
+            "logit": (_logarithm, lambda x: x.softmax(1)),
+            "plurality": (self._first_choice, _same),
+            "majority": (lambda p: torch.cat([self._first_choice(p), p], 1), _majority),
+            "borda": (_points, _share_of_points),
+        }[self.vote]
+
+    def _first_choice(self, p: Tensor) -> Tensor:
+        return (p.argmax(1, keepdim=True) == self.classes).to(p.dtype)
+
+
+def scaled(p: Tensor, temperature: float) -> Tensor:
+    """p^(1/T), normalised, by way of float64 as `selection.votes.scaled` does it."""
+    if temperature == 1:
+        return p
+    return (_logarithm(p).double() / temperature).log_softmax(1).exp().float()
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _logarithm(p: Tensor) -> Tensor:
+    return p.clamp_min(TINY).log()
+
+
+def _majority(x: Tensor) -> Tensor:
+    shares, soft = x.chunk(2, 1)
+    return torch.where(shares.amax(1, keepdim=True) > 0.5 + 1e-9, shares, soft)
+
+
+def _points(p: Tensor) -> Tensor:
+    """0 for the least probable class, C - 1 for the first, ties share; by all pairs, which every runtime can do."""
+    less = (p[:, None, :] < p[:, :, None]).sum(2)
+    equal = (p[:, None, :] == p[:, :, None]).sum(2)
+    return less.to(p.dtype) + (equal.to(p.dtype) - 1) / 2
+
+
+def _share_of_points(x: Tensor) -> Tensor:
+    classes = x.shape[1]
+    return x / (classes * (classes - 1) / 2) if classes > 1 else torch.ones_like(x)

@@ -1,0 +1,294 @@
+"""Export a team: write it beside its place, check every row there, and only then let the folder appear."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lrensemble import __version__
+from lrensemble.data import Dataset
+from lrensemble.data.rows import pieces
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.evaluation.network import load_data
+from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
+from lrensemble.export.ensemble import Ensemble
+from lrensemble.export.formats import FILES, write_module
+from lrensemble.export.latency import timings
+from lrensemble.export.module import TeamModule
+from lrensemble.export.readme import readme
+from lrensemble.export.team import resolve, team_module
+from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool.files import clear_disk_errors, file_hash, now, read_text, write_atomic, write_json
+from lrensemble.pool.record import FileInfo
+from lrensemble.selection import team_vote
+
+Array = NDArray[Any]
+TOLERANCE = 1e-5
+THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99)
+JUMPING = ("plurality", "majority", "borda")  # votes in which rounding can turn a tie, and with it a whole ballot
+UNDECIDED = 1e-4  # relative difference of two probabilities that rounding may turn round ...
+FEW = 0.01  # ... on so small a share of the rows
+
+
+def export_team(
+    pool: Pool,
+    team: Team | str,
+    out: str | Path,
+    *,
+    formats: Sequence[str] = ("torch",),
+    force: bool = False,
+    check: bool = True,
+    benchmark: bool = True,
+    tolerance: float = TOLERANCE,
+    say: Callable[[str], object] = lambda text: None,
+) -> Card:
+    """Write a team as a folder that predicts by itself, and return its card.
+
+    Every file is read back and run on all test images; the probabilities must be those that the pool's stored test
+    predictions give under the team's vote, on every row (labels are not looked at). Else nothing is left behind.
+
+    Parameters
+    ----------
+    formats : names in `FILES`
+    force : replace an exported team that is there
+    check : False leaves the comparison with the stored predictions out. Where the data set is not at hand it is left
+        out, too. Either is said in the card, and the files are compared with the module in memory on random images.
+    benchmark : measure milliseconds per batch, beside the best single member
+    tolerance : largest difference of a probability
+    say : is told what is going on, a line at a time
+
+    Raises
+    ------
+    UserError
+        Unknown team or format, members gone or without weights, the folder is taken, a model that cannot be
+        exported, or outputs that differ.
+    """
+    for format in formats:
+        if format not in FILES:
+            raise UserError(f"unknown format {format!r}: {did_you_mean(format, FILES)}")
+    team, members = resolve(pool, team)
+    out = Path(out)
+    _check_place(out, force)
+    module = team_module(pool, team)
+    data, note = _data(pool)
+    if note:
+        say(note)
+    card = _card(pool, team, members, data)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with clear_disk_errors(out):
+            temporary.mkdir(parents=True)
+            for format in dict.fromkeys(formats):
+                say(f"writing {FILES[format]}")
+                write_module(module, format, temporary / FILES[format], pool.task.input_shape)
+            names = [FILES[format] for format in FILES if format in formats]
+            card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
+            write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
+            checks = {}
+            for format in FILES:
+                if format in formats:
+                    say(f"checking {FILES[format]}")
+                    exported = Ensemble.load(temporary, format=format)
+                    if data is not None and check:
+                        checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
+                    else:
+                        checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
+            card = card.model_copy(update={"checks": checks})
+            if benchmark:
+                say("measuring")
+                card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)))})
+            write_json(temporary / NAME, card.model_dump(mode="json"))
+            text = readme(card).encode()
+            write_atomic(temporary / "README.md", lambda file: file.write(text))
+            _move(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return card
+
+
+def _check_place(out: Path, force: bool) -> None:
+    if not out.name:
+        raise UserError(f"{out} is no name for a new folder: -o team, for example")
+    if out.is_file():
+        raise UserError(f"{out} is a file: choose another folder for the team")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / NAME).is_file():
+            raise UserError(f"{out} exists and is no exported team: choose another folder")
+        if not force:
+            raise UserError(f"{out} holds an exported team already: --force replaces it")
+
+
+def _move(temporary: Path, out: Path) -> None:
+    """Into place; what was there goes when the new one stands."""
+    old = out.with_name(f".{out.name}.{secrets.token_hex(4)}.old.tmp")
+    if out.exists():
+        out.replace(old)
+    temporary.replace(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _data(pool: Pool) -> tuple[Dataset | None, str]:
+    try:
+        return load_data(pool), ""
+    except UserError as error:
+        return None, f"not checked against the stored predictions: {error}"
+
+
+def _info(path: Path) -> FileInfo:
+    return FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))
+
+
+# The card
+
+
+def _card(pool: Pool, team: Team, members: dict[str, Member], data: Dataset | None) -> Card:
+    task, total = pool.task, sum(team.members[i] for i in members)
+    return Card(
+        name=team.name,
+        pool=pool.path.name,
+        task=task.name,
+        data=task.data,
+        data_fingerprint=task.data_fingerprint,
+        class_names=task.class_names,
+        preprocessing=_preprocessing(pool, data),
+        vote=team.vote,
+        members=tuple(
+            _member(member, team.members[i] / total, team.temperatures.get(i, 1.0)) for i, member in members.items()
+        ),
+        selector=team.selector,
+        teams_tried=team.teams_tried,
+        validation=team.validation,
+        validation_rows=team.validation_rows,
+        abstention=_abstention(pool, team, members),
+        test=_evaluation(pool, team),
+        single=_member(pool.best_single(), 1.0, 1.0),
+        created=now(),
+        version=__version__,
+        torch=metadata.version("torch"),
+    )
+
+
+def _member(member: Member, weight: float, temperature: float) -> MemberCard:
+    record = member.record
+    return MemberCard(
+        id=member.id,
+        label=record.spec.label,
+        model=record.spec.model,
+        seed=record.spec.seed,
+        weight=weight,
+        temperature=temperature,
+        metrics=record.metrics["val"],
+        parameters=record.costs.get("parameters"),
+        flops=record.costs.get("flops"),
+    )
+
+
+def _preprocessing(pool: Pool, data: Dataset | None) -> Preprocessing:
+    task = pool.task
+    folder = task.data["name"] == "folder"  # data/sources.py reads its images so
+    values: dict[str, Any] = {}
+    if data is not None:
+        images = data.train.images
+        low = min(float(piece.min()) for piece in pieces(images))
+        values = {"dtype": str(images.dtype), "range": (low, max(float(piece.max()) for piece in pieces(images)))}
+    return Preprocessing.model_validate(
+        {
+            "input_shape": task.input_shape,
+            "convert": folder,
+            "resize": folder and task.data.get("size") is not None,
+            **task.normalisation,
+            **values,
+        }
+    )
+
+
+def _abstention(pool: Pool, team: Team, members: dict[str, Member]) -> tuple[tuple[float, float, float | None], ...]:
+    vote = _stored(pool, team, members, "val")
+    confidence, right = vote.max(1), vote.argmax(1) == pool.labels("val")
+    answered = [(threshold, confidence >= threshold) for threshold in THRESHOLDS]
+    return tuple(
+        (threshold, float(rows.mean()), float(right[rows].mean()) if rows.any() else None)
+        for threshold, rows in answered
+    )
+
+
+def _evaluation(pool: Pool, team: Team) -> dict[str, Any] | None:
+    """What `lrensemble evaluate` found on the test split, unless the team was selected again since."""
+    path = pool.path / "evaluations" / f"{team.name}.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(read_text(path))
+        return {key: found[key] for key in ("rows", "score", "verdict")} if found["created"] >= team.created else None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: cut off or damaged: run lrensemble evaluate again") from None
+
+
+# The checks
+
+
+def _stored(pool: Pool, team: Team, members: dict[str, Member], split: str) -> Array:
+    """The team's vote from the pool's stored predictions: (N, C)."""
+    temperatures = np.array([team.temperatures.get(i, 1.0) for i in members]) if team.temperatures else None
+    predictions = pool.predictions(split, list(members.values()))
+    return team_vote(predictions, np.array([team.members[i] for i in members]), team.vote, temperatures)
+
+
+def _check_rows(
+    pool: Pool, team: Team, members: dict[str, Member], data: Dataset, exported: Ensemble, tolerance: float
+) -> Check:
+    parts = [exported.predict_proba(piece) for piece in pieces(data.test.images)]
+    rows = np.abs(np.concatenate(parts) - _stored(pool, team, members, "test")).max(1)
+    wrong = ~(rows <= tolerance)  # NaN is wrong
+    undecided = np.zeros_like(wrong)
+    if wrong.any() and team.vote in JUMPING:
+        undecided = wrong & _undecided(pool.predictions("test", list(members.values())))
+        if undecided.mean() > FEW:
+            undecided[:] = False
+    if (wrong & ~undecided).any():
+        devices = sorted({str(member.record.environment.get("device")) for member in members.values()})
+        raise UserError(
+            f"the exported team's outputs differ from the stored predictions by up to {rows.max():.1e} on "
+            f"{int(wrong.sum()):,} of {len(rows):,} test rows, more than {tolerance:g}. They were computed on "
+            f"{', '.join(devices)}, the check on this CPU: --tolerance allows more; nothing was written"
+        )
+    rest = rows[~undecided]
+    return Check(
+        what="compared with the pool's stored predictions of the test split",
+        rows=len(rows),
+        largest_difference=float(rest.max()),
+        undecided=int(undecided.sum()),
+    )
+
+
+def _undecided(predictions: Any) -> NDArray[np.bool_]:
+    """Rows on which a member gives two classes the same probability up to rounding: (N,)."""
+    found = np.zeros(predictions.shape[1], dtype=bool)
+    for prediction in predictions:
+        ordered = np.sort(np.asarray(prediction, dtype=np.float64), axis=1)
+        close = np.diff(ordered, axis=1) <= UNDECIDED * ordered[:, 1:] + 1e-37  # below: no precision left in float32
+        found |= close.any(1)
+    return found
+
+
+def _check_random(module: TeamModule, exported: Ensemble, card: Card, why: str, tolerance: float) -> Check:
+    p = card.preprocessing
+    noise = np.random.default_rng(0).standard_normal((100, *p.input_shape))
+    images = (noise * np.array(p.std)[:, None, None] + np.array(p.mean)[:, None, None]).astype(np.float32)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(images)).numpy()
+    largest = float(np.abs(exported.predict_proba(images) - expected).max())
+    if not largest <= tolerance:
+        raise UserError(f"the exported team's outputs differ from the module's by {largest:.1e}; nothing was written")
+    return Check(
+        what=f"random images, compared with the module in memory ({why})", rows=100, largest_difference=largest
+    )
