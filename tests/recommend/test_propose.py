@@ -51,7 +51,7 @@ def test_nothing_to_learn_from(what, tmp_path: Path):
     if what == "imported":
         with pool.member(model="theirs") as member:
             member.predict(val=np.full((3, 2), 0.5), test=np.full((3, 2), 0.5))
-    with pytest.raises(UserError, match="nothing to learn from: (it is empty|none of its 1 members)"):
+    with pytest.raises(UserError, match=r"nothing to learn from: (it is empty|none of its 1 members)"):
         propose(pool)
 
 

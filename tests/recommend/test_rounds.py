@@ -138,7 +138,7 @@ def test_another_configuration_and_a_damaged_round(tmp_path):
 
 def config_file(folder: Path) -> str:
     path = folder / "shared.yaml"
-    path.write_text(json.dumps({k: v for k, v in tiny_config(control=False).items()}))
+    path.write_text(json.dumps(tiny_config(control=False)))
     return str(path)
 
 
