@@ -13,6 +13,7 @@ ROOT = Path(lrensemble.__file__).parent
 FLOORS = {
     "cli": 4,
     "report": 3,
+    "recommend": 3,
     "training": 2,
     "evaluation": 2,
     "pool": 1,

@@ -1,0 +1,1 @@
+"""What to train: the policy database, verification, and recommendation."""
