@@ -75,6 +75,7 @@ class Training(Strict):
         decouple it from the gradient; here it is independent of the LR too, so that a sweep over LR policies changes
         one thing). The optimizer's own ``weight_decay`` is another thing.
     stop : when a hopeless run is given up; never by default
+    until : validation accuracy at which a run ends, because all that is asked is when it gets there
     """
 
     epochs: int = Field(gt=0, le=1_000_000)
@@ -85,6 +86,7 @@ class Training(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     decoupled_weight_decay: float = Field(default=0.0, ge=0, lt=1)
     stop: Hopeless | None = None
+    until: float | None = Field(default=None, gt=0, le=1)
 
 
 class MemberSpec(Strict):

@@ -18,7 +18,7 @@ from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_devices
-from lrensemble.training.member import Job, fail, train_members
+from lrensemble.training.member import Job, Judge, fail, train_members
 from lrensemble.training.plan import Plan, check_disk, make_plan
 from lrensemble.training.stack import group_key
 from lrensemble.training.worker import Worker, WorkerDied
@@ -52,6 +52,7 @@ def train_pool(
     threads: int | None = None,
     devices: str = "auto",
     watcher: Watcher | None = None,
+    judge: Judge | None = None,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
 
@@ -71,6 +72,9 @@ def train_pool(
         same number of threads, and within floating-point noise otherwise.
     devices : str
         ``auto`` (every CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:0,cuda:1``, ``mps``.
+    judge : callable, optional
+        ``judge(spec, history)`` after every epoch but the last; a text stops the run for that reason. It is called in
+        this process, so there is one worker then.
 
     Returns
     -------
@@ -85,6 +89,10 @@ def train_pool(
             raise UserError(f"{name} = {value} is not possible: it must be from 1 to {MOST}")
     if workers is not None and per_device is not None:
         raise UserError("workers and per_device say the same thing twice: give one of them")
+    if judge is not None:
+        if (workers or per_device or 1) > 1:
+            raise UserError("runs that are watched train in one process: leave workers and per_device out")
+        workers = 1
     where = [str(device) for device in pick_devices(devices)]
     cores = joblib.cpu_count()
     count = workers or (per_device or (cores if where == ["cpu"] else 1)) * len(where)
@@ -93,7 +101,7 @@ def train_pool(
     threads = threads or max(1, cores // count)
     check_disk(plan.pool, plan.total_bytes)
 
-    filler = _Filler(plan, slots, threads, watcher or Silent())
+    filler = _Filler(plan, slots, threads, watcher or Silent(), judge)
     target = _create(plan, plan.pool)
     filler.fill(target, plan.specs, plan.derived)
     if plan.config.control and (specs := control_specs(target)):
@@ -109,14 +117,18 @@ def control_specs(pool: Pool) -> list[RunSpec]:
     """Members of the seeds-only control: the best single member of `pool` again and again, with fresh seeds.
 
     As many as the pool has finished runs (diverged ones cost their budget too; snapshots and averages cost none), all
-    with the same spec but for the seed. None when no run is complete. Beating the best single model is easy for any
-    ensemble; beating this one shows what LR diversity adds.
+    with the same spec but for the seed. None when no run is complete. Runs that only asked for a target and ended
+    there are no members of a team, and do not count. Beating the best single model is easy for any ensemble; beating
+    this one shows what LR diversity adds.
     """
-    best, runs = pool.best_run(), pool.runs
+    best = pool.best_run()
     if best is None:
         return []
-    first = 1 + max(run.record.spec.seed for run in runs)
+    specs = [(RunSpec.of(run.record.spec), run.record.status) for run in pool.runs]
+    runs = [spec for spec, status in specs if spec.training.until is None or status == "complete"]
+    first = 1 + max(spec.seed for spec in runs)
     spec = RunSpec.of(best.record.spec)
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"until": None}), "notes": {}})
     return [spec.model_copy(update={"seed": first + i}) for i in range(len(runs))]
 
 
@@ -142,8 +154,10 @@ def _create(plan: Plan, path: Path) -> Pool:
 class _Filler:
     """Trains all that is unfinished in a pool on the slots: a slot is one run (or stack) at a time on a device."""
 
-    def __init__(self, plan: Plan, slots: list[str], threads: int, watcher: Watcher) -> None:
-        self.plan, self.slots, self.threads, self.watcher = plan, slots, threads, watcher
+    def __init__(
+        self, plan: Plan, slots: list[str], threads: int, watcher: Watcher, judge: Judge | None = None
+    ) -> None:
+        self.plan, self.slots, self.threads, self.watcher, self.judge = plan, slots, threads, watcher, judge
 
     def fill(self, pool: Pool, specs: Sequence[RunSpec], derived: Sequence[Sequence[MemberSpec]]) -> None:
         runs = pool.plan(specs)
@@ -215,7 +229,7 @@ class _Filler:
         """Train in this process, or in one worker process for every slot; yield (job, what was busy)."""
         if len(self.slots) == 1 or len(jobs) <= 1:
             for job in jobs:
-                yield job, train_members(job)
+                yield job, train_members(job, self.judge)
             return
         todo: queue.SimpleQueue[tuple[Job, int] | None] = queue.SimpleQueue()
         ended: queue.SimpleQueue[tuple[Job, list[str]] | BaseException] = queue.SimpleQueue()

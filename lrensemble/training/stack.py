@@ -59,7 +59,7 @@ def fit_stack(
 ) -> None:
     """Train runs of one `group_key` together; call `ended` with the outcome of each as it ends.
 
-    Runs that stand at different epochs catch up first.
+    Runs that stand at different epochs catch up first. `after_epoch` may raise `Ended` to stop its run.
     """
     going = list(runs)
     while going:
@@ -71,8 +71,11 @@ def fit_stack(
             return
         for run, end in _train_epoch(now):
             if end is None:
-                after_epoch(run)
-            else:
+                try:
+                    after_epoch(run)
+                except Ended as stop:
+                    end = stop
+            if end is not None:
                 ended(run, run.ended(end.status, end.reason))
                 going.remove(run)
 
