@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import diversity, evaluate, gc, import_, ls, policies, select, show, tensorboard, train
+from lrensemble.cli import database, diversity, evaluate, gc, import_, ls, policies, select, show, tensorboard, train
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -27,6 +27,7 @@ COMMANDS = {
     "tensorboard": tensorboard,
     "gc": gc,
     "policies": policies,
+    "database": database,
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 
