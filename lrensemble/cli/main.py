@@ -13,7 +13,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lrensemble import __version__
-from lrensemble.cli import database, diversity, evaluate, gc, import_, ls, policies, select, show, tensorboard, train
+from lrensemble.cli import (
+    database,
+    diversity,
+    evaluate,
+    gc,
+    import_,
+    ls,
+    policies,
+    recommend,
+    select,
+    show,
+    tensorboard,
+    train,
+)
 from lrensemble.errors import UserError, did_you_mean
 
 COMMANDS = {
@@ -28,6 +41,7 @@ COMMANDS = {
     "gc": gc,
     "policies": policies,
     "database": database,
+    "recommend": recommend,
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 

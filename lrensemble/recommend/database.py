@@ -5,22 +5,25 @@ Pools are the truth. A record is written once, and the database can be made anew
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool import Pool
-from lrensemble.recommend.records import Run, attributes, intermediate, new_trial, read_run, run_of, why_not
+from lrensemble.recommend.objective import Objective
+from lrensemble.recommend.records import Run, attributes, every, read_run, run_of, trial_parameters, why_not
 from lrensemble.recommend.store import Store, load_optuna
 from lrensemble.recommend.task import Task
 
 if TYPE_CHECKING:
     import optuna
+
+ACCURACY = Objective()
 
 
 @dataclass
@@ -53,16 +56,16 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
     """
     result = Synced(pools=len(pools))
     tasks: dict[str, Task] = {}
-    runs: dict[str, dict[str, tuple[Run, int]]] = {}
+    rows: dict[str, int] = {}
+    runs: dict[str, list[Run]] = defaultdict(list)
     for pool in pools:
         for member in pool.members:
             try:
-                record = member.record
-                reason = why_not(record)
+                reason = why_not(member.record)
                 if reason is None:
-                    task = Task.in_pool(pool.task, record.spec)
-                    tasks[task.key] = task
-                    runs.setdefault(task.key, {})[member.id] = (run_of(pool, member), pool.task.rows["train"])
+                    task = Task.in_pool(pool.task, member.record.spec)
+                    runs[task.key].append(run_of(pool, member))
+                    tasks[task.key], rows[task.key] = task, pool.task.rows["train"]
             except UserError:
                 reason = "damaged"
             if reason:
@@ -73,37 +76,77 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
         task = tasks[key]
         with store.lock():
             study = study_of(store, task)
-            trials = {t.user_attrs["member"]: t for t in study.get_trials(deepcopy=False) if "member" in t.user_attrs}
-            for member_id, (run, train_rows) in some.items():
-                trial = trials.get(member_id)
-                if trial is None:
-                    try:
-                        study.add_trial(new_trial(run, task, train_rows))
-                    except ValueError:  # Optuna: one name with other choices
-                        raise UserError(
-                            f"{store.url} was written by another version of lrensemble: sync into a new database"
-                        ) from None
-                    result.added += 1
-                elif trial.state.is_finished():
-                    result.known += 1
-                else:  # a search that was killed before it could say so
-                    finish(study, trial.number, run, task)
-                    result.added += 1
-                tick(result.added + result.known, total)
+            try:
+                new = add_runs(study, some, task, ACCURACY, rows[key])
+            except ValueError:  # Optuna: one name with other choices
+                raise UserError(
+                    f"{store.url} was written by another version of lrensemble: sync into a new database"
+                ) from None
+        result.added += new
+        result.known += len(some) - new
+        tick(result.added + result.known, total)
     return result
 
 
-def study_of(store: Store, task: Task) -> optuna.Study:
-    """The study of a task; made when it is not there (hold `store.lock()`)."""
+def study_of(store: Store, task: Task, objective: Objective = ACCURACY, **options: Any) -> optuna.Study:
+    """The study of a task and objective; made when it is not there (hold `store.lock()`)."""
     study: optuna.Study = load_optuna().create_study(
-        study_name=task.study, storage=store.storage, direction="maximize", load_if_exists=True
+        study_name=objective.study(task),
+        storage=store.storage,
+        direction=objective.direction,
+        load_if_exists=True,
+        **options,
     )
     if "task" not in study.user_attrs:
         study.set_user_attr("task", task.model_dump(mode="json"))
+        if objective.target is not None:
+            study.set_user_attr("target", objective.target)
     return study
 
 
-def finish(study: optuna.Study, number: int, run: Run, task: Task) -> None:
+def members_of(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
+    """The trials of a study by the ids of their members."""
+    return {t.user_attrs["member"]: t for t in study.get_trials(deepcopy=False) if "member" in t.user_attrs}
+
+
+def add_runs(study: optuna.Study, runs: Sequence[Run], task: Task, objective: Objective, train_rows: int) -> int:
+    """Add the runs that the study does not have, and finish their running trials; return how many it were.
+
+    Hold `store.lock()`, so that nobody else adds them meanwhile.
+    """
+    trials = members_of(study)
+    new = 0
+    seen: set[str] = set()
+    for run in runs:
+        if run.member in seen:  # a copied pool
+            continue
+        seen.add(run.member)
+        trial = trials.get(run.member)
+        if trial is None:
+            study.add_trial(_new_trial(run, task, objective, train_rows))
+        elif trial.state.is_finished():
+            continue
+        else:  # of a search
+            finish(study, trial.number, run, task, objective)
+        new += 1
+    return new
+
+
+def _new_trial(run: Run, task: Task, objective: Objective, train_rows: int) -> optuna.trial.FrozenTrial:
+    trial = load_optuna().trial
+    parameters = trial_parameters(run, task, train_rows)
+    value = objective.value(run)
+    return trial.create_trial(  # type: ignore[no-any-return]
+        state=trial.TrialState.PRUNED if value is None else trial.TrialState.COMPLETE,
+        value=value,
+        params={name: value for name, (value, _) in parameters.items()},
+        distributions={name: distribution for name, (_, distribution) in parameters.items()},
+        user_attrs=attributes(run),
+        intermediate_values=_intermediate(run, task, objective),
+    )
+
+
+def finish(study: optuna.Study, number: int, run: Run, task: Task, objective: Objective = ACCURACY) -> None:
     """Record a run in the running trial `number`; nothing happens when somebody has done so."""
     state = load_optuna().trial.TrialState
     trial = study.get_trials(deepcopy=False)[number]
@@ -111,16 +154,19 @@ def finish(study: optuna.Study, number: int, run: Run, task: Task) -> None:
         return
     for name, value in attributes(run).items():
         study._storage.set_trial_user_attr(trial._trial_id, name, value)
-    for epoch, accuracy in intermediate(run, task.epochs).items():
+    for epoch, shown in _intermediate(run, task, objective).items():
         if epoch not in trial.intermediate_values:
-            study._storage.set_trial_intermediate_value(trial._trial_id, epoch, accuracy)
-    complete = run.is_complete and run.accuracy is not None
-    study.tell(
-        number,
-        run.accuracy if complete else None,
-        state=state.COMPLETE if complete else state.PRUNED,
-        skip_if_finished=True,
-    )
+            study._storage.set_trial_intermediate_value(trial._trial_id, epoch, shown)
+    worth = objective.value(run)
+    study.tell(number, worth, state=state.PRUNED if worth is None else state.COMPLETE, skip_if_finished=True)
+
+
+def _intermediate(run: Run, task: Task, objective: Objective) -> dict[int, float]:
+    """What pruners see, by epoch; nothing of a diverged run: samplers take that as the worst."""
+    if run.status == "diverged":
+        return {}
+    step = every(task.epochs or len(run.curve))
+    return {int(epoch): objective.shown(accuracy) for epoch, _, _, accuracy in run.curve if epoch % step == 0}
 
 
 @dataclass(frozen=True)

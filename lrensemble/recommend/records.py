@@ -11,7 +11,6 @@ from lrensemble.policies import Policy
 from lrensemble.pool import Member, Pool
 from lrensemble.pool.record import Record
 from lrensemble.recommend.space import parameters_of
-from lrensemble.recommend.store import load_optuna
 from lrensemble.recommend.task import Task
 
 if TYPE_CHECKING:
@@ -117,27 +116,9 @@ def attributes(run: Run) -> dict[str, Any]:
     return {**found, "run": asdict(run)}
 
 
-def intermediate(run: Run, epochs: int | None) -> dict[int, float]:
-    """Validation accuracy by epoch, as pruners see it; nothing of a diverged run: samplers take that as the worst."""
-    if run.status == "diverged":
-        return {}
-    every = max(1, -(-(epochs or len(run.curve)) // MOST_INTERMEDIATE))
-    return {int(epoch): accuracy for epoch, _, _, accuracy in run.curve if epoch % every == 0}
-
-
-def new_trial(run: Run, task: Task, train_rows: int) -> FrozenTrial:
-    """The finished trial that records a run: complete, or pruned when the run diverged or was stopped."""
-    optuna = load_optuna()
-    parameters = trial_parameters(run, task, train_rows)
-    complete = run.is_complete and run.accuracy is not None
-    return optuna.trial.create_trial(  # type: ignore[no-any-return]
-        state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED,
-        value=run.accuracy if complete else None,
-        params={name: value for name, (value, _) in parameters.items()},
-        distributions={name: distribution for name, (_, distribution) in parameters.items()},
-        user_attrs=attributes(run),
-        intermediate_values=intermediate(run, task.epochs),
-    )
+def every(epochs: int) -> int:
+    """Epochs between two accuracies that pruners see."""
+    return max(1, -(-epochs // MOST_INTERMEDIATE))
 
 
 def trial_parameters(run: Run, task: Task, train_rows: int) -> dict[str, tuple[float | str, BaseDistribution]]:

@@ -190,8 +190,8 @@ class Run:
         if until is not None and val_accuracy >= until and self.epoch < epochs:
             raise Ended(
                 "stopped",
-                f"at its target: validation accuracy {val_accuracy:.4f} reached {until:g} after {self.epoch} of {epochs} "
-                "epochs",
+                f"at its target: validation accuracy {val_accuracy:.4f} reached {until:g} "
+                f"after {self.epoch} of {epochs} epochs",
             )
         if stop is None or val_accuracy >= stop.accuracy:
             return
