@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from lrensemble import __version__
 from lrensemble.cli import (
+    database,
     diversity,
     evaluate,
     export,
@@ -23,6 +24,7 @@ from lrensemble.cli import (
     policies,
     predict,
     propose,
+    recommend,
     report,
     robustness,
     select,
@@ -51,6 +53,8 @@ COMMANDS = {
     "show": show,
     "tensorboard": tensorboard,
     "gc": gc,
+    "database": database,
+    "recommend": recommend,
     "policies": policies,
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."

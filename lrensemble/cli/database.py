@@ -1,0 +1,208 @@
+"""What all pools say about LR policies: one database, made from the pools, that answers which policy is best.
+
+sync adds every finished run of pools; top ranks the policies of a task; ls lists the tasks. The database is an Optuna
+storage (a file, or PostgreSQL for a group): optuna-dashboard shows it, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lrensemble.cli import output
+
+HELP = "policies of all pools: sync, top, ls"
+ORDERS = ("accuracy", "nll", "iterations-to-target", "seconds", "robustness")
+STORAGE = "sqlite:///checkpoints/policies.db"
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=STORAGE,
+        help=f"sqlite:///FILE, a file's path, or postgresql://USER@HOST/NAME (default: {STORAGE})",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
+    sync = actions.add_parser("sync", help="add every finished run of pools", allow_abbrev=False)
+    sync.add_argument("pools", metavar="FOLDER", nargs="+", help="pools, or folders of pools")
+    top = actions.add_parser("top", help="the best policies of a task", allow_abbrev=False)
+    top.add_argument("--by", choices=ORDERS, default="accuracy", help="default: accuracy (on validation)")
+    top.add_argument("--target", metavar="SHARE", type=float, help="validation accuracy (default: the median run's)")
+    top.add_argument("-n", metavar="N", type=int, default=10, help="so many policies (default: 10)")
+    tasks = actions.add_parser("ls", help="the tasks", allow_abbrev=False)
+    for chooser in (top, tasks):
+        chooser.add_argument("--data", metavar="NAME")
+        chooser.add_argument("--model", metavar="NAME")
+        chooser.add_argument("--optimizer", metavar="NAME")
+        chooser.add_argument("--batch-size", metavar="N", type=int)
+        chooser.add_argument("--epochs", metavar="N", type=int)
+    for action in (sync, top, tasks):
+        add_storage(action)
+        output.add_format(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"sync": _sync, "top": _top, "ls": _ls}[args.action](args)
+
+
+def _sync(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lrensemble.recommend.database import find_pools, sync
+    from lrensemble.recommend.store import open_store
+
+    pools = find_pools(args.pools)
+    store = open_store(args.storage, create=True)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("sync", total=None)
+        result = sync(store, pools, tick=lambda done, total: progress.update(bar, completed=done, total=total))
+    if args.format == "json":
+        output.print_json({"storage": store.url, **asdict(result)})
+        return 0
+    left = "".join(f", {count} left out ({reason})" for reason, count in sorted(result.left_out.items()))
+    print(
+        f"{store.url}: {result.added} runs added, {result.known} were there, from {result.pools} pools and "
+        f"{result.tasks} tasks{left}. Next: lrensemble database ls"
+    )
+    return 0
+
+
+def _top(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from lrensemble.errors import UserError
+    from lrensemble.recommend.database import choose_tasks, read_tasks
+    from lrensemble.recommend.ranking import check_target, default_target, rank
+    from lrensemble.recommend.store import open_store
+
+    if args.n < 1:
+        raise UserError(f"-n {args.n} is not possible: it must be at least 1")
+    if args.target is not None:
+        check_target(args.target)
+    found = []
+    for one in _chosen(args, read_tasks(open_store(args.storage)), choose_tasks):
+        target = args.target if args.target is not None else default_target(one.runs)
+        found.append((one.task, target, rank(one.task, one.runs, args.by, target)))
+    if args.format == "json":
+        output.print_json(
+            [
+                {
+                    "task": task.model_dump(mode="json"),
+                    "study": task.study,
+                    "split": "validation",
+                    "by": args.by,
+                    "target": target,
+                    "policies": [asdict(row) for row in rows[: args.n]],
+                }
+                for task, target, rows in found
+            ]
+        )
+        return 0
+    for task, target, rows in found:
+        print_ranking(f"{task}: {len(rows)} policies by {args.by}", rows[: args.n], target)
+        bad = [row for row in rows if row.n == 0]
+        if bad:
+            what = ", ".join(f"{row.policy} ({row.diverged} diverged, {row.stopped} stopped)" for row in bad[:5])
+            print(f"never complete: {what}{' ...' if len(bad) > 5 else ''}")
+    return 0
+
+
+def print_ranking(title: str, rows: Sequence[Any], target: float | None) -> None:
+    """A table of ranked policies (`recommend.ranking.Row`)."""
+    split = f"validation, n = {rows[0].rows:,}" if rows else "validation"
+    goal = f"{100 * target:.1f} %" if target is not None else "the target"
+    output.print_table(
+        title,
+        [
+            "<policy",
+            "seeds",
+            "accuracy %",
+            "± se",
+            "sd over seeds",
+            "NLL",
+            f"steps to {goal}",
+            "seconds to it",
+            "reached",
+            "val - train loss",
+            "mean (worst) % over LR factors",
+        ],
+        [
+            [
+                row.policy,
+                str(row.n) + (f" (+{row.diverged} diverged)" if row.diverged else ""),
+                output.percent(row.accuracy),
+                output.percent(row.se),
+                output.percent(row.sd),
+                output.number(row.nll),
+                "-" if row.steps is None else f"{row.steps:,.0f}",
+                output.number(row.seconds_to, 2),
+                f"{row.reached}/{row.asked}",
+                output.number(row.loss_difference, 3),
+                "-"
+                if row.robustness is None
+                else f"{output.percent(row.robustness.mean)} ({output.percent(row.robustness.worst)}) "
+                f"x{', '.join(f'{factor:g}' for factor in row.robustness.factors)}",
+            ]
+            for row in rows
+        ],
+        f"{split}: se is of these rows, sd of training again with another seed. Steps are as fine as the evaluations: "
+        "one an epoch. Diverged runs count as chance over LR factors.",
+    )
+
+
+def _ls(args: argparse.Namespace) -> int:
+    from lrensemble.recommend.database import choose_tasks, read_tasks
+    from lrensemble.recommend.store import open_store
+
+    store = open_store(args.storage)
+    rows = []
+    for one in _chosen(args, read_tasks(store), choose_tasks):
+        best = max((run for run in one.runs if run.accuracy is not None), key=lambda run: run.accuracy, default=None)
+        counts = [sum(run.status == status for run in one.runs) for status in ("complete", "diverged", "stopped")]
+        rows.append((one, counts, best))
+    if args.format == "json":
+        output.print_json(
+            [
+                {
+                    "study": one.task.study,
+                    "task": one.task.model_dump(mode="json"),
+                    "policies": len({run.policy for run in one.runs}),
+                    **dict(zip(("complete", "diverged", "stopped"), counts, strict=True)),
+                    "best": {"policy": best.policy, "accuracy": best.accuracy, "val_rows": best.val_rows}
+                    if best
+                    else None,
+                }
+                for one, counts, best in rows
+            ]
+        )
+        return 0
+    output.print_table(
+        f"{store.url}: {len(rows)} tasks",
+        ["<task", "policies", "complete", "diverged", "stopped", "best val accuracy %", "± se", "<with"],
+        [
+            [
+                str(one.task),
+                str(len({run.policy for run in one.runs})),
+                *map(str, counts),
+                output.percent(best.accuracy if best else None),
+                output.standard_error(best.accuracy, best.val_rows) if best else "-",
+                best.policy if best else "-",
+            ]
+            for one, counts, best in rows
+        ],
+        "The best of many is better by luck than it is: top gives means over seeds.",
+    )
+    return 0
+
+
+def _chosen(args: argparse.Namespace, tasks: list[Any], choose: Callable[..., list[Any]]) -> list[Any]:
+    names = ("data", "model", "optimizer", "batch_size", "epochs")
+    return choose(tasks, **{name: getattr(args, name) for name in names})

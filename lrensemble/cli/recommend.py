@@ -1,0 +1,149 @@
+"""Which LR policy to use: search the policies of a configuration's data, model, optimizer and budget.
+
+Finds the LR range (a range test, and what was best on a similar task in the database), tries policies of all functions
+and their composites, stops bad ones early, and trains the best ones again with fresh seeds: their mean is what is
+claimed. Every run is a member of the pool and a record of the database; stop it at any time, the same command goes on,
+and several of them share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lrensemble.cli import output
+from lrensemble.cli.database import add_storage, print_ranking
+
+HELP = "search LR policies for a task, and confirm the best with fresh seeds"
+SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
+PRUNERS = ("median", "halving", "hyperband", "none")
+WORST = 10.0  # points below the best: a policy to avoid
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="YAML file; its policies do not matter")
+    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    parser.add_argument(
+        "--pool", metavar="DIR", type=Path, help="where members go (default: checkpoints/<name>-search)"
+    )
+    parser.add_argument(
+        "--target", metavar="SHARE", type=float, help="fewest steps to this validation accuracy, not highest accuracy"
+    )
+    parser.add_argument("--trials", metavar="N", type=int, default=30, help="policies to search in all (default: 30)")
+    parser.add_argument("--minutes", metavar="N", type=float, help="begin no new policy after this time")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: tpe")
+    parser.add_argument("--pruner", choices=PRUNERS, default="median", help="default: median")
+    parser.add_argument("--finalists", metavar="N", type=int, default=3, help="trained again (default: 3)")
+    parser.add_argument("--seeds", metavar="N", type=int, default=5, help="fresh seeds of each (default: 5)")
+    parser.add_argument("--first-seed", metavar="N", type=int, default=1000, help="of the fresh ones (default: 1000)")
+    parser.add_argument("--baseline", action="store_true", help="also train Caffe's and PyTorch's default schedules")
+    parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default: 1; run the command several times")
+    add_storage(parser)
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.cli.progress import Progress
+    from lrensemble.errors import UserError
+    from lrensemble.recommend.ranking import check_target
+    from lrensemble.recommend.recommend import recommend
+    from lrensemble.recommend.store import open_store
+    from lrensemble.training import load_config, make_plan
+
+    for name, least in (("trials", 1), ("finalists", 1), ("seeds", 2), ("first_seed", 0), ("minutes", 0)):
+        value = getattr(args, name)
+        if value is not None and not least <= value <= 1_000_000:
+            raise UserError(f"--{name.replace('_', '-')} {value:g} is not possible: it must be at least {least}")
+    if args.target is not None:
+        check_target(args.target)
+    config = load_config(args.config, args.overrides)
+    # What a search stops is no member for teams: it has a pool of its own.
+    plan = make_plan(config, args.pool or Path("checkpoints") / f"{config.name}-search")
+    store = open_store(args.storage, create=True)
+
+    def told(run: Any, count: int) -> None:
+        what = (
+            f"validation accuracy {output.percent(run.accuracy)} %"
+            if run.is_complete
+            else f"{run.status}: {run.reason}"
+        )
+        output.note(f"[{count}/{args.trials}] {run.policy}: {what}")
+
+    found = recommend(
+        plan,
+        store,
+        target=args.target,
+        trials=args.trials,
+        sampler=args.sampler,
+        pruner=args.pruner,
+        minutes=args.minutes,
+        finalists=args.finalists,
+        seeds=args.seeds,
+        first_seed=args.first_seed,
+        with_defaults=args.baseline,
+        options={"devices": args.devices, "threads": args.threads},
+        watcher=Progress(),
+        told=told,
+        stage=output.note,
+    )
+    if args.format == "json":
+        from dataclasses import asdict
+
+        data = {**asdict(found), "task": found.task.model_dump(mode="json"), "split": "validation"}
+        data["similar"] = found.similar.model_dump(mode="json") if found.similar else None
+        output.print_json(data)
+    else:
+        _print(found)
+    return 0
+
+
+def _print(found: Any) -> None:
+    print(f"task: {found.task}")
+    test = found.test
+    print(
+        f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: the loss falls from {test.low:.3g} on and "
+        f"is lowest at {test.high:.3g})"
+        + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
+    )
+    target = found.target
+    print_ranking(f"searched with one seed: {len(found.tried)} policies, the best 10", found.tried[:10], target)
+    avoid = [row for row in found.tried if row.diverged]
+    low = [row for row in found.tried if row.accuracy is not None and row.accuracy < _best(found) - WORST / 100]
+    pruned = [row for row in found.tried if row.stopped and not row.n]
+    for row in [*avoid, *low]:
+        reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
+        print(f"avoid {row.policy}: {reason}")
+    if pruned:
+        print(f"stopped early: {len(pruned)} policies, such as {', '.join(row.policy for row in pruned[:3])}")
+    print_ranking(f"the best with {len(found.seeds)} fresh seeds ({found.seeds[0]} on)", found.best, target)
+    for row in found.best:
+        print(f"{row.policy}: {_claim(row)}")
+    if found.defaults:
+        print_ranking("the defaults with the same seeds", list(found.defaults.values()), target)
+        for name, row in found.defaults.items():
+            print(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
+
+
+def _best(found: Any) -> float:
+    return float(max(row.accuracy for row in found.tried if row.accuracy is not None))
+
+
+def _claim(row: Any) -> str:
+    if row.interval is None:
+        return f"{row.n} complete, {row.diverged} diverged"
+    low, high = row.interval
+    return (
+        f"validation accuracy {output.percent(row.accuracy)} ± {output.percent(row.sd)} % (mean ± sd of {row.n} seeds, "
+        f"95 % interval of the mean {output.percent(low)} to {output.percent(high)}; n = {row.rows:,} rows)"
+    )
+
+
+def _ratio(best: Any, row: Any) -> str:
+    """Steps to the target against the recommended policy's."""
+    if best.steps is None or best.reached < best.asked:
+        return ""
+    if row.reached < row.asked or row.steps is None:
+        return f"; reaches the target with {row.reached} of {row.asked} seeds, the recommended one with all"
+    return f"; {row.steps / best.steps:.2f} times the recommended policy's steps to the target"

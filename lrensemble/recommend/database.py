@@ -1,0 +1,228 @@
+"""The policy database: what every pool knows about LR policies, one Optuna study per task.
+
+Pools are the truth. A record is written once, and the database can be made anew from the pools at any time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.pool import Pool
+from lrensemble.recommend.objective import Objective
+from lrensemble.recommend.records import Run, attributes, every, read_run, run_of, trial_parameters, why_not
+from lrensemble.recommend.store import Store, load_optuna
+from lrensemble.recommend.task import Task
+
+if TYPE_CHECKING:
+    import optuna
+
+ACCURACY = Objective()
+
+
+@dataclass
+class Synced:
+    """What `sync` did: how many records were added, were there already, and were left out for which reason."""
+
+    pools: int = 0
+    added: int = 0
+    known: int = 0
+    tasks: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def find_pools(paths: Iterable[str | Path]) -> list[Pool]:
+    """The pools at `paths`, or below them where a path is a folder of pools; with their controls, each once."""
+    found: dict[Path, Pool] = {}
+    for path in map(Path, paths):
+        files = sorted(path.rglob("pool.json")) if path.is_dir() else []
+        # The message of `Pool.open` says what is wrong with a folder in which there is none.
+        folders = [file.parent for file in files if "members" not in file.relative_to(path).parts] or [path]
+        for folder in folders:
+            found.setdefault(folder.resolve(), Pool.open(folder))
+    return list(found.values())
+
+
+def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None] = lambda done, total: None) -> Synced:
+    """Add every finished run of `pools` that the database does not have; a member (by its id) is added once.
+
+    Safe to run any number of times and in several processes at once. `tick` is told (done, total).
+    """
+    result = Synced(pools=len(pools))
+    tasks: dict[str, Task] = {}
+    rows: dict[str, int] = {}
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for pool in pools:
+        for member in pool.members:
+            try:
+                reason = why_not(member.record)
+                if reason is None:
+                    task = Task.in_pool(pool.task, member.record.spec)
+                    runs[task.key].append(run_of(pool, member))
+                    tasks[task.key], rows[task.key] = task, pool.task.rows["train"]
+            except UserError:
+                reason = "damaged"
+            if reason:
+                result.left_out[reason] += 1
+    total = sum(map(len, runs.values()))
+    result.tasks = len(runs)
+    for key, some in runs.items():
+        task = tasks[key]
+        with store.lock():
+            study = study_of(store, task)
+            try:
+                new = add_runs(study, some, task, ACCURACY, rows[key])
+            except ValueError:  # Optuna: one name with other choices
+                raise UserError(
+                    f"{store.url} was written by another version of lrensemble: sync into a new database"
+                ) from None
+        result.added += new
+        result.known += len(some) - new
+        tick(result.added + result.known, total)
+    return result
+
+
+def study_of(store: Store, task: Task, objective: Objective = ACCURACY, **options: Any) -> optuna.Study:
+    """The study of a task and objective; made when it is not there (hold `store.lock()`)."""
+    study: optuna.Study = load_optuna().create_study(
+        study_name=objective.study(task),
+        storage=store.storage,
+        direction=objective.direction,
+        load_if_exists=True,
+        **options,
+    )
+    if "task" not in study.user_attrs:
+        study.set_user_attr("task", task.model_dump(mode="json"))
+        if objective.target is not None:
+            study.set_user_attr("target", objective.target)
+    return study
+
+
+def members_of(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
+    """The trials of a study by the ids of their members."""
+    return {t.user_attrs["member"]: t for t in study.get_trials(deepcopy=False) if "member" in t.user_attrs}
+
+
+def add_runs(study: optuna.Study, runs: Sequence[Run], task: Task, objective: Objective, train_rows: int) -> int:
+    """Add the runs that the study does not have, and finish their running trials; return how many it were.
+
+    Hold `store.lock()`, so that nobody else adds them meanwhile.
+    """
+    trials = members_of(study)
+    new = 0
+    seen: set[str] = set()
+    for run in runs:
+        if run.member in seen:  # a copied pool
+            continue
+        seen.add(run.member)
+        trial = trials.get(run.member)
+        if trial is None:
+            study.add_trial(_new_trial(run, task, objective, train_rows))
+        elif trial.state.is_finished():
+            continue
+        else:  # of a search
+            finish(study, trial.number, run, task, objective)
+        new += 1
+    return new
+
+
+def _new_trial(run: Run, task: Task, objective: Objective, train_rows: int) -> optuna.trial.FrozenTrial:
+    trial = load_optuna().trial
+    parameters = trial_parameters(run, task, train_rows)
+    value = objective.value(run)
+    return trial.create_trial(  # type: ignore[no-any-return]
+        state=trial.TrialState.PRUNED if value is None else trial.TrialState.COMPLETE,
+        value=value,
+        params={name: value for name, (value, _) in parameters.items()},
+        distributions={name: distribution for name, (_, distribution) in parameters.items()},
+        user_attrs=attributes(run),
+        intermediate_values=_intermediate(run, task, objective),
+    )
+
+
+def finish(study: optuna.Study, number: int, run: Run, task: Task, objective: Objective = ACCURACY) -> None:
+    """Record a run in the running trial `number`; nothing happens when somebody has done so."""
+    state = load_optuna().trial.TrialState
+    trial = study.get_trials(deepcopy=False)[number]
+    if trial.state.is_finished():
+        return
+    for name, value in attributes(run).items():
+        study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    for epoch, shown in _intermediate(run, task, objective).items():
+        if epoch not in trial.intermediate_values:
+            study._storage.set_trial_intermediate_value(trial._trial_id, epoch, shown)
+    worth = objective.value(run)
+    study.tell(number, worth, state=state.PRUNED if worth is None else state.COMPLETE, skip_if_finished=True)
+
+
+def _intermediate(run: Run, task: Task, objective: Objective) -> dict[int, float]:
+    """What pruners see, by epoch; nothing of a diverged run: samplers take that as the worst."""
+    if run.status == "diverged":
+        return {}
+    step = every(task.epochs or len(run.curve))
+    return {int(epoch): objective.shown(accuracy) for epoch, _, _, accuracy in run.curve if epoch % step == 0}
+
+
+@dataclass(frozen=True)
+class TaskRuns:
+    """A task and its finished runs."""
+
+    task: Task
+    runs: list[Run]
+
+
+def read_tasks(store: Store) -> list[TaskRuns]:
+    """Every task of the database with its runs, in the order of their names. Studies of other programs are no tasks."""
+    optuna = load_optuna()
+    found = []
+    for frozen in store.storage.get_all_studies():
+        if "task" not in frozen.user_attrs:
+            continue
+        try:
+            task = Task.model_validate(frozen.user_attrs["task"])
+        except ValidationError:
+            continue
+        study = optuna.load_study(study_name=frozen.study_name, storage=store.storage)
+        if "target" in frozen.user_attrs:  # a search for steps to a target: its runs are in the task's own study
+            continue
+        runs = [run for trial in study.get_trials(deepcopy=False) if (run := read_run(trial)) is not None]
+        found.append(TaskRuns(task, runs))
+    return sorted(found, key=lambda one: str(one.task))
+
+
+def choose_tasks(
+    tasks: Sequence[TaskRuns],
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    optimizer: str | None = None,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+) -> list[TaskRuns]:
+    """The tasks that fit; a `UserError` with the nearest name when nothing does."""
+    if not tasks:
+        raise UserError("the database has no records: lrensemble database sync FOLDER fills it from pools")
+    wanted: list[tuple[str, object, Callable[[Task], set[object]]]] = [
+        ("data", data, lambda task: {task.data}),
+        ("model", model, lambda task: {task.model.name, str(task.model)}),
+        ("optimizer", optimizer, lambda task: {task.optimizer.name, str(task.optimizer)} if task.optimizer else set()),
+        ("batch size", batch_size, lambda task: {task.batch_size}),
+        ("epochs", epochs, lambda task: {task.epochs}),
+    ]
+    left, said = list(tasks), ""
+    for what, value, names in wanted:
+        if value is None:
+            continue
+        fitting = [one for one in left if value in names(one.task)]
+        if not fitting:
+            known = {str(name) for one in left for name in names(one.task) if name is not None}
+            raise UserError(f"no record has {what} {value}{said}: {did_you_mean(value, known)}")
+        left = fitting
+        said += f"{' and' if said else ' with'} {what} {value}"
+    return left

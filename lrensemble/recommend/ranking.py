@@ -1,0 +1,139 @@
+"""The policies of one task, best first: means over seeds with their uncertainty. Pure functions of its runs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lrensemble.errors import UserError
+from lrensemble.recommend.records import Run
+from lrensemble.recommend.robustness import Robustness, robustness
+from lrensemble.recommend.task import Task
+
+
+@dataclass(frozen=True)
+class Row:
+    """One policy: what its runs say. Everything is of the validation split (`rows` rows).
+
+    Attributes
+    ----------
+    n : complete runs, with different seeds; accuracy, nll, loss_difference and seconds are means over them
+    sd : standard deviation of the accuracy over seeds (None with one)
+    se : standard error of the accuracy by the rows of validation alone (binomial)
+    interval : 95 % t-interval of the mean accuracy over seeds; says nothing of other rows
+    asked, reached : runs that could tell of the target, and those that reached it
+    steps, seconds_to : means over the runs that reached it
+    """
+
+    policy: str
+    n: int
+    diverged: int
+    stopped: int
+    rows: int
+    accuracy: float | None
+    sd: float | None
+    se: float | None
+    interval: tuple[float, float] | None
+    nll: float | None
+    loss_difference: float | None
+    seconds: float | None
+    asked: int
+    reached: int
+    steps: float | None
+    seconds_to: float | None
+    robustness: Robustness | None
+
+
+LAST = math.inf
+ORDERS: dict[str, Callable[[Row], tuple[float, ...]]] = {
+    "accuracy": lambda r: (-r.accuracy if r.accuracy is not None else LAST, r.nll or 0.0),
+    "nll": lambda r: (r.nll if r.nll is not None else LAST,),
+    # A policy that misses the target with some seeds comes after all that never do.
+    "iterations-to-target": lambda r: (-r.reached / r.asked if r.asked else LAST, r.steps or 0.0),
+    "seconds": lambda r: (-r.reached / r.asked if r.asked else LAST, r.seconds_to or 0.0),
+    "robustness": lambda r: (
+        -r.robustness.mean if r.robustness else LAST,
+        -r.accuracy if r.accuracy is not None else LAST,
+    ),
+}
+
+
+def check_target(target: float) -> float:
+    """`target`, or a `UserError` when it is no accuracy."""
+    if not 0 < target <= 1:
+        hint = f": write {target / 100:g} for {target:g} %" if 1 < target <= 100 else ""
+        raise UserError(f"target = {target:g} is not possible: an accuracy is above 0 and at most 1{hint}")
+    return target
+
+
+def default_target(runs: Sequence[Run]) -> float | None:
+    """The median final accuracy of the complete runs, in steps of 0.001, rounded down: half of them reach it."""
+    accuracies = [run.accuracy for run in runs if run.accuracy is not None]
+    return math.floor(float(np.median(accuracies)) * 1000 + 1e-9) / 1000 if accuracies else None
+
+
+def rank(task: Task, runs: Sequence[Run], by: str, target: float | None = None) -> list[Row]:
+    """One row for every policy, best first by an order of `ORDERS`."""
+    of_policy: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        of_policy[run.policy].append(run)
+    line = next((run.curve[-1] for run in runs if run.curve), None)
+    scaled: dict[str, Robustness] = {}
+    if line is not None:
+        steps_per_epoch = max(1, round(line[1] / max(line[0], 1)))
+        total = (
+            steps_per_epoch * task.epochs if task.epochs else max(int(run.curve[-1][1]) for run in runs if run.curve)
+        )
+        scaled = robustness(runs, steps_per_epoch, total)
+    rows = [_row(policy, some, target, scaled.get(policy)) for policy, some in of_policy.items()]
+    return sorted(rows, key=lambda row: (*ORDERS[by](row), row.policy))
+
+
+def _row(policy: str, runs: list[Run], target: float | None, scaled: Robustness | None) -> Row:
+    complete = [run for run in runs if run.is_complete]
+    accuracies = [run.accuracy for run in complete if run.accuracy is not None]
+    accuracy = float(np.mean(accuracies)) if accuracies else None
+    several = len(accuracies) > 1
+    # A run that was stopped before it reached the target might have: it cannot tell.
+    reached = [found for run in runs if target is not None and (found := run.reached(target))]
+    asked = 0 if target is None else sum(1 for run in runs if run.status != "stopped" or run.reached(target))
+    asked = asked if any(run.curve for run in runs) or any(run.status == "diverged" for run in runs) else 0
+    rows = runs[0].val_rows
+    return Row(
+        policy=policy,
+        n=len(complete),
+        diverged=sum(run.status == "diverged" for run in runs),
+        stopped=sum(run.status == "stopped" for run in runs),
+        rows=rows,
+        accuracy=accuracy,
+        sd=float(np.std(accuracies, ddof=1)) if several else None,
+        se=math.sqrt(accuracy * (1 - accuracy) / rows) if accuracy is not None else None,
+        interval=t_interval(accuracies),
+        nll=_mean([run.val.get("nll") for run in complete]),
+        loss_difference=_mean([run.loss_difference for run in complete]),
+        seconds=_mean([run.costs.get("seconds") for run in complete]),
+        asked=asked,
+        reached=len(reached),
+        steps=_mean([step for step, _ in reached]),
+        seconds_to=_mean([seconds for _, seconds in reached]),
+        robustness=scaled,
+    )
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean, half = np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
+    half *= stats.t.ppf((1 + level) / 2, len(values) - 1)
+    return float(mean - half), float(mean + half)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

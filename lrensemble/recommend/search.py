@@ -1,0 +1,275 @@
+"""Search the policies of one task: draw, train with an eye on the others, stop the bad ones early, record.
+
+Every run trains for the whole budget unless it is stopped, because lengths in percent make a policy another one in a
+shorter budget. So what is cut early is judged by its validation accuracy so far, against others at the same epoch. (A
+policy that keeps its LR high for long looks worse on the way than it ends: pruners are patient, and can be off.)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.policies import Policy
+from lrensemble.pool import Member, Pool, RunSpec
+from lrensemble.recommend.database import add_runs, finish, members_of, study_of
+from lrensemble.recommend.objective import Objective
+from lrensemble.recommend.records import Run, every, run_of
+from lrensemble.recommend.space import parameters_of, suggest
+from lrensemble.recommend.store import Store, load_optuna
+from lrensemble.recommend.task import Task
+from lrensemble.training import Plan, train_pool
+from lrensemble.training.loop import steps_per_epoch
+
+if TYPE_CHECKING:
+    import optuna
+
+SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
+PRUNERS = ("median", "halving", "hyperband", "none")
+STARTUP = 10  # runs before samplers model and pruners prune
+PATIENCE = 0.3  # of the budget, before which nothing is pruned
+LATE = 0.8  # of the budget, after which the rest is cheaper than not knowing
+DRAWS = 20  # of one sampler in a row that were there already: then there is nothing new
+# Where a search begins: what people use, at the upper end of the range and below it.
+FIRST = (
+    "COS(k0={high}, l=100%)",
+    "ONECYCLE(k0={high})",
+    "POLY(k0={middle}, p=1, l=100%)",
+    "EXP(k0={middle}, gamma=0.96, per=1%)",
+    "STEP(k0={middle}, gamma=0.3, l=25%)",
+    "WSD(k0={middle})",
+    "TRI2(k0={high}, k1={low}, l=12.5%)",
+    "FIX(k0={middle})",
+)
+GRID = ("FIX", "STEP", "EXP", "POLY", "COS", "ONECYCLE", "WSD", "TRI2")
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search within one plan (its data, model, optimizer and budget; its policies do not matter).
+
+    Attributes
+    ----------
+    trials : policies to search, counted over all workers and earlier calls with this storage
+    k0 : range of peak LRs
+    first : policies to try before the sampler draws
+    minutes : to stop after, between two runs; None is no limit
+    """
+
+    plan: Plan
+    store: Store
+    objective: Objective
+    k0: tuple[float, float]
+    trials: int = 30
+    sampler: str = "tpe"
+    pruner: str = "median"
+    first: Sequence[Policy] = ()
+    minutes: float | None = None
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)  # of train_pool
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.plan.specs[0]
+
+    @property
+    def task(self) -> Task:
+        return Task.of(self.plan.config.data.model_dump(mode="json"), self.plan.data.fingerprint, self.spec)
+
+    @property
+    def total_steps(self) -> int:
+        return self.spec.training.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.plan.data.train), self.spec.training.batch_size)
+
+
+def first_policies(k0: tuple[float, float]) -> list[Policy]:
+    """`FIRST` within a range of peak LRs."""
+    high, middle, low = k0[1] / 2, float(np.sqrt(k0[0] * k0[1])), k0[0] / 10
+    shown = {"high": f"{high:.3g}", "middle": f"{middle:.3g}", "low": f"{low:.3g}"}
+    return [Policy.parse(text.format(**shown)) for text in FIRST]
+
+
+def search(
+    wanted: Search, known: Sequence[Run] = (), *, told: Callable[[Run, int], None] = lambda run, count: None
+) -> None:
+    """Search until `wanted.trials` policies are finished, or `wanted.minutes` are over, or nothing new is drawn.
+
+    Several processes may search one task with one storage and one pool: each policy is trained once. What a killed one
+    left is taken up by the next. `known` are runs of the task that the sampler learns from; `told` gets every run with
+    the number of searched ones.
+    """
+    with wanted.store.lock():
+        study = study_of(wanted.store, wanted.task, wanted.objective, sampler=_sampler(wanted), pruner=_pruner(wanted))
+        add_runs(study, known, wanted.task, wanted.objective, len(wanted.plan.data.train))
+    began = time.monotonic()
+    tried_again: set[int] = set()
+    while wanted.minutes is None or time.monotonic() - began < 60 * wanted.minutes:
+        with wanted.store.lock():
+            trial = _left_behind(wanted, study, tried_again) or _next(wanted, study)
+        if trial is None:
+            return
+        run = _train(wanted, study, trial)
+        if run is not None:
+            told(run, _count(study))
+
+
+def _searched(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("searched")]
+
+
+def _count(study: optuna.Study) -> int:
+    return sum(t.state.is_finished() for t in _searched(study))
+
+
+def _left_behind(wanted: Search, study: optuna.Study, tried: set[int]) -> optuna.Trial | None:
+    """A running trial of this pool that nobody is at: its worker was killed. Each is tried once by a process."""
+    trial = load_optuna().trial
+    for frozen in _searched(study):
+        if frozen.state == trial.TrialState.RUNNING and frozen.number not in tried:
+            member = Member(wanted.plan.pool / "members" / frozen.user_attrs["member"])
+            begun = member.record_path.exists() or _is_gone(frozen.user_attrs.get("worker", ""))
+            if begun and not member.is_held():
+                tried.add(frozen.number)
+                return trial.Trial(study, frozen._trial_id)  # type: ignore[no-any-return]
+    return None
+
+
+def _worker() -> str:
+    """This process: host, number, and when it began, as numbers come back."""
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+def _is_gone(worker: str) -> bool:
+    """True for a process of this machine that does not run any more."""
+    host, _, rest = worker.partition(" ")
+    if host != socket.gethostname():
+        return False
+    try:
+        number, began = map(float, rest.split())
+        return f"{psutil.Process(int(number)).create_time():.0f}" != f"{began:.0f}"
+    except (ValueError, psutil.Error):
+        return True
+
+
+def _next(wanted: Search, study: optuna.Study) -> optuna.Trial | None:
+    """A new trial with its policy and member; None when there are enough, or nothing new is drawn."""
+    optuna = load_optuna()
+    if len([t for t in _searched(study) if t.state != optuna.trial.TrialState.FAIL]) >= wanted.trials:
+        return None
+    there = members_of(study)
+    for policy in (*wanted.first, *(_grid(wanted.k0) if wanted.sampler == "grid" else ())):
+        member = _spec(wanted, policy).id(wanted.plan.data.fingerprint)
+        if member not in there:
+            parameters = parameters_of(policy, steps_per_epoch=wanted.steps_per_epoch, total_steps=wanted.total_steps)
+            template = optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params={name: value for name, (value, _) in parameters.items()},
+                distributions={name: distribution for name, (_, distribution) in parameters.items()},
+                user_attrs={"searched": True, "worker": _worker(), "policy": str(policy), "member": member},
+            )
+            number = study._storage.create_new_trial(study._study_id, template)
+            return optuna.trial.Trial(study, number)  # type: ignore[no-any-return]
+    if wanted.sampler == "grid":
+        return None
+    for _ in range(DRAWS):
+        trial = study.ask()
+        policy = suggest(trial, wanted.k0)
+        member = _spec(wanted, policy).id(wanted.plan.data.fingerprint)
+        if member not in there:
+            for name, value in {"worker": _worker(), "policy": str(policy), "member": member, "searched": True}.items():
+                trial.set_user_attr(name, value)
+            return trial
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    return None
+
+
+def _grid(k0: tuple[float, float]) -> list[Policy]:
+    return [policy for high in np.geomspace(k0[0], k0[1], 4)[::-1] for policy in first_policies((k0[0], float(high)))]
+
+
+def _spec(wanted: Search, policy: Policy) -> RunSpec:
+    return wanted.spec.model_copy(update={"policy": str(policy), "seed": wanted.seed})
+
+
+def _train(wanted: Search, study: optuna.Study, trial: optuna.Trial) -> Run | None:
+    """Train a trial's member in the pool, and record it; None when it failed."""
+    state = load_optuna().trial.TrialState
+    spec = _spec(wanted, Policy.parse(trial.user_attrs["policy"]))
+    config = wanted.plan.config.model_copy(update={"control": False})
+    plan = replace(wanted.plan, config=config, specs=[spec], derived=[[]], models=wanted.plan.models[:1])
+    reported = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+    step = every(spec.training.epochs)
+
+    def judge(spec: RunSpec, history: Sequence[Mapping[str, Any]]) -> str | None:
+        epoch, accuracy = history[-1]["epoch"], history[-1]["val_accuracy"]
+        if epoch % step or not np.isfinite(accuracy):
+            return None
+        if epoch not in reported:
+            trial.report(wanted.objective.shown(accuracy), epoch)
+        epochs, target = spec.training.epochs, wanted.objective.target
+        arrived = target is not None and any(line["val_accuracy"] >= target for line in history)
+        if arrived or epoch > LATE * epochs or not trial.should_prune():
+            return None
+        return f"pruned ({wanted.pruner}): validation accuracy {accuracy:.4f} after {epoch} of {epochs} epochs is low"
+
+    pool = train_pool(plan, judge=None if wanted.pruner == "none" else judge, workers=1, **wanted.options)
+    member = Member(pool.path / "members" / spec.id(pool.task.data_fingerprint))
+    if member.record.status == "failed":
+        trial.set_user_attr("reason", member.record.reason)
+        study.tell(trial, state=state.FAIL, skip_if_finished=True)
+        return None
+    return record_member(wanted, study, pool, member)
+
+
+def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Member) -> Run:
+    """Record a finished member in the study of the search and in the one of its task."""
+    run = run_of(pool, member)
+    with wanted.store.lock():
+        number = members_of(study)[member.id].number
+        finish(study, number, run, wanted.task, wanted.objective)
+        if wanted.objective.target is not None:
+            own = study_of(wanted.store, wanted.task)
+            add_runs(own, [run], wanted.task, Objective(), len(wanted.plan.data.train))
+    return run
+
+
+def _sampler(wanted: Search) -> Any:
+    samplers = load_optuna().samplers
+    # Every worker draws something else, and so does a search that goes on.
+    seed = time.time_ns() % 2**32
+    makers: dict[str, Callable[[], Any]] = {
+        "tpe": lambda: samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=False),
+        "random": lambda: samplers.RandomSampler(seed=seed),
+        "cmaes": lambda: samplers.CmaEsSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False),
+        "gp": lambda: samplers.GPSampler(seed=seed, n_startup_trials=STARTUP, independent_sampler=makers["tpe"]()),
+        "grid": lambda: samplers.RandomSampler(seed=seed),
+    }
+    if wanted.sampler not in makers:
+        raise UserError(f"unknown sampler {wanted.sampler!r}: {did_you_mean(wanted.sampler, makers)}")
+    return makers[wanted.sampler]()
+
+
+def _pruner(wanted: Search) -> Any:
+    pruners = load_optuna().pruners
+    epochs = wanted.spec.training.epochs
+    first = max(1, round(PATIENCE * epochs))
+    makers: dict[str, Callable[[], Any]] = {
+        "median": lambda: pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=first),
+        "halving": lambda: pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=2),
+        "hyperband": lambda: pruners.HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=2),
+        "none": pruners.NopPruner,
+    }
+    if wanted.pruner not in makers:
+        raise UserError(f"unknown pruner {wanted.pruner!r}: {did_you_mean(wanted.pruner, makers)}")
+    return makers[wanted.pruner]()
