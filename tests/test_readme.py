@@ -26,6 +26,7 @@ OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
 REPORT = (ROOT / "docs" / "report.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
+VERIFY = (ROOT / "docs" / "verify.md").read_text()
 ROUNDS = (ROOT / "docs" / "rounds.md").read_text()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 
@@ -44,7 +45,7 @@ def missing_libraries(code: str) -> list[str]:
     return [name for name in names if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
+@pytest.mark.parametrize("code", blocks("python") + blocks("python", VERIFY), ids=lambda code: code.split("\n")[0])
 def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
