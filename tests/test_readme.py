@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ README = (ROOT / "README.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
+RECOMMEND = (ROOT / "docs" / "recommend.md").read_text()
 REPORT = (ROOT / "docs" / "report.md").read_text()
 TRAINING = (ROOT / "docs" / "training.md").read_text()
 VERIFY = (ROOT / "docs" / "verify.md").read_text()
@@ -104,6 +106,18 @@ def test_report_page(pool: Pool, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "page.html").exists()
     for code in blocks("python", REPORT):
         exec(compile(code, "report.md", "exec"), {"__name__": "report"})
+
+
+def test_recommend_page(trained: Path, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained, tmp_path / "checkpoints" / "digits")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    few = ["training.epochs=3", "--trials", "2", "--finalists", "1", "--seeds", "2"]
+    for arguments in commands(RECOMMEND):
+        assert main(arguments + (few if arguments[0] == "recommend" else [])) == 0
+    out = capsys.readouterr().out
+    assert "n = 337" in out
+    assert "PyTorch default LR" in out
 
 
 def test_rounds_page(tmp_path, monkeypatch, capsys):
