@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -165,9 +165,11 @@ def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any)
     if error["type"] == "missing":
         return f"{path} is missing"
     if error["type"] == "extra_forbidden":
-        inside: Any = kind
+        inside = kind
         for part in location[:-1]:
-            inside = inside.model_fields[part].annotation
+            annotation = inside.model_fields[str(part)].annotation
+            # Optional parts, as `stop: Hopeless | None`, are looked through.
+            inside = next(a for a in (annotation, *get_args(annotation)) if isinstance(a, type(BaseModel)))
         return f"unknown key {path!r}: {did_you_mean(location[-1], inside.model_fields)}"
     return f"{path} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 

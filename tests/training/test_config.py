@@ -73,6 +73,7 @@ def test_shipped_configurations(path: Path):
     ("override", "message"),
     [
         ("training.epoch=3", "unknown key 'training.epoch': did you mean 'epochs'"),
+        ("training.stop={acuracy: 0.2}", "unknown key 'training.stop.acuracy': did you mean 'accuracy'"),
         ("polices=FIX(0.1)", "unknown key 'polices': did you mean 'policies'"),
         ("training.epochs=0", "training.epochs = 0: .*greater than 0"),
         ("training.epochs=many", "training.epochs = 'many'"),
