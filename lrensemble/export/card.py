@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Named
-from lrensemble.pool.files import file_hash, read_text
+from lrensemble.pool.files import file_hash, read_model
 from lrensemble.pool.record import FileInfo
 
 FORMAT = 1
@@ -108,10 +108,7 @@ class Card(Part):
         if not path.is_file():
             why = f"no {NAME} is in it" if folder.is_dir() else "it is no folder" if folder.exists() else "not found"
             raise UserError(f"{folder} is no exported team ({why}): lrensemble export POOL TEAM -o {folder} makes one")
-        try:
-            card = cls.model_validate_json(read_text(path))
-        except ValidationError as error:
-            raise UserError(f"{path}: cut off or damaged ({error.errors()[0]['msg']}): export again") from None
+        card = read_model(cls, path, "export again")
         if card.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {card.format}; known is {FORMAT})")
         return card

@@ -13,13 +13,15 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from lrensemble.errors import UserError
 
+M = TypeVar("M", bound=BaseModel)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -91,6 +93,15 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def read_model(kind: type[M], path: Path, fix: str = "") -> M:
+    """A pydantic model from a JSON file; a `UserError` that ends with the `fix` where it is cut off or another kind."""
+    try:
+        return kind.model_validate_json(read_text(path))
+    except ValidationError as error:
+        advice = f": {fix}" if fix else ""
+        raise UserError(f"{path}: cut off or damaged ({error.errors()[0]['msg']}){advice}") from None
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

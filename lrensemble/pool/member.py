@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from lrensemble.errors import UserError
-from lrensemble.pool.files import clear_disk_errors, file_hash, read_text, write_json
+from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_json
 from lrensemble.pool.record import Record
 
 
@@ -31,13 +30,7 @@ class Member:
     @cached_property
     def record(self) -> Record:
         """The record; `UserError` when it is missing, cut off or of another kind."""
-        try:
-            record = Record.model_validate_json(read_text(self.record_path))
-        except ValidationError as error:
-            raise UserError(
-                f"{self.record_path}: cut off or damaged ({error.errors()[0]['msg']}): "
-                f"delete the folder {self.path} and train again"
-            ) from None
+        record = read_model(Record, self.record_path, f"delete the folder {self.path} and train again")
         if record.id != self.id:
             raise UserError(f"{self.path} is a copy of member {record.id}: move it out of the pool")
         return record

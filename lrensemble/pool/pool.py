@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
 
 from lrensemble import __version__
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.pool.files import now, read_array, read_text, write_array, write_json
+from lrensemble.pool.files import now, read_array, read_model, write_array, write_json
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
@@ -77,10 +76,7 @@ class Pool:
             why = "it does not exist" if not path.exists() else "there is no pool.json in it"
             near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob("*/pool.json")])
             raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
-        try:
-            task = Task.model_validate_json(read_text(file))
-        except ValidationError as error:
-            raise UserError(f"{file}: cut off or damaged ({error.errors()[0]['msg']})") from None
+        task = read_model(Task, file)
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
         return cls(path, task)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from lrensemble.errors import UserError
-from lrensemble.pool.files import read_text
+from lrensemble.pool.files import read_model
 from lrensemble.selection import canonical_vote
 
 
@@ -70,9 +69,4 @@ class Team(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        try:
-            return cls.model_validate_json(read_text(path))
-        except ValidationError as error:
-            raise UserError(
-                f"{path}: cut off or damaged ({error.errors()[0]['msg']}): run lrensemble select again"
-            ) from None
+        return read_model(cls, path, "run lrensemble select again")

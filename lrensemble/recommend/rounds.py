@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, Pool, Record, RunSpec
-from lrensemble.pool.files import clear_disk_errors, now, read_text, write_json
+from lrensemble.pool.files import clear_disk_errors, now, read_model, write_json
 from lrensemble.pool.record import Strict
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
@@ -150,12 +149,7 @@ def _path(pool: Pool, number: int) -> Path:
 
 
 def _read(path: Path) -> Round:
-    try:
-        return Round.model_validate_json(read_text(path))
-    except ValidationError as error:
-        raise UserError(
-            f"{path}: cut off or damaged ({error.errors()[0]['msg']}): delete it, and the round is proposed again"
-        ) from None
+    return read_model(Round, path, "delete it, and the round is proposed again")
 
 
 @contextmanager
