@@ -1,7 +1,8 @@
-"""A team to ship: exported, loaded, and asked about images."""
+"""A team to ship: exported, loaded, and asked about images; and soups, members that are averages of others."""
 
 from lrensemble.export.card import Card
 from lrensemble.export.ensemble import Ensemble
+from lrensemble.export.soup import Soup, Soups, make_soups
 from lrensemble.export.write import export_team
 
-__all__ = ["Card", "Ensemble", "export_team"]
+__all__ = ["Card", "Ensemble", "Soup", "Soups", "export_team", "make_soups"]

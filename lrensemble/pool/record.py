@@ -76,6 +76,8 @@ class Training(Strict):
         one thing). The optimizer's own ``weight_decay`` is another thing.
     stop : when a hopeless run is given up; never by default
     until : validation accuracy at which a run ends, because all that is asked is when it gets there
+    shared_init : all runs of one model and seed start from the same weights, so that their weights can be averaged
+        (`export.soup`); the order of the rows and the augmentation stay the run's own
     """
 
     epochs: int = Field(gt=0, le=1_000_000)
@@ -87,6 +89,7 @@ class Training(Strict):
     decoupled_weight_decay: float = Field(default=0.0, ge=0, lt=1)
     stop: Hopeless | None = None
     until: float | None = Field(default=None, gt=0, le=1)
+    shared_init: bool = False
 
 
 class MemberSpec(Strict):
@@ -96,8 +99,9 @@ class MemberSpec(Strict):
     ----------
     policy, training, optimizer : None where they are not known (imported predictions, a user's own loop)
     derived : what this member is of a run, if it is not the run's final model: ``{name: snapshot, epoch: 6}``,
-        ``{name: swa, start: 9}``, ``{name: ema, decay: 0.999}``
-    notes : whatever else a user's own loop or import says of the member
+        ``{name: swa, start: 9}``, ``{name: ema, decay: 0.999}``, ``{name: soup, size: 3}``
+    notes : whatever else a user's own loop or import says of the member; under ``soup`` the ids of a soup's
+        ingredients and of their runs
     """
 
     model: Named
@@ -122,7 +126,14 @@ class MemberSpec(Strict):
     @property
     def run(self) -> MemberSpec:
         """The spec of the run that this member comes from (itself, for a final model)."""
-        return self.model_copy(update={"derived": None})
+        notes = {key: value for key, value in self.notes.items() if not (self.derived and key == "soup")}
+        return self.model_copy(update={"derived": None, "notes": notes})
+
+    def start(self, run_id: str) -> str:
+        """What the initial weights are drawn from, for the run `run_id`: equal for runs that share them."""
+        if self.training is None or not self.training.shared_init:
+            return run_id
+        return f"{self.model.model_dump_json()} {self.seed}"
 
     def id(self, data_fingerprint: str) -> str:
         """Short hash of the spec and the data. Options at their defaults do not count.
@@ -195,6 +206,13 @@ class Record(BaseModel):
     environment: dict[str, Any] = {}
     files: dict[str, FileInfo] = {}  # path inside the member's folder
     removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
+
+    @property
+    def runs(self) -> list[str]:
+        """Ids of the runs that it took: its own, its parent's, or those of a soup's ingredients."""
+        if self.spec.derived and self.spec.derived.name == "soup":
+            return list(self.spec.notes["soup"]["runs"])
+        return [self.parent or self.id]
 
 
 class Task(BaseModel):

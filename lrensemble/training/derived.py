@@ -91,27 +91,31 @@ class Average:
             self.model.update_parameters(model)
 
     def refresh(self, train: AnyRows, batch_size: int) -> nn.Module:
-        """The averaged model, its batch norm statistics computed anew over the training rows.
+        """The averaged model, its batch norm statistics computed anew over the training rows."""
+        return refresh_norms(self.model.module, train, batch_size)
 
-        As in training of whole batches only: every batch counts the same, so a small last one would count too much
-        (and of a single row there is no variance).
-        """
-        averaged: nn.Module = self.model.module
-        norms = [m for m in averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        norms = [norm for norm in norms if norm.running_mean is not None]
-        if not norms:
-            return averaged
-        momenta = [norm.momentum for norm in norms]
-        averaged.eval()  # all but the norms: no dropout, nothing random
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a cumulative average
-            norm.train()
-        whole = max(1, len(train) // batch_size)
-        with torch.no_grad():
-            for images in itertools.islice(train.chunks(batch_size), whole):
-                averaged(images)
-        averaged.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+
+def refresh_norms(averaged: nn.Module, train: AnyRows, batch_size: int) -> nn.Module:
+    """Compute a model's batch norm statistics anew over the training rows, in place; in eval mode afterwards.
+
+    As in training of whole batches only: every batch counts the same, so a small last one would count too much
+    (and of a single row there is no variance).
+    """
+    norms = [m for m in averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.running_mean is not None]
+    averaged.eval()  # all but the norms: no dropout, nothing random
+    if not norms:
         return averaged
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    whole = max(1, len(train) // batch_size)
+    with torch.no_grad():
+        for images in itertools.islice(train.chunks(batch_size), whole):
+            averaged(images)
+    averaged.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return averaged

@@ -1,7 +1,8 @@
 """One run from its spec to weights and predictions. Knows nothing of pools.
 
-Everything random comes from (member id, epoch): initialisation, order, augmentation, dropout. So there is no random
-state to save, and a run resumed after an epoch equals an uninterrupted one bit for bit (same device and threads).
+Everything random comes from (member id, epoch): initialisation (a shared one from model and seed), order,
+augmentation, dropout. So there is no random state to save, and a run resumed after an epoch equals an uninterrupted
+one bit for bit (same device and threads).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Run:
         self.micro_batches = micro_batches
         self.batch_size = min(spec.training.batch_size, len(data.train))
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
-        seed_everything(member_id, "init")
+        seed_everything(spec.start(member_id), "init")
         model = build_model(**spec.model.build, input_shape=data.input_shape, num_classes=data.num_classes)
         self.model = self.forward = model.to(data.device)
         if self.engine.compile != "no":

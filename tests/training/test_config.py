@@ -41,8 +41,23 @@ def test_id_depends_on_all_that_matters_and_not_on_defaults():
     spec = load_config(tiny_config()).specs()[0]
     same = load_config(tiny_config(), ["training.label_smoothing=0.0"]).specs()[0]
     assert same.id("data") == spec.id("data") != spec.id("other data")
-    for override in ("training.epochs=5", "model.hidden=[17]", "seeds=[1]", "optimizer.momentum=0.8", "model=lenet"):
+    off = load_config(tiny_config(), ["training.shared_init=false"]).specs()[0]
+    assert off.id("data") == spec.id("data")
+    for override in (
+        "training.shared_init=true",
+        "training.epochs=5",
+        "model.hidden=[17]",
+        "seeds=[1]",
+        "optimizer.momentum=0.8",
+        "model=lenet",
+    ):
         assert load_config(tiny_config(), [override]).specs()[0].id("data") != spec.id("data")
+
+
+def test_ids_of_older_pools_stay():
+    """As computed before `shared_init` was added."""
+    config = tiny_config(model={"name": "mlp", "hidden": [16]}, policies=["FIX(k0=0.1)"])
+    assert load_config(config).specs()[0].id("data") == "b7f2c7d8e1"
 
 
 def test_yaml_numbers_and_overrides(tmp_path: Path):

@@ -59,6 +59,24 @@ def test_equals_a_plain_torch_loop(data):
     np.testing.assert_allclose(outcome.probabilities["val"], probabilities, rtol=1e-3, atol=1e-5)
 
 
+def test_shared_init(data):
+    """The same weights to start from for every policy of one model and seed, and its own order for every run."""
+
+    def start(i: str, *overrides: str) -> dict[str, torch.Tensor]:
+        return Run(spec_of(*overrides), i, data).model.state_dict()
+
+    def same(a, b) -> bool:
+        return all(torch.equal(a[name], b[name]) for name in a if a[name].ndim > 1)
+
+    shared = "training.shared_init=true"
+    assert same(start("a", shared), start("b", shared, "policies=FIX(0.1)", "optimizer=AdamW"))
+    assert not same(start("a", shared), start("a", shared, "seeds=[1]"))
+    assert not same(start("a"), start("b"))
+    assert not same(start("a"), start("a", shared))
+    a, b = (fit(spec_of(shared, "training.epochs=1"), i, data) for i in "ab")
+    assert not same(a.weights, b.weights)
+
+
 @pytest.mark.parametrize("optimizer", ["{name: SGD, momentum: 0.9}", "AdamW", "LBFGS"])
 def test_resumed_after_any_epoch_equals_uninterrupted(data, optimizer):
     spec = spec_of(f"optimizer={optimizer}", "policies=COS(k0=0.01, l=100%)", "training.augment=[crop, flip]")

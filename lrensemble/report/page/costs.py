@@ -51,13 +51,13 @@ def costs_of(pool: Pool, team: Team | None, best: Member) -> Costs:
     # Snapshots and averages came of a run whose seconds count already.
     runs = [m for m in pool.members if m.status != "damaged" and m.record.parent is None]
     chosen = [pool.find(i) for i in team.members] if team else []
-    parents = {m.record.parent or m.id for m in chosen}
+    parents = {i for m in chosen for i in m.record.runs}
     control = [m for m in pool.control.members if m.status != "damaged"] if pool.control else []
     return Costs(
         pool_seconds=_seconds(runs),
         control_seconds=_seconds(control),
         team_seconds=_seconds(m for m in runs if m.id in parents),
-        single_seconds=_seconds(m for m in runs if m.id == (best.record.parent or best.id)),
+        single_seconds=_seconds(m for m in runs if m.id in best.record.runs),
         timed=sum("seconds" in m.record.costs for m in runs),
         runs=len(runs),
         use=[Use(key, unit, _sum(key, [best]), _sum(key, chosen)) for key, unit in MEASURES.items()],
