@@ -63,7 +63,7 @@ def test_every_sampler_draws_new_policies(sampler, tmp_path):
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_pruners_stop_what_is_behind(pruner, tmp_path):
-    """LRs that train nothing come after ones that do: only those are stopped, at the share of the budget that is due."""
+    """LRs that train nothing come after ones that do: only those are stopped, at the share of the budget due."""
     one = wanted(tmp_path, pruner=pruner, epochs=10, trials=14)
     good = [policy for k0 in (0.3, 0.25) for policy in first_policies((0.1, k0))][:12]
     bad = [type(good[0]).parse(f"FIX(k0={lr})") for lr in (1e-6, 2e-6)]
