@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.export import Soup, Soups
+    from lrensemble.export.soup import Soup, Soups
 
 HELP = "average the weights of members that share an initialisation"
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from lrensemble.export import make_soups
+    from lrensemble.export.soup import make_soups
     from lrensemble.pool import Pool
 
     pool = Pool.open(args.pool)

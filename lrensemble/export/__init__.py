@@ -2,7 +2,6 @@
 
 from lrensemble.export.card import Card
 from lrensemble.export.ensemble import Ensemble
-from lrensemble.export.soup import Soup, Soups, make_soups
 from lrensemble.export.write import export_team
 
-__all__ = ["Card", "Ensemble", "Soup", "Soups", "export_team", "make_soups"]
+__all__ = ["Card", "Ensemble", "export_team"]
