@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lrensemble.models import is_users_own
 from lrensemble.pool import RunSpec
 from lrensemble.training.device import DeviceData, Rows
-from lrensemble.training.engine import STACK, Engine
+from lrensemble.training.engine import STACK, STACK_PARAMETERS, Engine
 from lrensemble.training.loop import Outcome, Run, seed_everything
 from lrensemble.training.totals import Ended, Totals
 
@@ -33,7 +33,8 @@ def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
     if is_users_own(spec.model.name):
         return 1  # it may keep state of its own between calls, which one batched model would share
     linear = all(isinstance(module, nn.Linear) for module in model.modules() if list(module.parameters(False)))
-    return STACK if linear and device.type == "cpu" else 1
+    small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_PARAMETERS
+    return STACK if linear and small and device.type == "cpu" else 1
 
 
 def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> bool:

@@ -166,6 +166,9 @@ def test_how_many_are_stacked():
     assert stack_size(spec, model, Engine(stack=1), CPU) == 1
     assert stack_size(spec, model, Engine(compile="default"), CPU) == 1
     assert stack_size(spec, model, Engine(precision="float16"), CPU) == 1
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 1500), nn.ReLU(), nn.Linear(1500, 10))
+    assert stack_size(spec, wide, Engine(), CPU) == 1  # measured to be no faster
+    assert stack_size(spec, wide, Engine(stack=3), CPU) == 3
     convolutional = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 10))
     assert stack_size(spec, convolutional, Engine(), CPU) == 1
     assert stack_size(spec, convolutional, Engine(stack=3), CPU) == 3
