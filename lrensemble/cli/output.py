@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -70,7 +69,9 @@ def percent(share: float | None) -> str:
 
 def standard_error(share: float | None, n: int) -> str:
     """Standard error of an accuracy over `n` rows, in points (binomial)."""
-    return "-" if share is None else f"{100 * math.sqrt(share * (1 - share) / n):.2f}"
+    from lrensemble.metrics import standard_error
+
+    return "-" if share is None else f"{100 * standard_error(share, n):.2f}"
 
 
 def number(value: float | None, digits: int = 4) -> str:

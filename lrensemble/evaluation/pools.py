@@ -9,6 +9,7 @@ import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.evaluation.results import BASELINES, LEVEL, Evaluation
+from lrensemble.metrics import t_interval
 from lrensemble.pool import Pool
 
 ENOUGH = 3  # pools that can show something: two that happen to agree have an interval of width 0
@@ -94,8 +95,6 @@ def _names(result: Evaluation) -> set[str]:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    from scipy.stats import t
-
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    margin = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / len(values) ** 0.5
-    return Spread(len(values), mean, sd, mean - margin, mean + margin)
+    interval = t_interval(values, LEVEL)
+    assert interval is not None  # two pools at least
+    return Spread(len(values), float(np.mean(values)), float(np.std(values, ddof=1)), *interval)

@@ -34,7 +34,7 @@ from lrensemble.evaluation.teams import (
 )
 from lrensemble.evaluation.verdict import caution, verdict
 from lrensemble.metrics import holm, mcnemar, member_scores, utility
-from lrensemble.pool import Pool, Team
+from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now, write_json
 
 Array = NDArray[Any]
@@ -78,7 +78,7 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     promised = {single_name: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
     promised |= {team.name: team.validation for team in chosen}
 
-    rivals, note, not_controlled = _rivals(pool, chosen, found, (single_name, average_name), labels)
+    rivals, note, not_controlled = _rivals(pool, members, chosen, found, (single_name, average_name), labels)
     rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals)])
     order = {name: i for i, name in enumerate(entries)}
     comparisons = [_compare(rows, order[rival.name], len(order) + k, rival) for k, rival in enumerate(rivals)]
@@ -139,14 +139,18 @@ def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array) -> _
 
 
 def _rivals(
-    pool: Pool, chosen: list[Team], found: dict[str, _Scored], baselines: tuple[str, str], labels: Array
+    pool: Pool,
+    members: list[Member],
+    chosen: list[Team],
+    found: dict[str, _Scored],
+    baselines: tuple[str, str],
+    labels: Array,
 ) -> tuple[list[_Rival], str, dict[str, str]]:
     """Every team's baselines, a note about the control, and why single teams do not meet it."""
     single, average = baselines
-    size = len(pool.complete)
     rivals = [_Rival(name, BEST_SINGLE, 1, found[single].rows) for name in found if name != single]
-    rivals += [_Rival(name, ALL_AVERAGE, size, found[average].rows) for name in found if name not in baselines]
-    same_size = SameSize(pool, pool.usable(), labels)
+    rivals += [_Rival(name, ALL_AVERAGE, len(members), found[average].rows) for name in found if name not in baselines]
+    same_size = SameSize(pool, members, labels)
     for team in chosen:
         if same_size.differs(team):
             if (top := same_size.top_k(team)) is not None:

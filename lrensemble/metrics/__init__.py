@@ -19,7 +19,15 @@ from lrensemble.metrics.scores import (
     top_k_rows,
     true_class,
 )
-from lrensemble.metrics.significance import McNemar, holm, mcnemar, paired_interval, share_interval
+from lrensemble.metrics.significance import (
+    McNemar,
+    holm,
+    mcnemar,
+    paired_interval,
+    share_interval,
+    standard_error,
+    t_interval,
+)
 from lrensemble.metrics.utility import Confidence, check_finite, confidence, summary, utility
 
 __all__ = [
@@ -50,7 +58,9 @@ __all__ = [
     "percentile_interval",
     "reliability",
     "share_interval",
+    "standard_error",
     "summary",
+    "t_interval",
     "top_k_rows",
     "true_class",
     "uncertainty",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +43,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(steps, 1.0)
     return [float(value) for value in adjusted]
+
+
+def standard_error(share: float, rows: int) -> float:
+    """Binomial standard error of the share `share` of `rows` rows, e.g. an accuracy."""
+    return math.sqrt(share * (1 - share) / rows)
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean; None for fewer than two values."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None
+    mean, half = np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
+    half *= t.ppf((1 + level) / 2, len(values) - 1)
+    return float(mean - half), float(mean + half)
 
 
 def share_interval(right: int, rows: int, level: float = 0.95) -> tuple[float, float]:

@@ -59,3 +59,8 @@ def may_ascend(lengths: Sequence[Length]) -> bool:
     """False when lengths of one unit do not ascend; those of mixed units can be compared when they are bound."""
     one_unit = len({length.unit for length in lengths}) == 1
     return not (one_unit and any(b.value <= a.value for a, b in itertools.pairwise(lengths)))
+
+
+def steps_per_epoch(train_rows: int, batch_size: int) -> int:
+    """Whole batches only: the order is new in every epoch, so the rows left out are others each time."""
+    return max(1, train_rows // batch_size)

@@ -169,7 +169,7 @@ def _read(
 
 def _check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], source: Source) -> bool:
     """True when the pool has no finished member of this spec, False when it has one with these predictions."""
-    member = Member(pool.path / "members" / spec.id(pool.task.data_fingerprint))
+    member = pool.member_of(spec)
     if not member.record_path.exists() or member.record.status not in FINISHED:
         return True
     record = member.record

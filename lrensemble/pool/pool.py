@@ -164,6 +164,10 @@ class Pool:
         why = "is ambiguous" if found else "is not in the pool"
         raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, found or ids)}")
 
+    def member_of(self, spec: MemberSpec) -> Member:
+        """The member of a spec, whether it exists yet or not."""
+        return Member(self.path / "members" / spec.id(self.task.data_fingerprint))
+
     @property
     def complete(self) -> list[Member]:
         """Members that can be in a team, in the order of the ids.
@@ -223,7 +227,7 @@ class Pool:
         """Add members that are to be trained; those that are there stay as they are."""
         members = []
         for spec in specs:
-            member = Member(self.path / "members" / spec.id(self.task.data_fingerprint))
+            member = self.member_of(spec)
             if not member.record_path.exists():
                 # Another process may be planning, even training, the same member.
                 with member.hold():

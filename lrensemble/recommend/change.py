@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrensemble.metrics import standard_error
 from lrensemble.policies import Length, Policy
 
 RAISE_UNTIL = 0.8  # of the budget: later, a raised LR has no time to come down again (Wu & Liu 2023)
@@ -93,7 +94,7 @@ def changes(
 def plateau(accuracy: NDArray[np.float64], rows: int, epochs: int) -> int | None:
     """The epoch (from 1) after which nothing new came, if that is long enough ago."""
     best = float(accuracy.max())
-    good = np.flatnonzero(accuracy >= best - math.sqrt(best * (1 - best) / rows))
+    good = np.flatnonzero(accuracy >= best - standard_error(best, rows))
     start = int(good[0]) + 1
     return start if len(accuracy) - start >= max(2, FLAT * epochs) else None
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import standard_error, t_interval
 from lrensemble.recommend.records import Run
 from lrensemble.recommend.robustness import Robustness, robustness
 from lrensemble.recommend.task import Task
@@ -112,7 +112,7 @@ def _row(policy: str, runs: list[Run], target: float | None, scaled: Robustness 
         rows=rows,
         accuracy=accuracy,
         sd=float(np.std(accuracies, ddof=1)) if several else None,
-        se=math.sqrt(accuracy * (1 - accuracy) / rows) if accuracy is not None else None,
+        se=standard_error(accuracy, rows) if accuracy is not None else None,
         interval=t_interval(accuracies),
         nll=_mean([run.val.get("nll") for run in complete]),
         loss_difference=_mean([run.loss_difference for run in complete]),
@@ -123,15 +123,6 @@ def _row(policy: str, runs: list[Run], target: float | None, scaled: Robustness 
         seconds_to=_mean([seconds for _, seconds in reached]),
         robustness=scaled,
     )
-
-
-def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of the mean; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    mean, half = np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
-    half *= stats.t.ppf((1 + level) / 2, len(values) - 1)
-    return float(mean - half), float(mean + half)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
-from lrensemble.pool import Member
 from lrensemble.recommend.baselines import baselines
 from lrensemble.recommend.database import TaskRuns, add_runs, find_pools, read_tasks, study_of, sync
 from lrensemble.recommend.objective import Objective
@@ -128,7 +127,7 @@ def confirm(wanted: Search, policies: Sequence[str], seeds: Sequence[int], watch
     models = wanted.plan.models[:1] * len(specs)
     plan = dataclasses.replace(wanted.plan, config=config, specs=specs, derived=[[] for _ in specs], models=models)
     pool = train_pool(plan, watcher=watcher, **wanted.options)
-    members = [Member(pool.path / "members" / spec.id(pool.task.data_fingerprint)) for spec in specs]
+    members = [pool.member_of(spec) for spec in specs]
     runs = [run_of(pool, member) for member in members if member.record.status != "failed"]
     with wanted.store.lock():
         study = study_of(wanted.store, wanted.task)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
+from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool
 from lrensemble.pool.record import Record
 from lrensemble.recommend.space import parameters_of
@@ -124,7 +125,7 @@ def every(epochs: int) -> int:
 def trial_parameters(run: Run, task: Task, train_rows: int) -> dict[str, tuple[float | str, BaseDistribution]]:
     """The policy as parameters; none where the budget is not known (a loop that logged nothing)."""
     if task.epochs and task.batch_size:
-        steps = max(1, train_rows // task.batch_size)
+        steps = steps_per_epoch(train_rows, task.batch_size)
         total = steps * task.epochs
     elif run.curve:
         epoch, total = run.curve[-1][0], int(run.curve[-1][1])

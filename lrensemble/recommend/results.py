@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from lrensemble.metrics import correct_rows, nll_rows, true_class
+from lrensemble.metrics import correct_rows, nll_rows, standard_error, true_class
 from lrensemble.pool import Pool
 from lrensemble.recommend.gain import greedy_weights
 from lrensemble.recommend.rounds import members_of, read_rounds
@@ -58,7 +57,7 @@ def results(pool: Pool) -> list[Result]:
                 team=int(np.count_nonzero(weights)),
                 nll=float(nll_rows(team, labels).mean()),
                 accuracy=accuracy,
-                accuracy_se=math.sqrt(accuracy * (1 - accuracy) / len(labels)),
+                accuracy_se=standard_error(accuracy, len(labels)),
                 rows=len(labels),
                 seconds=float(sum(member.record.costs.get("seconds", 0.0) for member in members)),
             )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
+from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.recommend.features import lr_features, with_configuration
 
@@ -47,8 +48,8 @@ def read_runs(pool: Pool) -> Runs:
 
 
 def total_steps(spec: RunSpec, train_rows: int) -> tuple[int, int]:
-    """Optimizer steps an epoch (whole batches, as the trainer counts), and in all."""
-    per_epoch = max(1, train_rows // spec.training.batch_size)
+    """Optimizer steps an epoch, and in all."""
+    per_epoch = steps_per_epoch(train_rows, spec.training.batch_size)
     return per_epoch, per_epoch * spec.training.epochs
 
 

@@ -19,6 +19,7 @@ import psutil
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy
+from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.recommend.database import add_runs, finish, members_of, study_of
 from lrensemble.recommend.objective import Objective
@@ -27,7 +28,6 @@ from lrensemble.recommend.space import parameters_of, suggest
 from lrensemble.recommend.store import Store, load_optuna
 from lrensemble.recommend.task import Task
 from lrensemble.training import Plan, train_pool
-from lrensemble.training.loop import steps_per_epoch
 
 if TYPE_CHECKING:
     import optuna
@@ -224,7 +224,7 @@ def _train(wanted: Search, study: optuna.Study, trial: optuna.Trial) -> Run | No
         return f"pruned ({wanted.pruner}): validation accuracy {accuracy:.4f} after {epoch} of {epochs} epochs is low"
 
     pool = train_pool(plan, judge=None if wanted.pruner == "none" else judge, workers=1, **wanted.options)
-    member = Member(pool.path / "members" / spec.id(pool.task.data_fingerprint))
+    member = pool.member_of(spec)
     if member.record.status == "failed":
         trial.set_user_attr("reason", member.record.reason)
         study.tell(trial, state=state.FAIL, skip_if_finished=True)

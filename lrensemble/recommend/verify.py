@@ -8,13 +8,14 @@ and whatever else the pool knows of the same run answers too.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import standard_error
 from lrensemble.policies import Length, Policy
+from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.writing import reached
@@ -23,7 +24,6 @@ from lrensemble.recommend.change import Change, changes
 from lrensemble.recommend.curves import Backtest, backtest, is_hopeless, upper_bound
 from lrensemble.recommend.histories import curve_of, finished_curves
 from lrensemble.training import Config, make_plan, train_pool
-from lrensemble.training.loop import steps_per_epoch
 from lrensemble.training.plan import Plan
 from lrensemble.training.runner import Watcher, default_pool
 
@@ -273,7 +273,7 @@ def _run(member: Member, target: float, rows: int, *, known: bool) -> Run:
         policy=record.spec.policy or "",
         reached={**first, "epoch": epoch} if first and epoch else None,
         best=best,
-        se=math.sqrt(best * (1 - best) / rows),
+        se=standard_error(best, rows),
         fall=losses[0] - losses[-1] if losses else 0.0,
         epochs=epoch or len(history),
         given_up=not first and (record.reason or "").startswith("given up"),

@@ -26,7 +26,7 @@ from lrensemble.diversity import (
 )
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
-from lrensemble.pool import Pool
+from lrensemble.pool import Member, Pool
 
 Array = NDArray[Any]
 EVERY = 18  # members of whom every team is scored; of more, a sample
@@ -83,6 +83,11 @@ class Diversity:
         return top_teams([self.teams], self.metric, q, largest=METRICS[self.metric].higher_is_diverse)
 
 
+def best_first(pool: Pool) -> list[Member]:
+    """The complete members, best validation accuracy first: the order of their numbers in pictures and on the page."""
+    return sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
+
+
 def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, seed: int = 0) -> Diversity:
     """Measure the diversity of a pool's complete members on its validation split.
 
@@ -95,7 +100,7 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, s
         Unknown metric, fewer than two or more than 64 members, damaged predictions.
     """
     name = get_metric(metric).name
-    members = sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
+    members = best_first(pool)
     if best is not None:
         if not 2 <= best <= MOST_MEMBERS:
             raise UserError(f"--best {best} is not possible: give 2 to {MOST_MEMBERS}")

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrensemble.models import build_model
 from lrensemble.policies import Policy
+from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
 from lrensemble.training.augment import augmentations, mixup
 from lrensemble.training.derived import Average
@@ -48,11 +49,6 @@ def seed_everything(*parts: object) -> None:
     (torch.manual_seed if accelerated else torch.default_generator.manual_seed)(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
-
-
-def steps_per_epoch(train_rows: int, batch_size: int) -> int:
-    """Whole batches only: the order is new in every epoch, so the rows left out are others each time."""
-    return max(1, train_rows // batch_size)
 
 
 @dataclass

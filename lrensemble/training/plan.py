@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
 from lrensemble.models import build_model, is_users_own
+from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.training.config import Config
 from lrensemble.training.derived import check_average, snapshot_epochs
-from lrensemble.training.loop import steps_per_epoch
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.stack import stack_size
 

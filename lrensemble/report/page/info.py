@@ -16,6 +16,7 @@ from lrensemble.evaluation.teams import check_test_predictions
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
+from lrensemble.report.diversity_info import best_first
 from lrensemble.report.page.answer import Answer, answer
 from lrensemble.report.page.calibration import Calibration, calibration_of
 from lrensemble.report.page.costs import Costs, costs_of
@@ -105,7 +106,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     UserError
         No complete member, no such team, damaged files.
     """
-    members = sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
+    members = best_first(pool)
     numbers = {member.id: number for number, member in enumerate(members, 1)}
     labels = {split: pool.labels(split) for split in ("val", "test")}
     check_test_predictions(pool, members)
