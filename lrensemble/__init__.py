@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lrensemble.data import Dataset, load_dataset
     from lrensemble.errors import UserError
     from lrensemble.evaluation import Evaluation, evaluate
     from lrensemble.export import Ensemble, export_team
     from lrensemble.policies import Policy, parse_policies
     from lrensemble.pool import Member, Pool, Team
     from lrensemble.pool.select import select_teams
+    from lrensemble.tasks import Dataset, load_dataset
     from lrensemble.training import Config, load_config, train_pool
 
 # Imported on first use: `import lrensemble` and `lrensemble --help` do not wait for torch.
 _HOMES = {
     "Config": "training",
-    "Dataset": "data",
+    "Dataset": "tasks",
     "Ensemble": "export",
     "Evaluation": "evaluation",
     "Member": "pool",
@@ -37,7 +37,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "export_team": "export",
     "load_config": "training",
-    "load_dataset": "data",
+    "load_dataset": "tasks",
     "parse_policies": "policies",
     "select_teams": "pool.select",
     "train_pool": "training",

@@ -36,11 +36,11 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 
 from lrensemble import load_config, load_dataset, train_pool
-from lrensemble.data import Dataset
-from lrensemble.data.sources import DEBIAN_FASHION_MNIST
 from lrensemble.models import build_model
 from lrensemble.pool import Pool
-from lrensemble.training.device import DeviceData, Rows
+from lrensemble.tasks import Dataset
+from lrensemble.tasks.rows import DeviceData, Rows
+from lrensemble.tasks.sources import DEBIAN_FASHION_MNIST
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.stack import fit_stack
@@ -240,7 +240,7 @@ def overhead_row(name: str, parameters: dict[str, Any], threads: int, rows: Devi
     spec = config([f"FIX(k0={LR})"], {"name": "lenet", **parameters}, 100).specs()[0]
     run, bare = (Run(spec, "id", rows) for _ in range(2))
     assert isinstance(rows.train, Rows)
-    images, labels = rows.train.images, rows.train.labels
+    images, labels = rows.train.arrays["x"], rows.train.labels
 
     def bare_epoch() -> None:
         order = torch.randperm(len(labels))

@@ -19,7 +19,7 @@ FLOORS = {
     "training": 2,
     "evaluation": 2,
     "pool": 1,
-    "data": 1,
+    "tasks": 1,
     "models": 1,
     "policies": 0,
     "diversity": 0,

@@ -8,28 +8,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
 from lrensemble.models import build_model
 from lrensemble.pool import Member, Pool
+from lrensemble.tasks import Dataset, load_dataset
+from lrensemble.tasks.inputs import Normalise
 
 
 class Network(nn.Module):
     """A member with its normalisation: raw images (B, C, H, W) in the data set's own unit -> logits (B, classes)."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: nn.Module, mean: list[float], std: list[float]) -> None:
+    def __init__(self, model: nn.Module, inputs: nn.Module) -> None:
         super().__init__()
-        self.model = model
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
+        self.model, self.inputs = model, inputs
 
     def forward(self, images: Tensor) -> Tensor:
-        # As in training/device.py, where it is done once for all rows: float first, then minus, then divided.
-        logits: Tensor = self.model((images.float() - self.mean) / self.std)
+        logits: Tensor = self.model(self.inputs(images))
         return logits.float()
+
+
+def load_inputs(pool: Pool) -> nn.Module:
+    """From raw rows of a pool's task to what its models take, as its header has it."""
+    return Normalise(**pool.task.normalisation, shape=pool.task.input_shape)
 
 
 def load_network(pool: Pool, member: Member) -> Network:
@@ -57,7 +57,7 @@ def load_network(pool: Pool, member: Member) -> Network:
         raise UserError(
             f"member {member.id}: its weights do not fit the model {record.spec.model} as it is built now ({reason})"
         ) from None
-    return Network(model, task.normalisation["mean"], task.normalisation["std"]).eval()
+    return Network(model, load_inputs(pool)).eval()
 
 
 def load_data(pool: Pool) -> Dataset:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.data.dataset import make_split
 from lrensemble.errors import UserError
 from lrensemble.export.card import Preprocessing
 from lrensemble.pool.reading import read_numbers
+from lrensemble.tasks.dataset import make_split
 
 Array = NDArray[Any]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")  # in folders

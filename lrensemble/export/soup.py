@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,10 +20,10 @@ from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.metrics import correct_rows, nll_rows
 from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.pool.writing import environment, write_complete
+from lrensemble.tasks.rows import AnyRows, DeviceData, must_stream
 from lrensemble.training.derived import refresh_norms
-from lrensemble.training.device import AnyRows, DeviceData, must_stream, pick_devices
+from lrensemble.training.device import pick_devices
 
-ROWS = 1000  # in one pass of a network
 Weights = dict[str, Tensor]
 
 
@@ -122,8 +121,8 @@ def _of_group(pool: Pool, group: Sequence[Member], data: DeviceData, say: Callab
     batch_size = _batch_size(group[0], data)
 
     def brew(total: Weights, members: Sequence[Member]) -> Soup:
-        _fill(model, total, len(members), data.train, batch_size)
-        return _score(members, _predict(model, data.val), labels)
+        _fill(model, total, len(members), data, batch_size)
+        return _score(members, _predict(model, data, data.val), labels)
 
     everything = total = _weights(pool, group[0])
     chosen, greedy = [group[0]], best
@@ -141,7 +140,7 @@ def _of_group(pool: Pool, group: Sequence[Member], data: DeviceData, say: Callab
     if holding:
         soup = min(holding, key=lambda soup: soup.nll)
         members = chosen if soup is greedy else list(group)
-        _fill(model, total if soup is greedy else everything, len(members), data.train, batch_size)
+        _fill(model, total if soup is greedy else everything, len(members), data, batch_size)
         written, new = _write(pool, members, model, data)
     return Soups(
         label=_label(group[0].record.spec),
@@ -185,18 +184,15 @@ def _sum(total: Weights, weights: Weights) -> Weights:
     return {name: value + weights[name] if value.is_floating_point() else value for name, value in total.items()}
 
 
-def _fill(model: nn.Module, total: Weights, count: int, train: AnyRows, batch_size: int) -> None:
+def _fill(model: nn.Module, total: Weights, count: int, data: DeviceData, batch_size: int) -> None:
     mean = {name: value / count if value.is_floating_point() else value for name, value in total.items()}
     model.load_state_dict(mean)  # rounds to the model's own precision
-    refresh_norms(model, train, batch_size)
+    refresh_norms(model, data, batch_size)
 
 
-@torch.no_grad()
-def _predict(model: nn.Module, rows: AnyRows) -> NDArray[np.float32]:
+def _predict(model: nn.Module, data: DeviceData, rows: AnyRows) -> NDArray[np.float32]:
     """Probabilities (N, C)."""
-    model.eval()
-    parts = [model(images).float().softmax(1).cpu() for images in rows.chunks(ROWS)]
-    return torch.cat(parts).numpy()
+    return np.asarray(data.scores(model, rows).float().softmax(1).cpu().numpy())
 
 
 def _score(members: Sequence[Member], probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Soup:
@@ -237,7 +233,7 @@ def _write(pool: Pool, members: Sequence[Member], model: nn.Module, data: Device
             member,
             labels=pool.labels("val"),
             history=[],
-            probabilities={"val": _predict(model, data.val), "test": _predict(model, data.test)},
+            probabilities={"val": _predict(model, data, data.val), "test": _predict(model, data, data.test)},
             weights={name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()},
             costs={key: costs[key] for key in ("parameters", "flops") if key in costs},  # of use; training cost none
             environment=environment(device=str(data.device)),

@@ -15,8 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from lrensemble import __version__
-from lrensemble.data import Dataset
-from lrensemble.data.rows import pieces
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
 from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
@@ -30,6 +28,8 @@ from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, read_text, write_atomic, write_json
 from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
+from lrensemble.tasks import Dataset
+from lrensemble.tasks.row_arrays import pieces
 
 Array = NDArray[Any]
 TOLERANCE = 1e-5

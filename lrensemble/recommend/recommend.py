@@ -131,7 +131,7 @@ def confirm(wanted: Search, policies: Sequence[str], seeds: Sequence[int], watch
     runs = [run_of(pool, member) for member in members if member.record.status != "failed"]
     with wanted.store.lock():
         study = study_of(wanted.store, wanted.task)
-        add_runs(study, runs, wanted.task, Objective(), len(wanted.plan.data.train))
+        add_runs(study, runs, wanted.task, Objective(), wanted.plan.data.rows("train"))
     return runs
 
 

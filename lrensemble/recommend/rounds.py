@@ -193,7 +193,7 @@ def _plan_of(plan: Plan, specs: list[RunSpec]) -> Plan:
     return replace(
         plan,
         specs=specs,
-        derived=[derived_specs(plan.config, spec, len(plan.data.train)) for spec in specs],
+        derived=[derived_specs(plan.config, spec, plan.data.rows("train")) for spec in specs],
         models=[models[str(spec.model)] for spec in specs],
     )
 

@@ -90,7 +90,7 @@ class Search:
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(len(self.plan.data.train), self.spec.training.batch_size)
+        return steps_per_epoch(self.plan.data.rows("train"), self.spec.training.batch_size)
 
 
 def first_policies(k0: tuple[float, float]) -> list[Policy]:
@@ -111,7 +111,7 @@ def search(
     """
     with wanted.store.lock():
         study = study_of(wanted.store, wanted.task, wanted.objective, sampler=_sampler(wanted), pruner=_pruner(wanted))
-        add_runs(study, known, wanted.task, wanted.objective, len(wanted.plan.data.train))
+        add_runs(study, known, wanted.task, wanted.objective, wanted.plan.data.rows("train"))
     began = time.monotonic()
     tried_again: set[int] = set()
     while wanted.minutes is None or time.monotonic() - began < 60 * wanted.minutes:
@@ -240,7 +240,7 @@ def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Membe
         finish(study, number, run, wanted.task, wanted.objective)
         if wanted.objective.target is not None:
             own = study_of(wanted.store, wanted.task)
-            add_runs(own, [run], wanted.task, Objective(), len(wanted.plan.data.train))
+            add_runs(own, [run], wanted.task, Objective(), wanted.plan.data.rows("train"))
     return run
 
 

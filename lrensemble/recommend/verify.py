@@ -80,7 +80,7 @@ def verify(
     where = Path(pool or default_pool(config))
     asked = _asking(config, text, target, seeds, _whole_epochs(budget, config.training.epochs))
     plan = make_plan(asked, where)
-    per_epoch = steps_per_epoch(len(plan.data.train), asked.training.batch_size)
+    per_epoch = steps_per_epoch(plan.data.rows("train"), asked.training.batch_size)
     if (steps := _steps(budget)) is not None:  # known only now that the data are
         if steps < per_epoch:
             raise UserError(f"a budget of {budget} steps is less than one epoch ({per_epoch:,} steps)")
@@ -107,7 +107,7 @@ def verify(
     while not attempts[-1].yes:
         base = max(attempts, key=lambda one: one.progress(target))
         known = {one.policy for one in attempts}
-        found = _changes(where, base, target, len(plan.data.val), per_epoch, epochs)
+        found = _changes(where, base, target, plan.data.rows("val"), per_epoch, epochs)
         proposals = [change for change in found if change.policy not in known]
         if len(attempts) > tries or not proposals:
             break
@@ -116,7 +116,7 @@ def verify(
         target=target,
         epochs=epochs,
         steps_per_epoch=per_epoch,
-        rows=len(plan.data.val),
+        rows=plan.data.rows("val"),
         pool=str(where),
         attempts=tuple(attempts),
         proposals=() if attempts[-1].yes else tuple(proposals),
@@ -207,13 +207,13 @@ def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
             derived=[plan.derived[i] for i in left],
             models=[plan.models[i] for i in left],
         )
-        pool = train_pool(rest, judge=_judge(target, len(plan.data.val)), **options)
+        pool = train_pool(rest, judge=_judge(target, plan.data.rows("val")), **options)
         trained = [pool.find(member_id) for member_id in rest.ids]
         for member in trained:
             if member.record.status not in FINISHED:
                 raise UserError(f"member {member.id} {member.status}: {member.record.reason}")
         for i, member in zip(left, trained, strict=True):
-            known[i] = _run(member, target, len(plan.data.val), known=False)
+            known[i] = _run(member, target, plan.data.rows("val"), known=False)
     return tuple(run for run in known if run is not None)
 
 
@@ -242,7 +242,7 @@ def _known(plan: Plan, spec: RunSpec, target: float) -> Run | None:
             candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
     for member in sorted(candidates, key=lambda one: one.id):
         if member.record.status in FINISHED:
-            run = _run(member, target, len(plan.data.val), known=True)
+            run = _run(member, target, plan.data.rows("val"), known=True)
             if member is here or run.reached or member.record.status != "stopped":
                 return run
     return None

@@ -112,7 +112,7 @@ def corrupting(name: str, level: int, scale: Scale, device: torch.device) -> Cha
 
 
 def _scale(networks: Networks) -> Scale:
-    from lrensemble.data.rows import pieces
+    from lrensemble.tasks.row_arrays import pieces
 
     parts = [(float(piece.min()), float(piece.max())) for piece in pieces(networks.data.test.images)]
     std = torch.tensor(networks.data.normalisation[1], dtype=torch.float32, device=networks.device)

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lrensemble.data import Dataset
 from lrensemble.errors import UserError
 from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
 from lrensemble.pool import Member, Pool
 from lrensemble.selection import VOTES
 from lrensemble.selection.votes import scaled
+from lrensemble.tasks import Dataset
 from lrensemble.training.device import pick_devices
 
 Array = NDArray[Any]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lrensemble.data import Dataset, load_dataset
-from lrensemble.data.rows import pieces
 from lrensemble.errors import UserError
 from lrensemble.metrics import Auroc, auroc, uncertainty
 from lrensemble.robustness.networks import Change, Networks
+from lrensemble.tasks import Dataset, load_dataset
+from lrensemble.tasks.row_arrays import pieces
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_va
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from lrensemble.data import SOURCES
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy, Space, parse_policies
 from lrensemble.policies.units import Length
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
+from lrensemble.tasks import SOURCES
 from lrensemble.training.engine import Engine
 
 MAX_SEEDS = 100_000

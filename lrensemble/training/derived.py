@@ -20,7 +20,7 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy
 from lrensemble.policies.units import Length
 from lrensemble.pool import Named, RunSpec
-from lrensemble.training.device import AnyRows
+from lrensemble.tasks.rows import DeviceData
 
 SWA_START = 0.75  # of the budget, as in the paper's experiments
 EMA_DECAY = 0.999
@@ -90,12 +90,12 @@ class Average:
         if self.start is not None and epoch >= self.start:
             self.model.update_parameters(model)
 
-    def refresh(self, train: AnyRows, batch_size: int) -> nn.Module:
+    def refresh(self, data: DeviceData, batch_size: int) -> nn.Module:
         """The averaged model, its batch norm statistics computed anew over the training rows."""
-        return refresh_norms(self.model.module, train, batch_size)
+        return refresh_norms(self.model.module, data, batch_size)
 
 
-def refresh_norms(averaged: nn.Module, train: AnyRows, batch_size: int) -> nn.Module:
+def refresh_norms(averaged: nn.Module, data: DeviceData, batch_size: int) -> nn.Module:
     """Compute a model's batch norm statistics anew over the training rows, in place; in eval mode afterwards.
 
     As in training of whole batches only: every batch counts the same, so a small last one would count too much
@@ -111,10 +111,10 @@ def refresh_norms(averaged: nn.Module, train: AnyRows, batch_size: int) -> nn.Mo
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average
         norm.train()
-    whole = max(1, len(train) // batch_size)
+    whole = max(1, len(data.train) // batch_size)
     with torch.no_grad():
-        for images in itertools.islice(train.chunks(batch_size), whole):
-            averaged(images)
+        for batch in itertools.islice(data.train.chunks(batch_size), whole):
+            data.task.scores(averaged, batch)
     averaged.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrensemble.models import build_model
 from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
-from lrensemble.training.augment import augmentations, mixup
+from lrensemble.tasks.losses import cross_entropy
+from lrensemble.tasks.rows import AnyRows, DeviceData
+from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.derived import Average
-from lrensemble.training.device import AnyRows, DeviceData
 from lrensemble.training.engine import Engine
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.totals import Ended, Totals
@@ -65,9 +65,9 @@ class Outcome:
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(spec: str, data: tuple[tuple[int, ...], int], device: torch.device, mode: str) -> Any:
+def _compiled(spec: str, facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str) -> Any:
     """One compiled module for all runs of one architecture in this process: (module, its compiled form)."""
-    model = build_model(**Named.model_validate_json(spec).build, input_shape=data[0], num_classes=data[1]).to(device)
+    model = build_model(**Named.model_validate_json(spec).build, **dict(facts)).to(device)
     return model, torch.compile(model, mode=mode)
 
 
@@ -92,16 +92,17 @@ class Run:
         micro_batches: int = 1,
     ) -> None:
         self.spec, self.member_id, self.data, self.engine = spec, member_id, data, engine or Engine()
+        self.task = data.task
         self.micro_batches = micro_batches
         self.batch_size = min(spec.training.batch_size, len(data.train))
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
         seed_everything(spec.start(member_id), "init")
-        model = build_model(**spec.model.build, input_shape=data.input_shape, num_classes=data.num_classes)
+        model = build_model(**spec.model.build, **self.task.facts)
         self.model = self.forward = model.to(data.device)
         if self.engine.compile != "no":
             state = model.state_dict()
-            shape = (data.input_shape, data.num_classes)
-            self.model, self.forward = _compiled(spec.model.model_dump_json(), shape, data.device, self.engine.compile)
+            facts = tuple(self.task.facts.items())
+            self.model, self.forward = _compiled(spec.model.model_dump_json(), facts, data.device, self.engine.compile)
             self.model.load_state_dict(state)
         self.model.to(memory_format=self.engine.memory_format(self.model))
         self.optimizer = build_optimizer(spec.optimizer, self.model, fused=self.engine.is_fused(data.device))
@@ -118,6 +119,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(data.device.type) if scaled else None
         self.epoch = 0
         self.seconds = 0.0  # spent in training steps, over all interruptions
+        self.first_loss: float | Tensor | None = None  # before the first step: what an explosion is measured against
         self.history: list[dict[str, Any]] = []
 
     # State
@@ -127,6 +129,7 @@ class Run:
         return {
             "epoch": self.epoch,
             "seconds": self.seconds,
+            "first_loss": None if self.first_loss is None else float(self.first_loss),
             "history": self.history,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -145,6 +148,7 @@ class Run:
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
+        self.first_loss = state.get("first_loss")
 
     # Training
 
@@ -153,13 +157,9 @@ class Run:
         totals = Totals(self)
         seed_everything(self.member_id, self.epoch)
         order = torch.randperm(len(self.data.train))
-        changes = augmentations(self.spec.training)
         self.model.train()
-        for x, y in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
-            for change in changes:
-                x = change(x)
-            loss, right = self._step(x, y)
-            totals.add(loss, right)
+        for batch in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
+            totals.add(*self.step(batch))
         totals.stop()
         self.end_epoch(totals)
 
@@ -200,36 +200,30 @@ class Run:
                 f"{stop.accuracy:g}",
             )
 
-    def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step on a batch: mean loss, and how many were right, as they were before it."""
-        training = self.spec.training
-        if training.mixup:
-            x, other, share = mixup(x, training.mixup)
-        count = min(self.micro_batches, len(y))
-        pieces = [slice(i * len(y) // count, (i + 1) * len(y) // count) for i in range(count)]
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One optimizer step on a batch of training rows: mean loss and how many were right, as it was before it."""
+        task, training = self.task, self.spec.training
+        batch = task.augment(batch, training)
+        rows = len(batch["y"])
+        count = min(self.micro_batches, rows)
         losses: list[Tensor] = []
         rights: list[Tensor] = []
 
         def closure() -> Tensor:  # a closure, so that LBFGS works like the others
             self.optimizer.zero_grad()
-            whole = torch.zeros((), device=y.device)
-            right = torch.zeros((), device=y.device, dtype=torch.int64)
-            for rows in pieces:
+            for piece in in_pieces(batch, count):
                 with self.autocast():
-                    logits = self.forward(x[rows])
-                    loss = F.cross_entropy(logits, y[rows], label_smoothing=training.label_smoothing)
-                    if training.mixup:
-                        loss = share * loss + (1 - share) * F.cross_entropy(
-                            logits, y[other][rows], label_smoothing=training.label_smoothing
-                        )
-                if len(pieces) > 1:
-                    loss = loss * ((rows.stop - rows.start) / len(y))
+                    row_losses, scores = task.loss(self.forward, piece, training)
+                    loss = row_losses.mean() if count == 1 else row_losses.sum() / rows
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
-                whole += loss.detach()
-                right += (logits.detach().argmax(1) == y[rows]).sum()
-            losses.append(whole)
-            rights.append(right)
-            return whole
+                losses.append(loss.detach())
+                if scores is not None:
+                    rights.append(right_rows(scores.detach(), piece["y"]).sum())
+            if training.clip is not None:
+                if self.scaler:
+                    self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.parameters, training.clip)
+            return sum_of(losses[-count:])
 
         if self.scaler:
             closure()
@@ -238,7 +232,7 @@ class Run:
         else:
             self.optimizer.step(closure)  # type: ignore[arg-type]
         self.after_step()
-        return losses[0], rights[0]
+        return sum_of(losses[:count]), sum_of(rights[:count] or [torch.full((), math.nan)])
 
     def after_step(self) -> None:
         """What follows every optimizer step: decay, averages, the next LR."""
@@ -251,25 +245,20 @@ class Run:
 
     # Evaluation
 
-    def logits(self, rows: AnyRows, model: nn.Module | None = None) -> Tensor:
-        """Logits of every row, in order; in float32, whatever the training's precision."""
-        model = model or self.model
-        model.eval()
-        with torch.no_grad():
-            chunk = max(1, self.engine.eval_rows // self.micro_batches)
-            return torch.cat([model(images) for images in rows.chunks(chunk)])
+    def scores(self, rows: AnyRows, model: nn.Module | None = None) -> Tensor:
+        """Scores (N, C) of every row, in order; in float32, whatever the training's precision."""
+        return self.data.scores(model or self.model, rows, max(1, self.engine.eval_rows // self.micro_batches))
 
     def _validate(self) -> tuple[float, float]:
-        logits, labels = self.logits(self.data.val), self.data.val.labels
-        right = int((logits.argmax(1) == labels).sum())
+        scores, labels = self.scores(self.data.val), self.data.val.labels
         # In float32, 405 of 450 would be less than 0.9 and miss that target.
-        return float(F.cross_entropy(logits, labels)), right / len(labels)
+        return float(cross_entropy(scores, labels).mean()), int(right_rows(scores, labels).sum()) / len(labels)
 
     def outcome(self, model: nn.Module | None = None) -> Outcome:
         """The run as it stands (or an averaged `model` of it) as a complete member."""
         model = model or self.model
         probabilities = {
-            name: self.logits(rows, model).float().softmax(1).cpu().numpy()
+            name: self.scores(rows, model).float().softmax(1).cpu().numpy()
             for name, rows in (("val", self.data.val), ("test", self.data.test))
         }
         # Not of the test split: what it holds must not decide who can be selected.
@@ -310,8 +299,23 @@ class Run:
         self.model.eval()
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
-            self.model(torch.zeros(1, *self.data.input_shape, device=self.data.device))
+            self.task.scores(self.model, next(iter(self.data.val.chunks(1))))
         return int(counter.get_total_flops())
+
+
+def in_pieces(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch as `count` smaller ones of about the same size."""
+    if count == 1:
+        yield batch
+        return
+    rows = len(batch["y"])
+    for i in range(count):
+        part = slice(i * rows // count, (i + 1) * rows // count)
+        yield {key: value[part] for key, value in batch.items()}
+
+
+def sum_of(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).sum()
 
 
 def fit(

@@ -20,14 +20,14 @@ import torch
 from filelock import Timeout
 from pydantic import Field
 
-from lrensemble.data import load_dataset
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
+from lrensemble.tasks import load_dataset
+from lrensemble.tasks.rows import DeviceData, must_stream
 from lrensemble.training.config import DataConfig
-from lrensemble.training.device import DeviceData, must_stream
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, State, fit
 from lrensemble.training.stack import fit_stack
@@ -227,7 +227,7 @@ def _fit(
     outcome = fit(going, after_epoch=after_epoch)
     if outcome.status == "complete":
         for i, average in going.averages.items():
-            averaged = average.refresh(data.train, max(1, going.batch_size // pieces))
+            averaged = average.refresh(data, max(1, going.batch_size // pieces))
             _write(derived[i], job, going.outcome(averaged))
     return outcome
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from lrensemble.data import Dataset, load_dataset
 from lrensemble.errors import UserError
 from lrensemble.models import build_model, is_users_own
 from lrensemble.policies.units import steps_per_epoch
@@ -18,6 +18,8 @@ from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
+from lrensemble.tasks import Task, load_dataset
+from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.training.config import Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.optimizer import build_optimizer
@@ -43,7 +45,7 @@ class Plan:
 
     config: Config
     pool: Path
-    data: Dataset
+    data: Task
     specs: list[RunSpec]
     derived: list[list[MemberSpec]]
     models: list[nn.Module]
@@ -87,7 +89,7 @@ class Plan:
     @property
     def total_bytes(self) -> int:
         """Estimate of the disk space for the members that are not finished, and for the control if there is one."""
-        predictions = 4 * (len(self.data.val) + len(self.data.test)) * self.data.num_classes
+        predictions = 4 * (self.data.rows("val") + self.data.rows("test")) * self.data.num_classes
 
         def size(run: int) -> int:
             return 4 * self.parameters(run) + predictions + LINE_BYTES * self.specs[run].training.epochs
@@ -100,7 +102,7 @@ class Plan:
     def steps(self, i: int) -> int:
         """Optimizer steps of member `i`."""
         training = self.specs[i].training
-        return training.epochs * steps_per_epoch(len(self.data.train), training.batch_size)
+        return training.epochs * steps_per_epoch(self.data.rows("train"), training.batch_size)
 
 
 def make_plan(config: Config, pool: Path) -> Plan:
@@ -117,7 +119,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
         if key not in tried:
             tried[key] = _try(spec, data)
         models.append(tried[key])
-    derived = [derived_specs(config, spec, len(data.train)) for spec in specs]
+    derived = [derived_specs(config, spec, data.rows("train")) for spec in specs]
     return Plan(config, pool, data, specs, derived, models)
 
 
@@ -132,38 +134,32 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[Member
     return [MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted]
 
 
-def _try(spec: RunSpec, data: Dataset) -> nn.Module:
-    """Build model and optimizer and train them one step on two rows; return the model."""
+def _try(spec: RunSpec, task: Task) -> nn.Module:
+    """Build model and optimizer and train them one step on two rows, at LR 0; return the model."""
     with torch.random.fork_rng(devices=[]):
-        model = build_model(
-            spec.model.name,
-            input_shape=data.input_shape,
-            num_classes=data.num_classes,
-            parameters=spec.model.parameters,
-        )
+        model = build_model(**spec.model.build, **task.facts)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        x, y = torch.zeros(2, *data.input_shape), torch.zeros(2, dtype=torch.int64)
+        rows = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
+        batch = preparer(task, torch.device("cpu"))(rows)
+        shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
-            logits = model(x)
+            losses, scores = task.loss(model, batch, spec.training)
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
             if is_users_own(spec.model.name):
                 raise  # their traceback helps them more than our line
-            raise UserError(
-                f"model {spec.model} cannot take images of shape {data.input_shape} "
-                f"(channels, height, width): {first_line(error)}"
-            ) from error
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if shape != (2, data.num_classes):
-            raise UserError(
-                f"model {spec.model} gives {shape} for 2 images, a tensor of shape (2, {data.num_classes}) is needed: "
-                "one logit a class"
-            )
+            what = "images of shape" if len(shape) == 3 else "rows of shape"
+            axes = " (channels, height, width)" if len(shape) == 3 else ""
+            raise UserError(f"model {spec.model} cannot take {what} {shape}{axes}: {first_line(error)}") from error
+        _check_shape(f"model {spec.model} gives", scores, (2, task.num_classes), "one score a class")
+        _check_shape("the loss is", losses, (2,), "one number a row")
+        if not torch.isfinite(losses).all():
+            raise UserError(f"the loss of the first rows is {losses.tolist()} before any training: it must be finite")
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = task.loss(model, batch, spec.training)[0].mean()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
@@ -172,6 +168,14 @@ def _try(spec: RunSpec, data: Dataset) -> nn.Module:
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"optimizer {spec.optimizer} cannot train {spec.model}: {first_line(error)}") from error
     return model
+
+
+def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> None:
+    if found is None:
+        return
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if shape != wanted:
+        raise UserError(f"{what} {shape} for 2 rows, a tensor of shape {wanted} is needed: {why}")
 
 
 def first_line(error: Exception) -> str:

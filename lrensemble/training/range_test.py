@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lrensemble.data import Dataset
 from lrensemble.pool import RunSpec
-from lrensemble.training.device import DeviceData, must_stream, pick_devices
+from lrensemble.tasks import Batch, Task
+from lrensemble.tasks.rows import DeviceData, must_stream
+from lrensemble.training.device import pick_devices
 from lrensemble.training.loop import Run, seed_everything
 
 LOW, HIGH = 1e-5, 10.0
@@ -34,7 +35,7 @@ class RangeTest:
     high: float
 
 
-def range_test(spec: RunSpec, data: Dataset, *, steps: int = 200, repeats: int = 3, device: str = "auto") -> RangeTest:
+def range_test(spec: RunSpec, data: Task, *, steps: int = 200, repeats: int = 3, device: str = "auto") -> RangeTest:
     """Test the LR range of a run's model, optimizer and batches (Smith 2017, section 3.3; the LR grows exponentially).
 
     The mean of `repeats` tests in log LR, each from another initialisation, `steps` optimizer steps each at most.
@@ -54,8 +55,8 @@ def _one(spec: RunSpec, data: DeviceData, number: int, steps: int) -> RangeTest:
         lrs: list[float] = []
         losses: list[float] = []
         mean = 0.0
-        for step, (x, y) in zip(range(steps), _batches(run, number), strict=False):
-            loss = float(run._step(x, y)[0])
+        for step, batch in zip(range(steps), _batches(run, number), strict=False):
+            loss = float(run.step(batch)[0])
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smooth = mean / (1 - SMOOTHING ** (step + 1))
             if not math.isfinite(smooth) or (losses and smooth > GONE * min(losses)):
@@ -65,7 +66,7 @@ def _one(spec: RunSpec, data: DeviceData, number: int, steps: int) -> RangeTest:
     return chosen(lrs, losses)
 
 
-def _batches(run: Run, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(run: Run, number: int) -> Iterator[Batch]:
     run.model.train()
     for epoch in range(MOST_PASSES):
         seed_everything("range test", number, epoch)

@@ -16,6 +16,7 @@ from lrensemble.pool import Member, MemberSpec, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
+from lrensemble.tasks.inputs import Normalise
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_devices
 from lrensemble.training.member import Job, Judge, fail, train_members
@@ -137,18 +138,18 @@ def control_specs(pool: Pool) -> list[RunSpec]:
 
 def create_pool(plan: Plan, path: Path) -> Pool:
     """The empty pool of a plan in the folder `path`, or the one that is there."""
-    config, data = plan.config, plan.data
-    mean, std = data.normalisation
+    config, task = plan.config, plan.data
+    inputs = task.inputs()
     pool = Pool.create(
         path,
         name=config.name,
         data=config.data.model_dump(mode="json"),
-        data_fingerprint=data.fingerprint,
-        class_names=data.class_names,
-        input_shape=data.input_shape,
-        train_rows=len(data.train),
-        normalisation={"mean": mean, "std": std},
-        labels={"val": data.val.labels, "test": data.test.labels},
+        data_fingerprint=task.fingerprint,
+        class_names=task.class_names,
+        input_shape=task.facts.get("input_shape", ()),
+        train_rows=task.rows("train"),
+        normalisation=inputs.values if isinstance(inputs, Normalise) else {},
+        labels={split: task.labels(split) for split in ("val", "test")},
     )
     text = config.model_dump_json(indent=2)  # the configuration as it was understood, for people
     write_atomic(path / "config.json", lambda file: file.write(text.encode() + b"\n"))

@@ -8,17 +8,18 @@ comes out equals training one after the other up to rounding, whoever else is in
 from __future__ import annotations
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn import functional as F
 
 from lrensemble.models import is_users_own
 from lrensemble.pool import RunSpec
-from lrensemble.training.device import DeviceData, Rows
+from lrensemble.tasks.rows import DeviceData, Rows
+from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.engine import STACK, STACK_PARAMETERS, Engine
 from lrensemble.training.loop import Outcome, Run, seed_everything
 from lrensemble.training.totals import Ended, Totals
@@ -40,7 +41,7 @@ def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
 def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> bool:
     """No randomness inside a step (every run has its own), nothing that changes buffers, and torch.func takes it."""
     training = spec.training
-    if training.augment or training.cutout or training.mixup or engine.compile != "no":
+    if training.augment or training.cutout or training.mixup or training.clip or engine.compile != "no":
         return False
     if spec.optimizer.name.lower() == "lbfgs" or engine.dtype(device) is torch.float16:
         return False
@@ -85,16 +86,15 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
     """One epoch of all runs at once; with each run the reason if it is over."""
     first = runs[0]
     totals = [Totals(run, sharers=len(runs)) for run in runs]
-    images, labels, orders = _rows(first.data, runs)
+    arrays, orders = _rows(first.data, runs)
     stacked = _stack([run.model for run in runs])
     trained = {name: whole for name, whole in stacked.items() if whole.requires_grad}
     model = first.model.train()
 
-    def forward(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-        out: Tensor = functional_call(model, parameters, (x,))
-        return out
+    def loss_of(parameters: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor | None]:
+        return first.task.loss(lambda *x: functional_call(model, parameters, x), batch, first.spec.training)
 
-    batched = vmap(forward)
+    batched = vmap(loss_of)
     gradients = {name: torch.zeros_like(whole) for name, whole in trained.items()}
     for k, run in enumerate(runs):
         own = dict(run.model.named_parameters())
@@ -104,21 +104,22 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
     for k, total in enumerate(totals):
         total.window, total.right = windows[k], rights[k]  # views, like the parameters
     ends: list[Ended | None] = [None] * len(runs)
-    smoothing = first.spec.training.label_smoothing
     joint = _joint_optimizer(runs)
     for step in range(first.steps_per_epoch):
         index = orders[:, step * first.batch_size : (step + 1) * first.batch_size]
-        x, y = images[index], labels[index]  # (K, B, ...)
+        batch = {key: array[index] for key, array in arrays.items()}  # (K, B, ...)
         with first.autocast():
-            logits = batched(stacked, x)
-            losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=smoothing)
-            losses = losses.view_as(y).mean(1)
+            row_losses, scores = batched(stacked, batch)
+            losses = row_losses.mean(1)
         # Into memory of the parameters' own layout: fused optimizers go through it in order, whatever the strides.
         computed = torch.autograd.grad(losses.sum(), list(trained.values()))
         for gradient, new in zip(gradients.values(), computed, strict=True):
             gradient.copy_(new)
         windows += losses.detach()
-        rights += (logits.detach().argmax(-1) == y).sum(1)
+        rights += math.nan if scores is None else right_rows(scores.detach(), batch["y"]).sum(1)
+        for run, loss in zip(runs, losses.detach(), strict=True):
+            if run.first_loss is None:
+                run.first_loss = loss
         joint.step()
         for k, run in enumerate(runs):
             run.after_step()
@@ -140,14 +141,14 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
     return list(zip(runs, ends, strict=True))
 
 
-def _rows(data: DeviceData, runs: list[Run]) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, labels, and for every run the order that it would have alone: (K, N)."""
+def _rows(data: DeviceData, runs: list[Run]) -> tuple[Batch, Tensor]:
+    """All training rows, and for every run the order that it would have alone: (K, N)."""
     assert isinstance(data.train, Rows)
     orders = []
     for run in runs:
         seed_everything(run.member_id, run.epoch)
         orders.append(torch.randperm(len(data.train)))
-    return data.train.images, data.train.labels, torch.stack(orders).to(data.device)
+    return data.train.arrays, torch.stack(orders).to(data.device)
 
 
 def _joint_optimizer(runs: list[Run]) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lrensemble.training.loop import Run
 
 CHECK_STEPS = 100  # steps between two looks at the loss: each one waits for the device
-EXPLODED = 10  # times the loss of a uniform guess, as a mean over those steps: no run comes back from there
+EXPLODED = 10  # times the loss before the first step, as a mean over those steps: no run comes back from there
 FEW_STEPS = 10  # the mean of fewer may be one spike
 
 
@@ -41,6 +41,8 @@ class Totals:
 
     def add(self, loss: Tensor, right: Tensor) -> None:
         """Add one step; raise `Ended` when the last `CHECK_STEPS` were too bad."""
+        if self.run.first_loss is None:
+            self.run.first_loss = loss
         self.window += loss
         self.right += right
         self.count()
@@ -61,8 +63,10 @@ class Totals:
         self.window_steps = 0
         step = run.epoch * run.steps_per_epoch + self.steps
         self.lr = float(run.scheduler.policy(step - 1))
-        uniform = math.log(max(2, run.data.num_classes))
-        if mean <= EXPLODED * uniform or (math.isfinite(mean) and few):
+        # A state written before it was kept has none: a uniform guess, where networks usually begin.
+        began = math.log(run.task.num_classes) if run.first_loss is None else float(run.first_loss)
+        run.first_loss = began
+        if math.isfinite(mean) and (few or mean <= EXPLODED * began or began <= 0):
             return
         self.stop()
         run.history.append(
@@ -77,7 +81,7 @@ class Totals:
                 "seconds": round(run.seconds, 3),
             }
         )
-        what = f"exploded to {mean:.4g} (a uniform guess has {uniform:.2f})" if math.isfinite(mean) else "is not finite"
+        what = f"exploded to {mean:.4g} (it began at {began:.3g})" if math.isfinite(mean) else "is not finite"
         raise Ended("diverged", f"the training loss {what} at step {step:,} (LR {self.lr:.3g})")
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from lrensemble import load_config, load_dataset
 from lrensemble.pool import RunSpec
-from lrensemble.training.device import DeviceData
+from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, fit
 from tests.conftest import tiny_config

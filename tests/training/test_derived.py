@@ -160,7 +160,7 @@ def test_a_snapshot_is_the_run_at_that_epoch(tmp_path: Path):
         run.model.eval()
         with torch.no_grad():
             at[run.epoch] = {
-                split: run.model(getattr(data, split).images).softmax(1).numpy() for split in ("val", "test")
+                split: run.model(getattr(data, split).arrays["x"]).softmax(1).numpy() for split in ("val", "test")
             }
 
     from lrensemble.training.loop import fit
@@ -189,7 +189,7 @@ def weights_on_the_way(spec, member_id: str) -> tuple[list[dict[str, torch.Tenso
         for step in range(len(data.train) // 64):
             index = order[step * 64 : (step + 1) * 64]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(data.train.images[index]), data.train.labels[index]).backward()
+            nn.functional.cross_entropy(model(data.train.arrays["x"][index]), data.train.labels[index]).backward()
             optimizer.step()
             steps.append({name: value.detach().clone() for name, value in model.state_dict().items()})
         epochs.append(steps[-1])
@@ -214,7 +214,7 @@ def test_swa_is_the_mean_and_ema_the_recursion(tmp_path: Path):
 def test_batch_norm_of_an_average_is_refreshed_over_the_training_rows(tmp_path: Path):
     """The statistics are those of the averaged weights: the mean of whole batches, as evaluation sees the network."""
     pool = fill(tmp_path / "p", model=NORM, averages=AVERAGES)
-    images = digits().train.images
+    images = digits().train.arrays["x"]
     for kind in ("swa(start=4)", "ema(decay=0.9)"):
         weights = load_file(by_kind(pool)[kind].path / "weights.safetensors")
         hidden = images.flatten(1) @ weights["2.weight"].T + weights["2.bias"]
@@ -231,10 +231,10 @@ def test_refresh_where_one_row_is_left_over():
     average.after_step(net)
     size = next(size for size in range(2, len(data.train)) if len(data.train) % size == 1)
     momentum = net[3].momentum
-    refreshed = average.refresh(data.train, size)
+    refreshed = average.refresh(data, size)
     assert torch.isfinite(refreshed[3].running_var).all()
     assert refreshed[3].momentum == momentum
-    average.refresh(data.train, len(data.train) + 5)  # fewer rows than a batch
+    average.refresh(data, len(data.train) + 5)  # fewer rows than a batch
     assert torch.isfinite(refreshed[3].running_var).all()
 
 
@@ -404,15 +404,15 @@ def test_out_of_memory_after_a_snapshot_keeps_it(tmp_path: Path, often, monkeypa
         member_module, "_write", lambda member, *rest, **more: (written.append(member.id), real(member, *rest, **more))
     )
     raised = []
-    step = Run._step
+    step = Run.step
 
-    def short(self, x, y):
+    def short(self, batch):
         if self.epoch == 3 and self.micro_batches == 1:
             raised.append(1)
             raise torch.OutOfMemoryError("too big")
-        return step(self, x, y)
+        return step(self, batch)
 
-    monkeypatch.setattr(Run, "_step", short)
+    monkeypatch.setattr(Run, "step", short)
     pool = fill(tmp_path / "p")
     assert raised == [1]
     assert sorted(written) == sorted(m.id for m in pool.members)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from lrensemble import UserError, load_config, load_dataset
 from lrensemble.models import build_model
-from lrensemble.training.augment import PAD, crop, flip
-from lrensemble.training.device import DeviceData
+from lrensemble.tasks.augment import PAD, crop, flip
+from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Run, derive_seed
 from lrensemble.training.loop import fit as fit_run
 from tests.conftest import tiny_config
@@ -49,13 +49,13 @@ def test_equals_a_plain_torch_loop(data):
         for step in range(steps):
             index = order[step * 64 : (step + 1) * 64]
             optimizer.zero_grad()
-            F.cross_entropy(model(data.train.images[index]), data.train.labels[index]).backward()
+            F.cross_entropy(model(data.train.arrays["x"][index]), data.train.labels[index]).backward()
             optimizer.step()
             scheduler.step()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(outcome.weights[name], value, rtol=1e-4, atol=1e-6)
     with torch.no_grad():
-        probabilities = model(data.val.images).softmax(1)
+        probabilities = model(data.val.arrays["x"]).softmax(1)
     np.testing.assert_allclose(outcome.probabilities["val"], probabilities, rtol=1e-3, atol=1e-5)
 
 

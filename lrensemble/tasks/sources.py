@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lrensemble.data.dataset import Dataset, Split, check_classes, cut, make_split
-from lrensemble.data.idx import FILES, find_idx, read_idx
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.tasks.dataset import Dataset, Split, check_classes, cut, make_split
+from lrensemble.tasks.idx import FILES, find_idx, read_idx
 
-CACHE = Path("~/.cache/lrensemble/data")
+CACHE = Path("~/.cache/lrensemble/tasks")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 DIGITS = tuple("0123456789")
 CLOTHES = (
@@ -252,7 +252,7 @@ def load_dataset(
     name : str
         A name in `SOURCES`.
     root : Path, optional
-        Folder (or .npz file) with the data; torchvision's sets default to ``~/.cache/lrensemble/data``.
+        Folder (or .npz file) with the data; torchvision's sets default to ``~/.cache/lrensemble/tasks``.
     download : bool
         Let torchvision fetch what is missing.
     size : int, optional

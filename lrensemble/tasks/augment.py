@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lrensemble.pool import Training
+from lrensemble.tasks.task import Batch, Training
 
 PAD = 4  # pixels on every side, the usual choice for 32x32 images
 
@@ -53,21 +53,28 @@ def cutout(side: int) -> Augmentation:
     return cut
 
 
-def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+def mixup(batch: Batch, alpha: float) -> Batch:
     """Mix every image with another one of the batch (Zhang et al. 2018).
 
-    Returns the mixed images, the permutation that names the other image, and the share of the first, from
-    Beta(alpha, alpha): one share a batch, as in the paper's code.
+    Adds ``other_y``, the class of the other image, and ``share``, that of the first: drawn from Beta(alpha, alpha) once
+    a batch, as in the paper's code.
     """
+    x, y = batch["x"], batch["y"]
     share = torch.distributions.Beta(alpha, alpha).sample().to(x.device)
     other = torch.randperm(len(x)).to(x.device)
-    return share * x + (1 - share) * x[other], other, share
+    mixed = share * x + (1 - share) * x[other]
+    return {**batch, "x": mixed, "other_y": y[other], "share": share.expand(len(x))}
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"crop": crop, "flip": flip}
 
 
-def augmentations(training: Training) -> list[Augmentation]:
-    """What a member's training does to every batch of images, in order (mixup, which needs labels, aside)."""
-    chosen = [AUGMENTATIONS[name] for name in training.augment]
-    return [*chosen, cutout(training.cutout)] if training.cutout else chosen
+def augmented(batch: Batch, training: Training) -> Batch:
+    """What a member's training does to a batch of images: the chosen changes in order, cutout, mixup."""
+    x = batch["x"]
+    for name in training.augment:
+        x = AUGMENTATIONS[name](x)
+    if training.cutout:
+        x = cutout(training.cutout)(x)
+    batch = {**batch, "x": x}
+    return mixup(batch, training.mixup) if training.mixup else batch

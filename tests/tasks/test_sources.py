@@ -14,9 +14,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lrensemble import UserError, load_dataset
-from lrensemble.data import SOURCES
-from lrensemble.data.idx import FILES, read_idx
-from lrensemble.data.rows import Picked
+from lrensemble.tasks import SOURCES
+from lrensemble.tasks.idx import FILES, read_idx
+from lrensemble.tasks.row_arrays import Picked
 
 
 def images(n: int, seed: int, shape=(6, 5)) -> np.ndarray:

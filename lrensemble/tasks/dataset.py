@@ -1,21 +1,21 @@
-"""A data set in memory: images and labels of the train, validation and test splits in a fixed row order."""
+"""The task of classifying images: three splits in a fixed row order, normalised and augmented."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import nn
 
-from lrensemble.data.rows import Picked, pick, pieces
 from lrensemble.errors import UserError
-
-Array = NDArray[Any]
+from lrensemble.tasks.augment import augmented
+from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.row_arrays import Picked, pick, pieces
+from lrensemble.tasks.task import Array, Arrays, Batch, Task, Training
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Task):
     """The three splits and the names of the classes.
 
     Training sees `train`, selection sees `val`, and only the evaluation of a selected team sees `test`.
@@ -56,19 +56,18 @@ class Dataset:
         return tuple(self.train.images.shape[1:])
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
+    def facts(self) -> Mapping[str, Any]:  # type: ignore[override]  # read-only
+        return {"input_shape": self.input_shape, "num_classes": self.num_classes}
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of every pixel, label and class name in row order: equal only if predictions are comparable."""
-        digest = hashlib.sha256(repr(self.class_names).encode())
-        for split in (self.train, self.val, self.test):
-            for array in (split.images, split.labels):
-                digest.update(f"{array.dtype.str}{array.shape}".encode())
-                for piece in pieces(array):
-                    digest.update(piece.data)
-        return digest.hexdigest()[:32]
+    def split(self, name: str) -> Arrays:
+        rows: Split = getattr(self, name)
+        return {"x": rows.images, "y": rows.labels}
+
+    def inputs(self) -> nn.Module:
+        return Normalise(*self.normalisation, self.input_shape)
+
+    def augment(self, batch: Batch, training: Training) -> Batch:
+        return augmented(batch, training)
 
     @cached_property
     def normalisation(self) -> tuple[list[float], list[float]]:

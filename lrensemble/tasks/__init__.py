@@ -1,0 +1,7 @@
+"""Tasks by name: rows of three splits in a fixed, fingerprinted order, and what a batch of them means."""
+
+from lrensemble.tasks.dataset import Dataset, Split
+from lrensemble.tasks.sources import SOURCES, load_dataset
+from lrensemble.tasks.task import Batch, Task
+
+__all__ = ["SOURCES", "Batch", "Dataset", "Split", "Task", "load_dataset"]

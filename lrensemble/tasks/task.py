@@ -1,0 +1,130 @@
+"""A task: the rows of three splits, and what a batch of them means."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
+
+from lrensemble.tasks.losses import row_losses
+from lrensemble.tasks.row_arrays import Picked, pieces
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array | Picked]  # of one split: "y" (N,) and the inputs, by name; the first dimension is the row
+Batch = dict[str, Tensor]  # the same rows as tensors
+Metric = Callable[[Array, Array], float]  # of probabilities (N, C) and labels (N,); higher is better
+SPLITS = ("train", "val", "test")
+
+
+class Training(Protocol):
+    """What a task may ask about the training of a member (`lrensemble.pool.Training` has it)."""
+
+    @property
+    def augment(self) -> Sequence[Any]: ...
+    @property
+    def cutout(self) -> int: ...
+    @property
+    def mixup(self) -> float: ...
+    @property
+    def label_smoothing(self) -> float: ...
+    @property
+    def loss(self) -> Any: ...
+
+
+class Task:
+    """What members are trained for. A subclass has at least `class_names`, `facts` and `split`.
+
+    Everything that trains, evaluates or exports asks the task: a loss and "the highest score is the prediction" are
+    written nowhere else.
+
+    Attributes
+    ----------
+    class_names : tuple of str
+    facts : dict
+        What the builder of a model may ask for: ``input_shape``, ``num_classes``, ...
+    metrics : dict of str to callable
+        Metrics of your own beside accuracy and NLL: of probabilities (N, C) and labels (N,), higher is better.
+    """
+
+    class_names: tuple[str, ...]
+    facts: Mapping[str, Any]
+    metrics: Mapping[str, Metric] = {}
+
+    def split(self, name: str) -> Arrays | Dataset[Any]:
+        """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.
+
+        Or a map-style dataset of items that `collate` makes batches of, read anew in every epoch.
+        """
+        raise NotImplementedError
+
+    # Left alone by most
+
+    def inputs(self) -> nn.Module | None:
+        """From the raw ``x`` of a row to what the model takes; put in front of the model on export. None: as it is."""
+        return None
+
+    def collate(self, items: list[Any]) -> Batch:
+        """A batch of the items of a map-style dataset: (x, y) pairs, or dicts of tensors."""
+        batch = default_collate(items)
+        return dict(batch) if isinstance(batch, Mapping) else dict(zip(("x", "y"), batch, strict=True))
+
+    def augment(self, batch: Batch, training: Training) -> Batch:
+        """Change a batch of training rows, from torch's global random state (seeded per member and epoch)."""
+        return batch
+
+    def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
+        """Scores (B, C) of a batch; their softmax is the prediction."""
+        return model(batch["x"])
+
+    def loss(self, model: Callable[..., Tensor], batch: Batch, training: Training) -> tuple[Tensor, Tensor | None]:
+        """The loss of every row (B,), and the scores (B, C) that it comes from.
+
+        None in place of scores, where the loss is not made of them: the history has no training accuracy then.
+        """
+        scores = self.scores(model, batch)
+        return row_losses(scores, batch, training, self.class_counts), scores
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training rows of every class."""
+        return tuple(np.bincount(self.labels("train"), minlength=self.num_classes).tolist())
+
+    def rows(self, name: str) -> int:
+        """How many rows a split has."""
+        return len(self.labels(name))
+
+    def labels(self, name: str) -> NDArray[np.int64]:
+        """(N,)."""
+        split = self.split(name)
+        if not isinstance(split, Mapping):
+            raise NotImplementedError(f"{type(self).__name__}.labels must give the labels of the dataset of {name!r}")
+        return np.asarray(split["y"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every value, label and class name in row order: equal only if predictions are comparable."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for split in map(self.split, SPLITS):
+            if not isinstance(split, Mapping):
+                raise NotImplementedError(f"{type(self).__name__}.fingerprint must tell its rows from any others")
+            for key, array in split.items():
+                known = "" if key in ("x", "y") else key  # images have been hashed without names from the beginning
+                digest.update(f"{known}{array.dtype.str}{array.shape}".encode())
+                for piece in pieces(array):
+                    digest.update(piece.data)
+        return digest.hexdigest()[:32]
+
+
+def right_rows(scores: Tensor, y: Tensor) -> Tensor:
+    """Whether the class with the highest score (ties: the lower class) is the right one: (..., C), (...) -> (...)."""
+    return scores.argmax(-1) == y
