@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", metavar="N", type=int, default=1000, help="of the fresh ones (default: 1000)")
     parser.add_argument("--baseline", action="store_true", help="also train Caffe's and PyTorch's default schedules")
     parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default: 1; run the command several times")
+    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="of each worker (default: 1)")
     add_storage(parser)
     output.add_format(parser)
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         first_seed=args.first_seed,
         with_defaults=args.baseline,
-        options={"devices": args.devices, "threads": args.threads},
+        options={"devices": args.devices, "threads": args.threads, "workers": args.workers},
         watcher=Progress(),
         told=told,
         stage=output.note,

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to-the-end", action="store_true", help="give up no run before its budget is spent, however hopeless"
     )
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: the configuration's)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads (default: cores)")
+    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
     output.add_format(parser)
 
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         tries=args.tries,
         give_up=not args.to_the_end,
         pool=args.pool or (args.config if is_pool else None),
+        workers=args.workers,
         threads=args.threads,
         devices=args.device,
         watcher=Progress(),

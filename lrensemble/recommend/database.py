@@ -77,7 +77,7 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
         with store.lock():
             study = study_of(store, task)
             try:
-                new = add_runs(study, some, task, ACCURACY, rows[key])
+                new = add_runs(store, study, some, task, ACCURACY, rows[key])
             except ValueError:  # Optuna: one name with other choices
                 raise UserError(
                     f"{store.url} was written by another version of lrensemble: sync into a new database"
@@ -109,7 +109,9 @@ def members_of(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
     return {t.user_attrs["member"]: t for t in study.get_trials(deepcopy=False) if "member" in t.user_attrs}
 
 
-def add_runs(study: optuna.Study, runs: Sequence[Run], task: Task, objective: Objective, train_rows: int) -> int:
+def add_runs(
+    store: Store, study: optuna.Study, runs: Sequence[Run], task: Task, objective: Objective, train_rows: int
+) -> int:
     """Add the runs that the study does not have, and finish their running trials; return how many it were.
 
     Hold `store.lock()`, so that nobody else adds them meanwhile.
@@ -127,7 +129,7 @@ def add_runs(study: optuna.Study, runs: Sequence[Run], task: Task, objective: Ob
         elif trial.state.is_finished():
             continue
         else:  # of a search
-            finish(study, trial.number, run, task, objective)
+            finish(store, study, trial.number, run, task, objective)
         new += 1
     return new
 
@@ -146,17 +148,27 @@ def _new_trial(run: Run, task: Task, objective: Objective, train_rows: int) -> o
     )
 
 
-def finish(study: optuna.Study, number: int, run: Run, task: Task, objective: Objective = ACCURACY) -> None:
+def trial_key(store: Store, study: optuna.Study, number: int) -> int:
+    """What a storage calls the trial that its study calls `number`."""
+    return store.storage.get_trial_id_from_study_id_trial_number(
+        store.storage.get_study_id_from_name(study.study_name), number
+    )
+
+
+def finish(
+    store: Store, study: optuna.Study, number: int, run: Run, task: Task, objective: Objective = ACCURACY
+) -> None:
     """Record a run in the running trial `number`; nothing happens when somebody has done so."""
     state = load_optuna().trial.TrialState
     trial = study.get_trials(deepcopy=False)[number]
     if trial.state.is_finished():
         return
+    key = trial_key(store, study, number)
     for name, value in attributes(run).items():
-        study._storage.set_trial_user_attr(trial._trial_id, name, value)
+        store.storage.set_trial_user_attr(key, name, value)
     for epoch, shown in _intermediate(run, task, objective).items():
         if epoch not in trial.intermediate_values:
-            study._storage.set_trial_intermediate_value(trial._trial_id, epoch, shown)
+            store.storage.set_trial_intermediate_value(key, epoch, shown)
     worth = objective.value(run)
     study.tell(number, worth, state=state.PRUNED if worth is None else state.COMPLETE, skip_if_finished=True)
 

@@ -19,7 +19,9 @@ from lrensemble.recommend.search import Search, first_policies, search
 from lrensemble.recommend.store import Store
 from lrensemble.recommend.task import Task
 from lrensemble.training import Plan, train_pool
+from lrensemble.training.device import pick_devices
 from lrensemble.training.range_test import RangeTest, range_test
+from lrensemble.training.runner import default_workers
 
 FRESH = 1000  # first of the seeds that no search uses: what is claimed comes from these alone
 SIMILAR = 3  # policies that are taken from a similar task
@@ -82,7 +84,9 @@ def recommend(
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)
-    wanted = dataclasses.replace(wanted, seed=plan.specs[0].seed, options=options)
+    devices = [str(device) for device in pick_devices(options.get("devices", "auto"))]
+    width = options.get("workers") or default_workers(devices)
+    wanted = dataclasses.replace(wanted, seed=plan.specs[0].seed, options=options, width=width)
     tasks = read_tasks(store)
     near = similar(wanted.task, tasks)
     hints = _best_policies(near, objective) if near else []
@@ -131,7 +135,7 @@ def confirm(wanted: Search, policies: Sequence[str], seeds: Sequence[int], watch
     runs = [run_of(pool, member) for member in members if member.record.status != "failed"]
     with wanted.store.lock():
         study = study_of(wanted.store, wanted.task)
-        add_runs(study, runs, wanted.task, Objective(), wanted.plan.data.rows("train"))
+        add_runs(wanted.store, study, runs, wanted.task, Objective(), wanted.plan.data.rows("train"))
     return runs
 
 

@@ -7,6 +7,7 @@ policy that keeps its LR high for long looks worse on the way than it ends: prun
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -20,12 +21,12 @@ import psutil
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
-from lrensemble.pool import Member, Pool, RunSpec
-from lrensemble.recommend.database import add_runs, finish, members_of, study_of
+from lrensemble.pool import Member, Named, Pool, RunSpec
+from lrensemble.recommend.database import add_runs, finish, members_of, study_of, trial_key
 from lrensemble.recommend.objective import Objective
 from lrensemble.recommend.records import Run, every, run_of
 from lrensemble.recommend.space import parameters_of, suggest
-from lrensemble.recommend.store import Store, load_optuna
+from lrensemble.recommend.store import Store, load_optuna, open_store
 from lrensemble.recommend.task import Task
 from lrensemble.training import Plan, train_pool
 
@@ -60,6 +61,7 @@ class Search:
     ----------
     trials : policies to search, counted over all workers and earlier calls with this storage
     k0 : range of peak LRs
+    width : policies that are trained at the same time
     first : policies to try before the sampler draws
     minutes : to stop after, between two runs; None is no limit
     """
@@ -74,6 +76,7 @@ class Search:
     first: Sequence[Policy] = ()
     minutes: float | None = None
     seed: int = 0
+    width: int = 1  # policies at a time
     options: Mapping[str, Any] = field(default_factory=dict)  # of train_pool
 
     @property
@@ -110,17 +113,22 @@ def search(
     the number of searched ones.
     """
     with wanted.store.lock():
-        study = study_of(wanted.store, wanted.task, wanted.objective, sampler=_sampler(wanted), pruner=_pruner(wanted))
-        add_runs(study, known, wanted.task, wanted.objective, wanted.plan.data.rows("train"))
+        study = study_of(
+            wanted.store,
+            wanted.task,
+            wanted.objective,
+            sampler=_sampler(wanted),
+            pruner=_pruner(wanted.pruner, wanted.spec.training.epochs),
+        )
+        add_runs(wanted.store, study, known, wanted.task, wanted.objective, wanted.plan.data.rows("train"))
     began = time.monotonic()
     tried_again: set[int] = set()
     while wanted.minutes is None or time.monotonic() - began < 60 * wanted.minutes:
         with wanted.store.lock():
-            trial = _left_behind(wanted, study, tried_again) or _next(wanted, study)
-        if trial is None:
+            numbers = _next_ones(wanted, study, tried_again)
+        if not numbers:
             return
-        run = _train(wanted, study, trial)
-        if run is not None:
+        for run in _train(wanted, study, numbers):
             told(run, _count(study))
 
 
@@ -132,16 +140,29 @@ def _count(study: optuna.Study) -> int:
     return sum(t.state.is_finished() for t in _searched(study))
 
 
-def _left_behind(wanted: Search, study: optuna.Study, tried: set[int]) -> optuna.Trial | None:
+def _next_ones(wanted: Search, study: optuna.Study, tried: set[int]) -> list[int]:
+    """Trials to train now, one for every worker."""
+    numbers: list[int] = []
+    while len(numbers) < wanted.width:
+        number = _left_behind(wanted, study, tried)
+        if number is None:
+            number = _next(wanted, study)
+        if number is None:
+            break
+        numbers.append(number)
+    return numbers
+
+
+def _left_behind(wanted: Search, study: optuna.Study, tried: set[int]) -> int | None:
     """A running trial of this pool that nobody is at: its worker was killed. Each is tried once by a process."""
-    trial = load_optuna().trial
+    state = load_optuna().trial.TrialState
     for frozen in _searched(study):
-        if frozen.state == trial.TrialState.RUNNING and frozen.number not in tried:
+        if frozen.state == state.RUNNING and frozen.number not in tried:
             member = Member(wanted.plan.pool / "members" / frozen.user_attrs["member"])
             begun = member.record_path.exists() or _is_gone(frozen.user_attrs.get("worker", ""))
             if begun and not member.is_held():
                 tried.add(frozen.number)
-                return trial.Trial(study, frozen._trial_id)  # type: ignore[no-any-return]
+                return frozen.number
     return None
 
 
@@ -162,7 +183,7 @@ def _is_gone(worker: str) -> bool:
         return True
 
 
-def _next(wanted: Search, study: optuna.Study) -> optuna.Trial | None:
+def _next(wanted: Search, study: optuna.Study) -> int | None:
     """A new trial with its policy and member; None when there are enough, or nothing new is drawn."""
     optuna = load_optuna()
     if len([t for t in _searched(study) if t.state != optuna.trial.TrialState.FAIL]) >= wanted.trials:
@@ -178,8 +199,9 @@ def _next(wanted: Search, study: optuna.Study) -> optuna.Trial | None:
                 distributions={name: distribution for name, (_, distribution) in parameters.items()},
                 user_attrs={"searched": True, "worker": _worker(), "policy": str(policy), "member": member},
             )
-            number = study._storage.create_new_trial(study._study_id, template)
-            return optuna.trial.Trial(study, number)  # type: ignore[no-any-return]
+            storage = wanted.store.storage
+            key = storage.create_new_trial(storage.get_study_id_from_name(study.study_name), template)
+            return storage.get_trial_number_from_id(key)
     if wanted.sampler == "grid":
         return None
     for _ in range(DRAWS):
@@ -189,7 +211,7 @@ def _next(wanted: Search, study: optuna.Study) -> optuna.Trial | None:
         if member not in there:
             for name, value in {"worker": _worker(), "policy": str(policy), "member": member, "searched": True}.items():
                 trial.set_user_attr(name, value)
-            return trial
+            return trial.number
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     return None
 
@@ -202,34 +224,64 @@ def _spec(wanted: Search, policy: Policy) -> RunSpec:
     return wanted.spec.model_copy(update={"policy": str(policy), "seed": wanted.seed})
 
 
-def _train(wanted: Search, study: optuna.Study, trial: optuna.Trial) -> Run | None:
-    """Train a trial's member in the pool, and record it; None when it failed."""
-    state = load_optuna().trial.TrialState
-    spec = _spec(wanted, Policy.parse(trial.user_attrs["policy"]))
+def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> list[Run]:
+    """Train the members of trials in the pool, and record them; those that failed are none."""
+    trials = [study.get_trials(deepcopy=False)[number] for number in numbers]
+    specs = [_spec(wanted, Policy.parse(trial.user_attrs["policy"])) for trial in trials]
     config = wanted.plan.config.model_copy(update={"control": False})
-    plan = replace(wanted.plan, config=config, specs=[spec], derived=[[]], models=wanted.plan.models[:1])
-    reported = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-    step = every(spec.training.epochs)
+    models = wanted.plan.models[:1] * len(specs)
+    plan = replace(wanted.plan, config=config, specs=specs, derived=[[] for _ in specs], models=models)
+    judge = {
+        "name": f"{__name__}:{prune.__name__}",
+        "storage": wanted.store.address,
+        "study": study.study_name,
+        "pruner": wanted.pruner,
+        "data_fingerprint": wanted.plan.data.fingerprint,
+        "target": wanted.objective.target,
+    }
+    judges = [] if wanted.pruner == "none" else [Named.model_validate(judge)]
+    pool = train_pool(plan, judges=judges, **{**wanted.options, "workers": len(specs)})
+    runs = []
+    for number, spec in zip(numbers, specs, strict=True):
+        member = pool.member_of(spec)
+        if member.record.status == "failed":
+            key = trial_key(wanted.store, study, number)
+            wanted.store.storage.set_trial_user_attr(key, "reason", member.record.reason)
+            study.tell(number, state=load_optuna().trial.TrialState.FAIL, skip_if_finished=True)
+        else:
+            runs.append(record_member(wanted, study, pool, member))
+    return runs
 
-    def judge(spec: RunSpec, history: Sequence[Mapping[str, Any]]) -> str | None:
-        epoch, accuracy = history[-1]["epoch"], history[-1]["val_accuracy"]
-        if epoch % step or not np.isfinite(accuracy):
-            return None
-        if epoch not in reported:
-            trial.report(wanted.objective.shown(accuracy), epoch)
-        epochs, target = spec.training.epochs, wanted.objective.target
-        arrived = target is not None and any(line["val_accuracy"] >= target for line in history)
-        if arrived or epoch > LATE * epochs or not trial.should_prune():
-            return None
-        return f"pruned ({wanted.pruner}): validation accuracy {accuracy:.4f} after {epoch} of {epochs} epochs is low"
 
-    pool = train_pool(plan, judge=None if wanted.pruner == "none" else judge, workers=1, **wanted.options)
-    member = pool.member_of(spec)
-    if member.record.status == "failed":
-        trial.set_user_attr("reason", member.record.reason)
-        study.tell(trial, state=state.FAIL, skip_if_finished=True)
+@functools.lru_cache(maxsize=4)
+def _opened(storage: str, study: str, pruner: str, epochs: int) -> tuple[Store, optuna.Study]:
+    store = open_store(storage)
+    return store, load_optuna().load_study(study_name=study, storage=store.storage, pruner=_pruner(pruner, epochs))
+
+
+def prune(
+    spec: RunSpec,
+    history: Sequence[Mapping[str, Any]],
+    *,
+    storage: str,
+    study: str,
+    pruner: str,
+    data_fingerprint: str,
+    target: float | None,
+) -> str | None:
+    """A judge: tell the study how a run of its search is doing, and stop it where the pruner says so."""
+    epoch, accuracy, epochs = history[-1]["epoch"], history[-1]["val_accuracy"], spec.training.epochs
+    if epoch % every(epochs) or not np.isfinite(accuracy):
         return None
-    return record_member(wanted, study, pool, member)
+    store, asked = _opened(storage, study, pruner, epochs)
+    number = members_of(asked)[spec.id(data_fingerprint)].number
+    key = trial_key(store, asked, number)
+    if epoch not in store.storage.get_trial(key).intermediate_values:
+        store.storage.set_trial_intermediate_value(key, epoch, Objective(target).shown(accuracy))
+    arrived = target is not None and any(line["val_accuracy"] >= target for line in history)
+    if arrived or epoch > LATE * epochs or not asked.pruner.prune(asked, store.storage.get_trial(key)):
+        return None
+    return f"pruned ({pruner}): validation accuracy {accuracy:.4f} after {epoch} of {epochs} epochs is low"
 
 
 def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Member) -> Run:
@@ -237,10 +289,10 @@ def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Membe
     run = run_of(pool, member)
     with wanted.store.lock():
         number = members_of(study)[member.id].number
-        finish(study, number, run, wanted.task, wanted.objective)
+        finish(wanted.store, study, number, run, wanted.task, wanted.objective)
         if wanted.objective.target is not None:
             own = study_of(wanted.store, wanted.task)
-            add_runs(own, [run], wanted.task, Objective(), wanted.plan.data.rows("train"))
+            add_runs(wanted.store, own, [run], wanted.task, Objective(), wanted.plan.data.rows("train"))
     return run
 
 
@@ -260,9 +312,8 @@ def _sampler(wanted: Search) -> Any:
     return makers[wanted.sampler]()
 
 
-def _pruner(wanted: Search) -> Any:
+def _pruner(name: str, epochs: int) -> Any:
     pruners = load_optuna().pruners
-    epochs = wanted.spec.training.epochs
     first = max(1, round(PATIENCE * epochs))
     makers: dict[str, Callable[[], Any]] = {
         "median": lambda: pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=first),
@@ -270,6 +321,6 @@ def _pruner(wanted: Search) -> Any:
         "hyperband": lambda: pruners.HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=2),
         "none": pruners.NopPruner,
     }
-    if wanted.pruner not in makers:
-        raise UserError(f"unknown pruner {wanted.pruner!r}: {did_you_mean(wanted.pruner, makers)}")
-    return makers[wanted.pruner]()
+    if name not in makers:
+        raise UserError(f"unknown pruner {name!r}: {did_you_mean(name, makers)}")
+    return makers[name]()

@@ -7,7 +7,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,11 @@ class Store:
     ----------
     url : as people may see it, without a password
     storage : the Optuna storage
+    address : as it was opened, for another process of ours
     """
 
     url: str
+    address: str = field(repr=False)
     storage: optuna.storages.BaseStorage
     _lock: Callable[[], AbstractContextManager[None]]
 
@@ -124,7 +126,7 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
         raise UserError(f"{shown} cannot be opened: {_first_line(error.orig)}") from None
     except RuntimeError as error:  # tables of another version of Optuna
         raise UserError(f"{shown}: {_first_line(error)}") from None
-    return Store(shown, optuna.storages.get_storage(storage), lock)
+    return Store(shown, url, optuna.storages.get_storage(storage), lock)
 
 
 @contextlib.contextmanager

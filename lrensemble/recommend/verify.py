@@ -16,7 +16,7 @@ from lrensemble.errors import UserError
 from lrensemble.metrics import standard_error
 from lrensemble.policies import Length, Policy
 from lrensemble.policies.units import steps_per_epoch
-from lrensemble.pool import Member, Pool, RunSpec
+from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.writing import reached
 from lrensemble.recommend.answer import Answer, Attempt, Run
@@ -41,6 +41,7 @@ def verify(
     tries: int = 0,
     give_up: bool = True,
     pool: str | Path | None = None,
+    workers: int | None = None,
     threads: int | None = None,
     devices: str = "auto",
     watcher: Watcher | None = None,
@@ -97,7 +98,7 @@ def verify(
         todo = dataclasses.replace(
             plan, config=asked, specs=specs, derived=[[]] * seeds, models=plan.models[:1] * seeds
         )
-        done = _answer(todo, target, threads=threads, devices=devices, watcher=watcher)
+        done = _answer(todo, target, workers=workers, threads=threads, devices=devices, watcher=watcher)
         found = Attempt(policy, why, done)
         attempted(found)
         return found
@@ -207,7 +208,7 @@ def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
             derived=[plan.derived[i] for i in left],
             models=[plan.models[i] for i in left],
         )
-        pool = train_pool(rest, judge=_judge(target, plan.data.rows("val")), **options)
+        pool = train_pool(rest, judges=[_reachable(target, plan.data.rows("val"))], **options)
         trained = [pool.find(member_id) for member_id in rest.ids]
         for member in trained:
             if member.record.status not in FINISHED:
@@ -217,19 +218,22 @@ def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
     return tuple(run for run in known if run is not None)
 
 
-def _judge(target: float, rows: int) -> Callable[[RunSpec, Sequence[Mapping[str, Any]]], str | None]:
-    def judge(spec: RunSpec, history: Sequence[Mapping[str, Any]]) -> str | None:
-        if spec.notes != MAY_GIVE_UP:
-            return None
-        curve = curve_of(spec, history, rows)
-        if not is_hopeless(curve, target):
-            return None
-        return (
-            f"given up: after {len(history)} of {spec.training.epochs} epochs validation accuracy "
-            f"{curve.accuracy.max():.4f} is not expected to exceed {upper_bound(curve):.4f}, the target is {target:g}"
-        )
+def _reachable(target: float, rows: int) -> Named:
+    judge = f"{__name__}:{out_of_reach.__name__}"
+    return Named.model_validate({"name": judge, "target": target, "rows": rows})
 
-    return judge
+
+def out_of_reach(spec: RunSpec, history: Sequence[Mapping[str, Any]], *, target: float, rows: int) -> str | None:
+    """A judge: the curve says that the target is out of reach."""
+    if spec.notes != MAY_GIVE_UP:
+        return None
+    curve = curve_of(spec, history, rows)
+    if not is_hopeless(curve, target):
+        return None
+    return (
+        f"given up: after {len(history)} of {spec.training.epochs} epochs validation accuracy "
+        f"{curve.accuracy.max():.4f} is not expected to exceed {upper_bound(curve):.4f}, the target is {target:g}"
+    )
 
 
 def _known(plan: Plan, spec: RunSpec, target: float) -> Run | None:

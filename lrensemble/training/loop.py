@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.derived import Average
 from lrensemble.training.engine import Engine
+from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.totals import Ended, Totals
 
@@ -164,7 +165,7 @@ class Run:
         self.end_epoch(totals)
 
     def end_epoch(self, totals: Totals) -> None:
-        """Evaluate on validation, write the history, and stop a run at its target or a hopeless one."""
+        """Evaluate on validation and write the history."""
         self.epoch += 1
         for average in self.averages.values():
             average.after_epoch(self.model, self.epoch)
@@ -183,22 +184,10 @@ class Run:
         )
         if not math.isfinite(val_loss):
             raise Ended("diverged", f"the validation loss is not finite after epoch {self.epoch} (LR {totals.lr:.3g})")
-        stop, until, epochs = self.spec.training.stop, self.spec.training.until, self.spec.training.epochs
-        if until is not None and val_accuracy >= until and self.epoch < epochs:
-            raise Ended(
-                "stopped",
-                f"at its target: validation accuracy {val_accuracy:.4f} reached {until:g} "
-                f"after {self.epoch} of {epochs} epochs",
-            )
-        if stop is None or val_accuracy >= stop.accuracy:
-            return
-        when = math.ceil(round(stop.after * epochs, 6))  # 7 % of 100 epochs are 7.000000000000001
-        if self.epoch == when < epochs:
-            raise Ended(
-                "stopped",
-                f"hopeless: validation accuracy {val_accuracy:.4f} after {self.epoch} of {epochs} epochs is below "
-                f"{stop.accuracy:g}",
-            )
+
+    def ask(self, judges: Iterable[Named] = ()) -> None:
+        """Raise `Ended` when one of the judges, or of those that the spec asks for, stops the run here."""
+        ask([*judges_of(self.spec.training), *judges], self.spec, self.history)
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One optimizer step on a batch of training rows: mean loss and how many were right, as it was before it."""
@@ -322,7 +311,7 @@ def fit(
     run: Run,
     *,
     state: State | None = None,
-    after_epoch: Callable[[Run], None] = lambda run: None,
+    after_epoch: Callable[[Run], None] = Run.ask,
 ) -> Outcome:
     """Train a run to its end, from the beginning or from `state`; call `after_epoch` after every epoch.
 

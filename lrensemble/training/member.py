@@ -11,7 +11,7 @@ import random
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +31,11 @@ from lrensemble.training.config import DataConfig
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, State, fit
 from lrensemble.training.stack import fit_stack
-from lrensemble.training.totals import Ended
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into saving states ...
 CHECKPOINT_SECONDS = 2.0  # ... but there is no need to save more often than this
 HISTORY_SECONDS = 1.0
 MOST_PIECES = 64  # of a batch, when memory is short
-
-
-# Looks at a run after every epoch, at what it is and its history; a text is the reason why it is stopped there.
-Judge = Callable[[RunSpec, Sequence[Mapping[str, Any]]], str | None]
-
-
-def _let_run(spec: RunSpec, history: Sequence[Mapping[str, Any]]) -> None:
-    return None
-
-
-def _ask(judge: Judge, run: Run) -> None:
-    if run.epoch < run.spec.training.epochs and (reason := judge(run.spec, run.history)):
-        raise Ended("stopped", reason)
 
 
 class Job(Strict):
@@ -60,6 +46,7 @@ class Job(Strict):
     members : ids of the runs
     derived : for a run's id, the ids of the snapshots and averages that it shall leave
     stacked : train the runs as a stack; one run too, so that its bits do not depend on who else is left to train
+    judges : who may stop a run, beside those that its own spec asks for
     sharers : processes that use the device at the same time
     wait : for a member that another process is training; else it is left out
     """
@@ -75,6 +62,7 @@ class Job(Strict):
     sharers: int = 1
     engine: Engine = Engine()
     targets: tuple[float, ...] = ()
+    judges: tuple[Named, ...] = ()
     wait: bool = False
 
     def member(self, member_id: str) -> Member:
@@ -104,7 +92,7 @@ def _on_device(config: DataConfig, fingerprint: str, device: str, sharers: int, 
     )
 
 
-def train_members(job: Job, judge: Judge | None = None) -> list[str]:
+def train_members(job: Job) -> list[str]:
     """Train the runs of a job that are not finished; return the ids of those that another process is at."""
     busy = []
     with contextlib.ExitStack() as locks:
@@ -122,15 +110,15 @@ def train_members(job: Job, judge: Judge | None = None) -> list[str]:
         todo = [member_id for member_id in held if not job.is_done(member_id)]
         if todo:
             with _torch_as_wanted(job):
-                _train(job, todo, judge or _let_run)
+                _train(job, todo)
     return busy
 
 
-def _train(job: Job, todo: list[str], judge: Judge) -> None:
+def _train(job: Job, todo: list[str]) -> None:
     data = _on_device(job.data, job.data_fingerprint, job.device, job.sharers, job.engine)
     if job.stacked:
         try:
-            _train_stack(job, todo, data, judge)
+            _train_stack(job, todo, data)
             return
         except UserError:
             raise
@@ -140,10 +128,10 @@ def _train(job: Job, todo: list[str], judge: Judge) -> None:
             warnings.warn(f"training {len(todo)} runs as a stack failed, now one by one ({what})", stacklevel=2)
     for member_id in todo:
         if not job.is_done(member_id):
-            _train_alone(job, member_id, data, judge)
+            _train_alone(job, member_id, data)
 
 
-def _train_stack(job: Job, todo: list[str], data: DeviceData, judge: Judge) -> None:
+def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
     members = {member_id: job.member(member_id) for member_id in todo}
     runs = [
         _resumed(functools.partial(Run, RunSpec.of(member.record.spec), i, data, job.engine), _read_state(member, job))
@@ -152,7 +140,7 @@ def _train_stack(job: Job, todo: list[str], data: DeviceData, judge: Judge) -> N
     checkpoints = {i: _Checkpoints(member, CHECKPOINT_SHARE / len(members)) for i, member in members.items()}
 
     def after_epoch(run: Run) -> None:
-        _ask(judge, run)
+        run.ask(job.judges)
         checkpoints[run.member_id](run)
 
     fit_stack(
@@ -162,7 +150,7 @@ def _train_stack(job: Job, todo: list[str], data: DeviceData, judge: Judge) -> N
     )
 
 
-def _train_alone(job: Job, member_id: str, data: DeviceData, judge: Judge) -> None:
+def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
     """Train one run; in smaller pieces when memory is short, and failed with its traceback when it raises."""
     member = job.member(member_id)
     children = job.all_of(member_id)[1:]
@@ -174,7 +162,7 @@ def _train_alone(job: Job, member_id: str, data: DeviceData, judge: Judge) -> No
     most = min(MOST_PIECES, len(data.train), RunSpec.of(member.record.spec).training.batch_size)
     while True:
         try:
-            outcome = _fit(job, member, unfinished(), data, pieces, judge)
+            outcome = _fit(job, member, unfinished(), data, pieces)
             break
         except UserError:
             raise
@@ -203,9 +191,7 @@ def _train_alone(job: Job, member_id: str, data: DeviceData, judge: Judge) -> No
     (member.path / "state.pt").unlink(missing_ok=True)  # it lasted until everything that came of the run was written
 
 
-def _fit(
-    job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int, judge: Judge
-) -> Outcome:
+def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int) -> Outcome:
     """Train a run to its end, writing snapshots on the way and averages after it."""
     specs = {i: one.record.spec.derived or Named(name="") for i, one in derived.items()}
     snapshots = {i: named.parameters["epoch"] for i, named in specs.items() if named.name == "snapshot"}
@@ -219,7 +205,7 @@ def _fit(
         for i, epoch in snapshots.items():
             if epoch == run.epoch:
                 _write(derived[i], job, run.outcome())
-        _ask(judge, run)
+        run.ask(job.judges)
         checkpoint(run)
 
     spec = RunSpec.of(member.record.spec)

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import joblib
 
 from lrensemble.errors import UserError
-from lrensemble.pool import Member, MemberSpec, Pool, Record, RunSpec
+from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_devices
-from lrensemble.training.member import Job, Judge, fail, train_members
+from lrensemble.training.executor import Executor, local_workers
+from lrensemble.training.judges import find_judge
+from lrensemble.training.member import Job
 from lrensemble.training.plan import Plan, check_disk, make_plan
 from lrensemble.training.stack import group_key
-from lrensemble.training.worker import Worker, WorkerDied
 
 MOST = 1024  # workers, threads
-ATTEMPTS = 2  # of a run whose worker dies
 
 
 class Watcher(Protocol):
@@ -53,7 +51,8 @@ def train_pool(
     threads: int | None = None,
     devices: str = "auto",
     watcher: Watcher | None = None,
-    judge: Judge | None = None,
+    judges: Sequence[Named] = (),
+    executor: Executor | None = None,
     control: bool = True,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
@@ -74,9 +73,11 @@ def train_pool(
         same number of threads, and within floating-point noise otherwise.
     devices : str
         ``auto`` (every CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:0,cuda:1``, ``mps``.
-    judge : callable, optional
-        ``judge(spec, history)`` after every epoch but the last; a text stops the run for that reason. It is called in
-        this process, so there is one worker then.
+    judges : sequence of Named
+        Asked after every epoch but the last whether a run is stopped: names in `lrensemble.training.judges`, or
+        ``package.module:function`` of (spec, history, **parameters), which returns the reason or None.
+    executor : callable, optional
+        What trains the jobs; default: worker processes of this machine (`lrensemble.training.executor`).
     control : bool
         False leaves the control for later, whatever the configuration says.
 
@@ -93,24 +94,25 @@ def train_pool(
             raise UserError(f"{name} = {value} is not possible: it must be from 1 to {MOST}")
     if workers is not None and per_device is not None:
         raise UserError("workers and per_device say the same thing twice: give one of them")
-    if judge is not None:
-        if (workers or per_device or 1) > 1:
-            raise UserError("runs that are watched train in one process: leave workers and per_device out")
-        workers = 1
+    for named in judges:
+        find_judge(named.name)
     where = [str(device) for device in pick_devices(devices)]
-    cores = joblib.cpu_count()
-    count = workers or (per_device or (cores if where == ["cpu"] else 1)) * len(where)
-    count = min(count, max(1, len(plan.specs)))
+    count = min(workers or default_workers(where, per_device), max(1, len(plan.specs)))
     slots = [where[i % len(where)] for i in range(count)]
-    threads = threads or max(1, cores // count)
+    threads = threads or max(1, joblib.cpu_count() // count)
     check_disk(plan.pool, plan.total_bytes)
 
-    filler = _Filler(plan, slots, threads, watcher or Silent(), judge)
+    filler = _Filler(plan, slots, threads, watcher or Silent(), tuple(judges), executor or local_workers(slots))
     target = create_pool(plan, plan.pool)
     filler.fill(target, plan.specs, plan.derived)
     if control and plan.config.control and (specs := control_specs(target)):
         filler.fill(create_pool(plan, plan.pool / CONTROL), specs, [[] for _ in specs])
     return target
+
+
+def default_workers(devices: Sequence[str], per_device: int | None = None) -> int:
+    """Runs at a time: one per core on the CPU, else `per_device` on every device."""
+    return (per_device or (joblib.cpu_count() if list(devices) == ["cpu"] else 1)) * len(devices)
 
 
 def default_pool(config: Config) -> Path:
@@ -160,9 +162,16 @@ class _Filler:
     """Trains all that is unfinished in a pool on the slots: a slot is one run (or stack) at a time on a device."""
 
     def __init__(
-        self, plan: Plan, slots: list[str], threads: int, watcher: Watcher, judge: Judge | None = None
+        self,
+        plan: Plan,
+        slots: list[str],
+        threads: int,
+        watcher: Watcher,
+        judges: tuple[Named, ...],
+        executor: Executor,
     ) -> None:
-        self.plan, self.slots, self.threads, self.watcher, self.judge = plan, slots, threads, watcher, judge
+        self.plan, self.slots, self.threads, self.watcher = plan, slots, threads, watcher
+        self.judges, self.executor = judges, executor
 
     def fill(self, pool: Pool, specs: Sequence[RunSpec], derived: Sequence[Sequence[MemberSpec]]) -> None:
         runs = pool.plan(specs)
@@ -185,11 +194,11 @@ class _Filler:
         waiting = {member.id for member in todo}
         try:
             busy: list[str] = []
-            for done, some in self._run(jobs):
+            for done, some in self.executor(jobs):
                 busy += some
                 self._tell(done, waiting)
             # Another process is training these: wait for it, and train what it leaves unfinished.
-            for done, _ in self._run([job([member_id], wait=True) for member_id in busy]):
+            for done, _ in self.executor([job([member_id], wait=True) for member_id in busy]):
                 self._tell(done, waiting)
         finally:
             self.watcher.stop()
@@ -227,80 +236,6 @@ class _Filler:
             sharers=self.slots.count(self.slots[0]),
             engine=self.plan.config.engine,
             targets=self.plan.config.targets,
+            judges=self.judges,
             wait=wait,
         )
-
-    def _run(self, jobs: list[Job]) -> Iterator[tuple[Job, list[str]]]:
-        """Train in this process, or in one worker process for every slot; yield (job, what was busy)."""
-        if len(self.slots) == 1 or len(jobs) <= 1:
-            for job in jobs:
-                yield job, train_members(job, self.judge)
-            return
-        todo: queue.SimpleQueue[tuple[Job, int] | None] = queue.SimpleQueue()
-        ended: queue.SimpleQueue[tuple[Job, list[str]] | BaseException] = queue.SimpleQueue()
-        for job in jobs:
-            todo.put((job, 1))
-        stop = threading.Event()
-        slots = [_Slot(device, todo, ended, stop) for device in self.slots[: len(jobs)]]
-        left = {member_id for job in jobs for member_id in job.members}
-        try:
-            for slot in slots:
-                slot.start()
-            while left:
-                result = ended.get()
-                if isinstance(result, BaseException):
-                    raise result
-                left -= set(result[0].members)
-                yield result
-        finally:
-            # Also on Ctrl-C: no worker goes on alone, and none keeps its memory.
-            stop.set()
-            for _ in slots:
-                todo.put(None)
-            for slot in slots:
-                slot.close()
-
-
-class _Slot(threading.Thread):
-    """One worker process and the thread that feeds it."""
-
-    def __init__(
-        self,
-        device: str,
-        todo: queue.SimpleQueue[tuple[Job, int] | None],
-        ended: queue.SimpleQueue[tuple[Job, list[str]] | BaseException],
-        stop: threading.Event,
-    ) -> None:
-        super().__init__(daemon=True)
-        self.device, self.todo, self.ended, self.stopping = device, todo, ended, stop
-        self.worker = Worker()
-
-    def run(self) -> None:
-        while (entry := self.todo.get()) is not None:
-            job, attempt = entry
-            job = job.model_copy(update={"device": self.device})
-            try:
-                self.ended.put((job, self.worker.train(job.model_dump_json())))
-            except WorkerDied as death:
-                if self.stopping.is_set():
-                    return
-                self.worker.close()
-                self.worker = Worker()
-                self._again(job, attempt, str(death))
-            except BaseException as error:
-                self.ended.put(error)
-                return
-
-    def _again(self, job: Job, attempt: int, reason: str) -> None:
-        """Try runs once more, each alone: what killed a worker may be one of them, or not their fault at all."""
-        if attempt < ATTEMPTS:
-            for member_id in job.members:
-                self.todo.put((job.model_copy(update={"members": (member_id,)}), attempt + 1))
-        else:
-            fail(job, f"{reason}, {attempt} times")
-            self.ended.put((job, []))
-
-    def close(self) -> None:
-        self.worker.close()
-        if self.ident is not None:
-            self.join()

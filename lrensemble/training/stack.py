@@ -56,7 +56,7 @@ def group_key(spec: RunSpec) -> str:
 def fit_stack(
     runs: Sequence[Run],
     *,
-    after_epoch: Callable[[Run], None] = lambda run: None,
+    after_epoch: Callable[[Run], None] = Run.ask,
     ended: Callable[[Run, Outcome], None],
 ) -> None:
     """Train runs of one `group_key` together; call `ended` with the outcome of each as it ends.
