@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -113,16 +113,22 @@ class Task:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every value, label and class name in row order: equal only if predictions are comparable."""
-        digest = hashlib.sha256(repr(self.class_names).encode())
-        for split in map(self.split, SPLITS):
-            if not isinstance(split, Mapping):
-                raise NotImplementedError(f"{type(self).__name__}.fingerprint must tell its rows from any others")
-            for key, array in split.items():
-                known = "" if key in ("x", "y") else key  # images have been hashed without names from the beginning
-                digest.update(f"{known}{array.dtype.str}{array.shape}".encode())
-                for piece in pieces(array):
-                    digest.update(piece.data)
-        return digest.hexdigest()[:32]
+        splits = [self.split(name) for name in SPLITS]
+        if not all(isinstance(split, Mapping) for split in splits):
+            raise NotImplementedError(f"{type(self).__name__}.fingerprint must tell its rows from any others")
+        return fingerprint_of(self.class_names, [split for split in splits if isinstance(split, Mapping)])
+
+
+def fingerprint_of(class_names: tuple[str, ...], splits: Iterable[Arrays]) -> str:
+    """Hash of all values of all splits in row order."""
+    digest = hashlib.sha256(repr(class_names).encode())
+    for split in splits:
+        for key, array in split.items():
+            known = "" if key in ("x", "y") else key  # images have been hashed without names from the beginning
+            digest.update(f"{known}{array.dtype.str}{array.shape}".encode())
+            for piece in pieces(array):
+                digest.update(piece.data)
+    return digest.hexdigest()[:32]
 
 
 def right_rows(scores: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,157 @@
+"""The task of classifying rows of any numbers: tabular features, or whatever tensors a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import Dataset as TorchDataset
+
+from lrensemble.errors import UserError
+from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.task import Array, Arrays, Batch, Metric, Task, Training, fingerprint_of
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
+Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]
+
+
+class ArrayTask(Task):
+    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss and metrics of your own.
+
+    Parameters
+    ----------
+    train, val, test : (x, y), dict of arrays with ``y``, or a map-style torch Dataset of (x, y)
+        Inputs (N, ...) and classes (N,), whole numbers from 0. A Dataset for train is read anew in every epoch, so that
+        what it does at random goes on; those of val and test are read once.
+    class_names : sequence of str, optional
+        Default: as many classes as the labels have, by their numbers.
+    standardise : bool, optional
+        Subtract the mean of every feature (or channel) of train and divide by its deviation. Default: where ``x`` is
+        floating point.
+    loss : callable, optional
+        Of scores (B, C) and classes (B,), one number a row. Default: what ``training.loss`` says.
+    metrics : dict of str to callable, optional
+        Of probabilities (N, C) and labels (N,), higher is better: reported, and objectives that selection can take.
+
+    Raises
+    ------
+    UserError
+        Rows without labels, other numbers of rows than of labels, labels that are no classes, values that are not
+        finite, splits of other shapes.
+    """
+
+    def __init__(
+        self,
+        train: Rows,
+        val: Rows,
+        test: Rows,
+        *,
+        class_names: Sequence[str] | None = None,
+        standardise: bool | None = None,
+        loss: Loss | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        self._items = train if isinstance(train, TorchDataset) else None
+        given = {"train": train, "val": val, "test": test}
+        self._arrays = {name: _arrays(name, rows, self.collate) for name, rows in given.items()}
+        self.class_names = _class_names(self._arrays, class_names)
+        first = {name: {k: a.shape[1:] for k, a in arrays.items()} for name, arrays in self._arrays.items()}
+        for name in ("val", "test"):
+            if first[name] != first["train"]:
+                raise UserError(f"rows of {name} have the shapes {first[name]}, those of train {first['train']}")
+        x = self._arrays["train"].get("x")
+        standardise = (x is not None and x.dtype.kind == "f") if standardise is None else standardise
+        if standardise and (x is None or self._items is not None):
+            standardise = False  # a Dataset makes its rows what they are to be
+        self._standardise = standardise
+        self._loss = loss
+        self.metrics = dict(metrics or {})
+        shape = {} if x is None else {"input_shape": tuple(x.shape[1:])}
+        self.facts = {**shape, "num_classes": len(self.class_names)}
+
+    def split(self, name: str) -> Arrays | TorchDataset[Any]:
+        """The rows; of train the Dataset, where it is one."""
+        return self._items if name == "train" and self._items is not None else self._arrays[name]
+
+    def labels(self, name: str) -> Array:
+        """(N,)."""
+        return self._arrays[name]["y"]
+
+    def inputs(self) -> nn.Module | None:
+        """Standardisation, if it is wanted."""
+        return Normalise(*self._moments, self.facts["input_shape"]) if self._standardise else None
+
+    @cached_property
+    def _moments(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of every feature over train."""
+        x = self._arrays["train"]["x"]
+        axes = (0, *range(2, x.ndim))
+        deviation = np.maximum(x.std(axes, dtype=np.float64), 1e-6)  # a constant feature becomes 0
+        return x.mean(axes, dtype=np.float64).tolist(), deviation.tolist()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all rows; of a train Dataset, which may change its rows at random, of its labels alone."""
+        train = self._arrays["train"]
+        splits = [train if self._items is None else {"y": train["y"]}, self._arrays["val"], self._arrays["test"]]
+        return fingerprint_of(self.class_names, splits)
+
+    def loss(self, model: Callable[..., Tensor], batch: Batch, training: Training) -> tuple[Tensor, Tensor | None]:
+        if self._loss is None:
+            return super().loss(model, batch, training)
+        scores = self.scores(model, batch)
+        return self._loss(scores, batch["y"]), scores
+
+
+def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dict[str, Array]:
+    """Arrays of a split, checked; the items of a Dataset are read once."""
+    if isinstance(rows, TorchDataset):
+        count = len(rows)  # type: ignore[arg-type]
+        batch = collate([rows[i] for i in range(count)]) if count else {}
+        if any(len(value) != count for value in batch.values()):
+            raise UserError(f"{name}: collate makes {[len(v) for v in batch.values()]} rows of {count} items")
+        rows = {key: value.numpy() for key, value in batch.items()}
+    if not isinstance(rows, Mapping):
+        if len(rows) != 2:
+            raise UserError(f"{name}: (x, y) is needed: inputs and labels, not {len(rows)} things")
+        rows = {"x": rows[0], "y": rows[1]}
+    arrays = {key: _array(name, key, value) for key, value in rows.items()}
+    if "y" not in arrays:
+        raise UserError(f"{name} has no labels: 'y' is missing (there are: {', '.join(arrays) or 'nothing'})")
+    y = arrays["y"] = arrays["y"][:, 0] if arrays["y"].ndim == 2 and arrays["y"].shape[1] == 1 else arrays["y"]
+    if not len(y):
+        raise UserError(f"{name} has no rows")
+    for key, array in arrays.items():
+        if len(array) != len(y):
+            raise UserError(f"{name}: {len(array)} rows of {key}, but {len(y)} labels")
+    if y.ndim != 1 or y.dtype.kind not in "iub" or y.min() < 0:
+        raise UserError(f"{name}: labels must be one whole number from 0 a row, not {y.dtype} of shape {y.shape}")
+    return {**arrays, "y": y.astype(np.int64)}
+
+
+def _array(name: str, key: str, value: Any) -> Array:
+    array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{name}: {key} holds {array.dtype}, numbers are needed")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            row = int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(1)))
+            raise UserError(f"{name}: {key} of row {row} is not finite")
+    return np.ascontiguousarray(array)
+
+
+def _class_names(splits: Mapping[str, Mapping[str, Array]], given: Sequence[str] | None) -> tuple[str, ...]:
+    highest = max(int(arrays["y"].max()) for arrays in splits.values())
+    rows = sum(len(arrays["y"]) for arrays in splits.values())
+    if given is None and highest >= rows:
+        raise UserError(f"a label is {highest}, but there are {rows} rows: labels must be 0, 1, 2, ...")
+    names = tuple(map(str, range(highest + 1) if given is None else given))
+    if highest >= len(names):
+        raise UserError(f"a label is {highest}, but there are {len(names)} class names")
+    if len(names) < 2:
+        raise UserError("a task needs at least 2 classes, all labels are 0")
+    return names
