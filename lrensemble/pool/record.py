@@ -72,6 +72,7 @@ class Training(Strict):
     cutout : side in pixels of the square that is blanked in every image (DeVries & Taylor 2017); 0 is off
     mixup : alpha of the Beta distribution that mixes two images and their labels (Zhang et al. 2018); 0 is off
     loss : ``cross_entropy``, ``focal`` (with gamma) or ``bce``, and ``weights`` of the classes: ``balanced``, or a list
+    freeze : patterns (regular expressions) of the names of parameters that are not trained
     clip : gradients whose norm is larger are scaled down to it
     decoupled_weight_decay : every step shrinks all weights by this share, whatever the LR (Loshchilov & Hutter 2019
         decouple it from the gradient; here it is independent of the LR too, so that a sweep over LR policies changes
@@ -90,6 +91,7 @@ class Training(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     loss: Named = Named(name="cross_entropy")
     clip: float | None = Field(default=None, gt=0)
+    freeze: tuple[str, ...] = ()
     decoupled_weight_decay: float = Field(default=0.0, ge=0, lt=1)
     stop: Hopeless | None = None
     until: float | None = Field(default=None, gt=0, le=1)

@@ -30,8 +30,9 @@ from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.derived import Average
 from lrensemble.training.engine import Engine
+from lrensemble.training.groups import freeze
 from lrensemble.training.judges import ask, judges_of
-from lrensemble.training.optimizer import build_optimizer
+from lrensemble.training.optimizer import build_optimizer, trainable
 from lrensemble.training.totals import Ended, Totals
 
 State = dict[str, Any]
@@ -66,9 +67,12 @@ class Outcome:
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(spec: str, facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str) -> Any:
+def _compiled(
+    spec: str, frozen: tuple[str, ...], facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str
+) -> Any:
     """One compiled module for all runs of one architecture in this process: (module, its compiled form)."""
     model = build_model(**Named.model_validate_json(spec).build, **dict(facts)).to(device)
+    freeze(model, frozen)
     return model, torch.compile(model, mode=mode)
 
 
@@ -99,15 +103,17 @@ class Run:
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
         seed_everything(spec.start(member_id), "init")
         model = build_model(**spec.model.build, **self.task.facts)
+        freeze(model, spec.training.freeze)
         self.model = self.forward = model.to(data.device)
         if self.engine.compile != "no":
             state = model.state_dict()
             facts = tuple(self.task.facts.items())
-            self.model, self.forward = _compiled(spec.model.model_dump_json(), facts, data.device, self.engine.compile)
+            named, frozen = spec.model.model_dump_json(), spec.training.freeze
+            self.model, self.forward = _compiled(named, frozen, facts, data.device, self.engine.compile)
             self.model.load_state_dict(state)
         self.model.to(memory_format=self.engine.memory_format(self.model))
         self.optimizer = build_optimizer(spec.optimizer, self.model, fused=self.engine.is_fused(data.device))
-        self.parameters: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [*trainable(self.model)]
         self.scheduler = Policy.parse(spec.policy).scheduler(
             self.optimizer,
             steps_per_epoch=self.steps_per_epoch,

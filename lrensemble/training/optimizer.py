@@ -10,12 +10,14 @@ from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool import Named
+from lrensemble.training.groups import KEYS, parameter_groups
 
 
 def build_optimizer(named: Named, model: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
     """Build any optimizer of ``torch.optim`` by name. Its LR is 1 until a policy sets it.
 
-    `fused` asks for fused kernels; an optimizer that has none ignores it.
+    Beside the optimizer's own parameters it takes those of `training.groups`. `fused` asks for fused kernels; an
+    optimizer that has none ignores it.
     """
     known: dict[str, Any] = {
         name: kind
@@ -27,16 +29,25 @@ def build_optimizer(named: Named, model: nn.Module, *, fused: bool = False) -> t
     if kind is None:
         raise UserError(f"unknown optimizer {named.name!r}: {did_you_mean(named.name, known)}")
     options = [name for name in inspect.signature(kind).parameters if name not in ("self", "params", "lr")]
-    for name in named.parameters:
+    own = {name: value for name, value in named.parameters.items() if name not in KEYS}
+    for name in own:
         if name == "lr":
             raise UserError(f"optimizer {named.name}: lr is what the policies are for; remove it")
         if name not in options:
-            raise UserError(f"optimizer {named.name}: unknown parameter {name!r}: {did_you_mean(name, options)}")
+            raise UserError(
+                f"optimizer {named.name}: unknown parameter {name!r}: {did_you_mean(name, [*options, *KEYS])}"
+            )
     # A user's own choice of implementation stands.
-    chosen = {"fused", "foreach", "capturable", "differentiable"} & set(named.parameters)
+    chosen = {"fused", "foreach", "capturable", "differentiable"} & set(own)
     extra = {"fused": True} if fused and "fused" in options and not chosen else {}
+    groups = parameter_groups(model, named.parameters, options) if set(KEYS) & set(named.parameters) else None
     try:
-        optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=1.0, **extra, **named.parameters)
+        optimizer: torch.optim.Optimizer = kind(groups or trainable(model), lr=1.0, **extra, **own)
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise UserError(f"optimizer {named}: {error}") from None
     return optimizer
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]

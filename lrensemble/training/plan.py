@@ -22,6 +22,7 @@ from lrensemble.tasks import Task, load_dataset
 from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.training.config import Config
 from lrensemble.training.derived import check_average, snapshot_epochs
+from lrensemble.training.groups import freeze
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.stack import stack_size
 
@@ -115,7 +116,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
-        key = f"{spec.model!r} {spec.optimizer!r}"
+        key = f"{spec.model!r} {spec.optimizer!r} {spec.training.loss!r} {spec.training.freeze}"
         if key not in tried:
             tried[key] = _try(spec, data)
         models.append(tried[key])
@@ -138,6 +139,7 @@ def _try(spec: RunSpec, task: Task) -> nn.Module:
     """Build model and optimizer and train them one step on two rows, at LR 0; return the model."""
     with torch.random.fork_rng(devices=[]):
         model = build_model(**spec.model.build, **task.facts)
+        freeze(model, spec.training.freeze)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
