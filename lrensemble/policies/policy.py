@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies.aliases import ALIASES, Alias
-from lrensemble.policies.registry import FUNCTIONS, Function, Value
+from lrensemble.policies.registry import FUNCTIONS, LR, Function, Value
 from lrensemble.policies.units import Length, format_number
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from lrensemble.policies.scheduler import PolicyLR
 
-_ARRAY = np.ndarray  # a global is found faster than an attribute
+BLOCK = 512  # steps that are computed at once: little more work than one
+KEPT = 4 * BLOCK
+PIECE = 1 << 15  # steps of an array that are computed at once: what is in between stays in the processor's cache
 
 
 def find_definition(name: str) -> Function | Alias:
@@ -177,25 +179,43 @@ class Policy:
     def __call__(self, step: NDArray[Any]) -> NDArray[np.float64]: ...
     def __call__(self, step: Any) -> Any:
         """Return the LR at optimizer step `step` (>= 0; the first step is 0): a float, or an array of its shape."""
-        # Training loops call this in every step: the class of an int is the fastest thing to ask for.
-        if step.__class__ is int or not isinstance(step, _ARRAY):
-            if step < 0:
-                raise ValueError(f"step must be >= 0, not {step}")
-            return self._on_numbers(step)
-        if np.min(step, initial=0) < 0:
-            raise ValueError(f"step must be >= 0, not {step.min()}")
-        return self._on_arrays(step)
+        try:
+            return self._table[step]  # nothing is faster, and training loops call this in every step
+        except (KeyError, TypeError):  # not there, or an array
+            pass
+        if isinstance(step, np.ndarray):
+            return self._values(step)
+        try:
+            index = int(operator.index(step))
+        except TypeError:  # between two steps
+            return float(self._values(np.array([float(step)]))[0])
+        if index < 0:
+            raise ValueError(f"step must be >= 0, not {index}")
+        first = index // BLOCK * BLOCK
+        lrs = self._values(np.arange(first, first + BLOCK)).tolist()
+        if len(self._table) >= KEPT:
+            self._table.clear()
+        self._table.update(zip(range(first, first + BLOCK), lrs, strict=True))
+        lr: float = lrs[index - first]
+        return lr
 
     @functools.cached_property
-    def _on_numbers(self) -> Callable[[Any], Any]:
-        return self._prepare(math)
+    def _table(self) -> dict[int, float]:
+        """Step -> LR, some blocks of steps: values that would be computed again, so a policy stays a pure value."""
+        return {}
+
+    def _values(self, steps: NDArray[Any]) -> NDArray[np.float64]:
+        flat, lrs = steps.reshape(-1), np.empty(steps.size)
+        for i in range(0, flat.size, PIECE):
+            t = flat[i : i + PIECE].astype(np.float64)
+            if t.min() < 0:
+                raise ValueError(f"step must be >= 0, not {steps.min()}")
+            lrs[i : i + PIECE] = self._lr(t)
+        return lrs.reshape(steps.shape)
 
     @functools.cached_property
-    def _on_arrays(self) -> Callable[[Any], Any]:
-        return self._prepare(np)
-
-    def _prepare(self, m: Any) -> Callable[[Any], Any]:
-        """The LR as a function of the step, with the functions of module `m`."""
+    def _lr(self) -> LR:
+        """The LR as a function of an array of steps."""
         if not self.is_bound:
             raise UserError(f"{self} has lengths in epochs or shares: bind(steps_per_epoch=..., total_steps=...) first")
 
@@ -203,10 +223,10 @@ class Policy:
             if isinstance(value, tuple):
                 return tuple(ready(item) for item in value)
             if isinstance(value, Policy):
-                return value._prepare(m)
+                return value._lr
             return value.value if isinstance(value, Length) else value
 
-        return FUNCTIONS[self.function].make(m, **{name: ready(value) for name, value in self.parameters})
+        return functools.partial(FUNCTIONS[self.function].lr, **{name: ready(value) for name, value in self.parameters})
 
     def scheduler(
         self,

@@ -10,10 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies.units import Length, format_number, may_ascend
 
 Value = Any  # float, str, Length, Policy, or a tuple of one of them
+Steps = NDArray[np.float64]  # (n,), n > 0, contiguous: the LR of a step is the same bits in whichever array it stands
+LR = Callable[[Steps], Steps]
+Shape = Callable[..., Steps]  # of the steps and of parameters by their names
 
 SHORTEST = 1e-6  # a length above 0 is at least this
 
@@ -122,9 +128,9 @@ class Function:
 
     Attributes
     ----------
-    make : callable
-        ``make(m, **parameters)`` returns the LR as a function of the step, with the functions of module m (``math``
-        for one step, ``numpy`` for an array), every length in steps, every inner policy as a function of the step.
+    lr : callable
+        ``lr(t, **parameters)`` returns the LRs of the steps t, with every length in steps and every inner policy as
+        such a function.
     check : callable
         Raises `UserError` when parameters do not fit together.
     inner_budgets : callable
@@ -135,7 +141,7 @@ class Function:
     formula: str
     source: str
     parameters: tuple[Parameter, ...]
-    make: Callable[..., Callable[[Any], Any]]
+    lr: Shape
     inner_budgets: Callable[[dict[str, Any], float], dict[str, list[float]]] = whole_budget
     check: Callable[[dict[str, Any]], None] = nothing_more
 
@@ -150,11 +156,11 @@ def register(
     *parameters: Parameter,
     inner_budgets: Callable[[dict[str, Any], float], dict[str, list[float]]] = whole_budget,
     check: Callable[[dict[str, Any]], None] = nothing_more,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the decorated ``make(m, **parameters)`` to `FUNCTIONS`."""
+) -> Callable[[Shape], Shape]:
+    """Add the decorated ``lr(t, **parameters)`` to `FUNCTIONS`."""
 
-    def add(make: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS[name] = Function(name, formula, source, parameters, make, inner_budgets, check)
-        return make
+    def add(lr: Shape) -> Shape:
+        FUNCTIONS[name] = Function(name, formula, source, parameters, lr, inner_budgets, check)
+        return lr
 
     return add
