@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.policies import Alias, Function
+    from lrensemble.policies import Definition
     from lrensemble.report.policy_curves import Curve
 
 HELP = "list, explain and draw learning-rate policies"
@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lrensemble.policies import ALIASES, FUNCTIONS
+    from lrensemble.policies import ALIASES, FUNCTIONS, load_entry_points
 
+    load_entry_points()
     definitions = [_facts(f) for f in FUNCTIONS.values()] + [_facts(a) for a in ALIASES.values()]
     if args.format == "json":
         output.print_json({"policies": definitions})
@@ -71,11 +72,11 @@ def _signature(parameters: list[dict[str, Any]]) -> str:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from lrensemble.policies import EXAMPLES, Policy, find_definition
+    from lrensemble.policies import Policy, find_definition
     from lrensemble.report.policy_curves import policy_curves
 
-    facts = _facts(find_definition(args.name))
-    example = EXAMPLES[facts["name"]]
+    definition = find_definition(args.name)
+    facts, example = _facts(definition), definition.example
     if args.format == "json":
         output.print_json({**facts, "example": example})
         return 0
@@ -150,11 +151,11 @@ def _print_curve(curve: Curve) -> None:
     print(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
 
 
-def _facts(definition: Function | Alias) -> dict[str, Any]:
-    from lrensemble.policies import EXAMPLES, Policy
+def _facts(definition: Definition) -> dict[str, Any]:
+    from lrensemble.policies import Policy
 
     # Only functions have a formula; an alias is shown by what its example stands for.
-    formula = getattr(definition, "formula", None) or f"e.g. {Policy.parse(EXAMPLES[definition.name])}"
+    formula = definition.formula or f"e.g. {Policy.parse(definition.example)}"
     return {
         "name": definition.name,
         "formula": formula,

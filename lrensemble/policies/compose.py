@@ -58,7 +58,7 @@ def _piece_budgets(values: dict[str, Any], total: float) -> dict[str, list[float
     "LR = of[j] from at[j-1] to at[j]",
     COMPOSITE,
     Parameter("of", "the policies, one after the other", kind="policies"),
-    Parameter("at", "where the next one starts", kind="lengths", low_open=True),
+    Parameter("at", "where the next one starts", kind="lengths", low_open=True, example="[60%]"),
     CLOCK,
     inner_budgets=_piece_budgets,
     check=_pieces_fit,
@@ -113,7 +113,7 @@ def warmup(t: Steps, then: LR, l: float, start: float, shape: str, clock: str) -
     "LR = max(0, by * of(t) + plus)",
     ALGEBRA,
     OF,
-    Parameter("by", "factor", low=-math.inf, default=1.0),
+    Parameter("by", "factor", low=-math.inf, default=1.0, example="0.5"),
     Parameter("plus", "what is added", low=-math.inf, default=0.0),
 )
 def scale(t: Steps, of: LR, by: float, plus: float) -> Steps:
@@ -130,7 +130,7 @@ def _low_below_high(values: dict[str, Any]) -> None:
     "LR = of(t) kept between low and high",
     ALGEBRA,
     OF,
-    Parameter("low", "floor of the LR", default=0.0),
+    Parameter("low", "floor of the LR", default=0.0, example="0.01"),
     Parameter("high", "ceiling of the LR", default=1e300),
     check=_low_below_high,
 )
@@ -145,7 +145,7 @@ def clip(t: Steps, of: LR, low: float, high: float) -> Steps:
     OF,
     Parameter("l", "length of the first round", kind="length", low_open=True),
     Parameter("grow", "how much longer every round is than the one before", low=1.0, high=100.0, default=1.0),
-    Parameter("decay", "factor of the LR after every round", high=1.0, low_open=True, default=1.0),
+    Parameter("decay", "factor of the LR after every round", high=1.0, low_open=True, default=1.0, example="0.7"),
     inner_budgets=lambda values, total: {"of": [max(1.0, values["l"].value)]},
 )
 def repeat(t: Steps, of: LR, l: float, grow: float, decay: float) -> Steps:  # noqa: E741

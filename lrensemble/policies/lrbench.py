@@ -31,13 +31,16 @@ LRBENCH = ["FIX"]  # the 34 names, filled below
 START = Parameter("k0", "LR at the start")
 FLOOR = Parameter("k1", "LR that it decays to", default=0.0)
 K0 = Parameter("k0", "one end of the LR range")
-K1 = Parameter("k1", "the other end of the LR range", default=0.0)
-GAMMA = Parameter("gamma", "factor", high=1.0, low_open=True)
+K1 = Parameter("k1", "the other end of the LR range", default=0.0, example="0.01")
+DROP = Parameter("gamma", "factor", high=1.0, low_open=True, example="0.3")
+GAMMA = Parameter("gamma", "factor", high=1.0, low_open=True, example="0.97")
 RATE = Parameter("gamma", "how fast it decays")
-POWER = Parameter("p", "power")
+POWER = Parameter("p", "power", example="2")
 HALF = Parameter("l", "half a period", kind="length", low_open=True)
-CYCLE = Parameter("l", "steps between two restarts", kind="length", low_open=True)
-PER = Parameter("per", "the time that one power of gamma takes", kind="length", low_open=True, default=Length(1.0))
+CYCLE = Parameter("l", "steps between two restarts", kind="length", low_open=True, example="20e")
+END = Parameter("l", "where it ends", kind="length", low_open=True, example="100%")
+ONE = Length(1.0)
+PER = Parameter("per", "the time that one power of gamma takes", "length", low_open=True, default=ONE, example="1e")
 
 
 def wave(name: str, formula: str, *parameters: Parameter, source: str = PAPER) -> Callable[[Shape], Shape]:
@@ -75,7 +78,7 @@ def fix(t: Steps, k0: float) -> Steps:
     "STEP",
     "gamma^floor(t / l)",
     START,
-    GAMMA,
+    DROP,
     Parameter("l", "steps between two drops", kind="length", low_open=True),
     FLOOR,
 )
@@ -83,7 +86,7 @@ def step(t: Steps, span: float, gamma: float, l: float) -> Steps:  # noqa: E741
     return span * power(gamma, np.floor(t / l))
 
 
-@wave("NSTEP", "gamma^(number of l_j <= t)", START, GAMMA, Parameter("l", "when it drops", kind="lengths"), FLOOR)
+@wave("NSTEP", "gamma^(number of l_j <= t)", START, DROP, Parameter("l", "when it drops", kind="lengths"), FLOOR)
 def nstep(t: Steps, span: float, gamma: float, l: tuple[float, ...]) -> Steps:  # noqa: E741
     milestones = sorted(l)  # of mixed units, in the order that they have when bound
     values = np.array([span * gamma**i for i in range(len(milestones) + 1)])
@@ -100,7 +103,7 @@ def inv(t: Steps, span: float, gamma: float, p: float, per: float) -> Steps:
     return span * (1 + gamma / per * t) ** -p
 
 
-@wave("POLY", "(1 - t / l)^p, 0 after l", START, POWER, Parameter("l", "where it ends", "length", low_open=True), FLOOR)
+@wave("POLY", "(1 - t / l)^p, 0 after l", START, POWER, END, FLOOR)
 def poly(t: Steps, span: float, p: float, l: float) -> Steps:  # noqa: E741
     return span * np.where(t < l, np.maximum(1 - t / l, 0) ** p, 0.0)
 
@@ -109,8 +112,8 @@ def poly(t: Steps, span: float, p: float, l: float) -> Steps:  # noqa: E741
     "SIG",
     "1 / (1 + exp(-gamma (t - l) / per)), falling for gamma < 0",
     START,
-    Parameter("gamma", "how steep it is", low=-math.inf),
-    Parameter("l", "where it is half", kind="length"),
+    Parameter("gamma", "how steep it is", low=-math.inf, example="-0.2"),
+    Parameter("l", "where it is half", kind="length", example="50e"),
     PER,
     FLOOR,
     source=CODE,
@@ -132,7 +135,8 @@ def tri(x: Steps) -> Steps:
 
 
 def sin(x: Steps) -> Steps:
-    return np.abs(np.sin(math.pi / 2 * x))
+    size: Steps = np.abs(np.sin(math.pi / 2 * x))
+    return size
 
 
 def cos(x: Steps) -> Steps:

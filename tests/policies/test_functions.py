@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler as torch_lr
 
 from lrensemble import UserError
-from lrensemble.policies import ALIASES, EXAMPLES, FUNCTIONS, LRBENCH, Length, Parameter, Policy
+from lrensemble.policies import ALIASES, FUNCTIONS, LRBENCH, Length, Parameter, Policy
 
 STEPS = 3000
 
@@ -409,7 +409,7 @@ def test_text_and_dict_round_trip(policy):
 def test_every_definition_has_a_source_and_meanings(name):
     definition = FUNCTIONS.get(name) or ALIASES[name]
     assert definition.source
-    example = Policy.parse(EXAMPLES[name])
+    example = Policy.parse(definition.example)
     assert name in ALIASES or example.function == name
     assert all(p.meaning and p.allowed for p in definition.parameters)
 
