@@ -51,15 +51,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lrensemble.policies import ALIASES, FUNCTIONS, load_entry_points
+    from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS, load_entry_points
 
     load_entry_points()
-    definitions = [_facts(f) for f in FUNCTIONS.values()] + [_facts(a) for a in ALIASES.values()]
+    definitions = [_facts(definition) for table in (FUNCTIONS, ALIASES, CONTROLS) for definition in table.values()]
     if args.format == "json":
         output.print_json({"policies": definitions})
         return 0
     output.print_table(
-        f"{len(FUNCTIONS)} policies, and {len(ALIASES)} usual names of policies made of them",
+        f"{len(FUNCTIONS)} policies, {len(ALIASES)} usual names of policies made of them, and controllers: "
+        + ", ".join(CONTROLS),
         ["<name", "<parameters", "<formula"],
         [[d["name"], _signature(d["parameters"]), d["formula"]] for d in definitions],
         f"{CAPTION} In brackets: may be left out.",
@@ -72,7 +73,7 @@ def _signature(parameters: list[dict[str, Any]]) -> str:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from lrensemble.policies import Policy, find_definition
+    from lrensemble.policies import Policy, find_definition, parse_schedule
     from lrensemble.report.policy_curves import policy_curves
 
     definition = find_definition(args.name)
@@ -92,9 +93,13 @@ def _show(args: argparse.Namespace) -> int:
             for p in facts["parameters"]
         ],
     )
+    schedule = parse_schedule(example)
+    if not isinstance(schedule, Policy):
+        print(f"Example: {example}. What it does is seen in training only")
+        return 0
     total_steps, _ = _budget(BUDGET, STEPS_PER_EPOCH)
     print(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
-    _print_curve(policy_curves([Policy.parse(example)], STEPS_PER_EPOCH, total_steps)[0])
+    _print_curve(policy_curves([schedule], STEPS_PER_EPOCH, total_steps)[0])
     return 0
 
 

@@ -1,11 +1,20 @@
 """Learning-rate policies: pure, stateless functions of the optimizer step, and an algebra over them."""
 
 from lrensemble.policies import aliases, compose, lrbench, modern  # noqa: F401  (they fill the registry)
+from lrensemble.policies.control import (
+    Controlled,
+    Controller,
+    controller_of,
+    parse_schedule,
+    parse_schedules,
+    trace_policy,
+)
 from lrensemble.policies.lrbench import LRBENCH
 from lrensemble.policies.policy import Policy
 from lrensemble.policies.ranges import Range
 from lrensemble.policies.registry import (
     ALIASES,
+    CONTROLS,
     FUNCTIONS,
     Definition,
     Parameter,
@@ -18,16 +27,23 @@ from lrensemble.policies.units import Length
 
 __all__ = [
     "ALIASES",
+    "CONTROLS",
     "FUNCTIONS",
     "LRBENCH",
+    "Controlled",
+    "Controller",
     "Definition",
     "Length",
     "Parameter",
     "Policy",
     "Range",
     "Space",
+    "controller_of",
     "find_definition",
     "load_entry_points",
     "parse_policies",
+    "parse_schedule",
+    "parse_schedules",
     "register",
+    "trace_policy",
 ]

@@ -121,8 +121,9 @@ def poly(t: Steps, span: float, p: float, l: float) -> Steps:  # noqa: E741
 def sig(t: Steps, span: float, gamma: float, l: float, per: float) -> Steps:  # noqa: E741
     # exp(-|x|) never overflows, and keeps the relative accuracy of both tails.
     x = gamma * ((t - l) / per)
-    small = np.exp(np.maximum(-abs(x), -700.0))
-    return span * np.where(x >= 0, 1.0, small) / (1 + small)
+    small: Steps = np.exp(np.maximum(-np.abs(x), -700.0))
+    upper: Steps = np.where(x >= 0, 1.0, small)
+    return span * upper / (1 + small)
 
 
 # Cyclic, of the position x in the wave: 0 up to 2 half periods, reduced before anything else, so that late steps are as
@@ -135,8 +136,7 @@ def tri(x: Steps) -> Steps:
 
 
 def sin(x: Steps) -> Steps:
-    size: Steps = np.abs(np.sin(math.pi / 2 * x))
-    return size
+    return np.abs(np.sin(math.pi / 2 * x))
 
 
 def cos(x: Steps) -> Steps:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
 from lrensemble.policies.from_lrbench import from_lrbench
-from lrensemble.policies.registry import LR, Function, Value, find_definition
+from lrensemble.policies.registry import LR, Control, Definition, Function, Value, find_definition
 from lrensemble.policies.schedule import Schedule
 from lrensemble.policies.units import Length
 
@@ -38,6 +38,16 @@ class Policy(Schedule):
     >>> Policy.parse("TRI(k0=0.1, k1=0.01, l=5e)").bind(steps_per_epoch=100, total_steps=2000)(500)
     0.1
     """
+
+    @classmethod
+    def _defined(cls, name: str) -> Definition:
+        definition = find_definition(name)
+        if isinstance(definition, Control):
+            raise UserError(
+                f"{definition.name} is a controller: it sets the LR by what training shows, where a policy is needed, "
+                "a function of the step"
+            )
+        return definition
 
     @classmethod
     def from_lrbench(

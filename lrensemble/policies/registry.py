@@ -192,8 +192,16 @@ class Alias(Definition):
     expand: Callable[..., dict[str, Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Control(Definition):
+    """A controller: ``make(**parameters)`` begins one."""
+
+    make: Callable[..., Any]
+
+
 FUNCTIONS: dict[str, Function] = {}
 ALIASES: dict[str, Alias] = {}
+CONTROLS: dict[str, Control] = {}
 
 
 def register(
@@ -252,9 +260,9 @@ def find_definition(name: str) -> Definition:
     key = name.upper()
     if key not in _HOMES:
         load_entry_points()
-    for table in (FUNCTIONS, ALIASES):
-        if key in table:
-            return table[key]
+    found = FUNCTIONS.get(key) or ALIASES.get(key) or CONTROLS.get(key)
+    if found is not None:
+        return found
     raise UserError(f"unknown LR policy {name!r}: {did_you_mean(name, _HOMES)}")
 
 
