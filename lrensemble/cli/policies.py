@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.policies import Alias, Function
+    from lrensemble.policies import Definition
     from lrensemble.report.policy_curves import Curve
 
 HELP = "list, explain and draw learning-rate policies"
@@ -51,14 +51,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lrensemble.policies import ALIASES, FUNCTIONS
+    from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS, load_entry_points
 
-    definitions = [_facts(f) for f in FUNCTIONS.values()] + [_facts(a) for a in ALIASES.values()]
+    load_entry_points()
+    definitions = [_facts(definition) for table in (FUNCTIONS, ALIASES, CONTROLS) for definition in table.values()]
     if args.format == "json":
         output.print_json({"policies": definitions})
         return 0
     output.print_table(
-        f"{len(FUNCTIONS)} policies, and {len(ALIASES)} usual names of policies made of them",
+        f"{len(FUNCTIONS)} policies, {len(ALIASES)} usual names of policies made of them, and controllers: "
+        + ", ".join(CONTROLS),
         ["<name", "<parameters", "<formula"],
         [[d["name"], _signature(d["parameters"]), d["formula"]] for d in definitions],
         f"{CAPTION} In brackets: may be left out.",
@@ -71,11 +73,11 @@ def _signature(parameters: list[dict[str, Any]]) -> str:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from lrensemble.policies import EXAMPLES, Policy, find_definition
+    from lrensemble.policies import Policy, find_definition, parse_schedule
     from lrensemble.report.policy_curves import policy_curves
 
-    facts = _facts(find_definition(args.name))
-    example = EXAMPLES[facts["name"]]
+    definition = find_definition(args.name)
+    facts, example = _facts(definition), definition.example
     if args.format == "json":
         output.print_json({**facts, "example": example})
         return 0
@@ -91,9 +93,13 @@ def _show(args: argparse.Namespace) -> int:
             for p in facts["parameters"]
         ],
     )
+    schedule = parse_schedule(example)
+    if not isinstance(schedule, Policy):
+        print(f"Example: {example}. What it does is seen in training only")
+        return 0
     total_steps, _ = _budget(BUDGET, STEPS_PER_EPOCH)
     print(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
-    _print_curve(policy_curves([Policy.parse(example)], STEPS_PER_EPOCH, total_steps)[0])
+    _print_curve(policy_curves([schedule], STEPS_PER_EPOCH, total_steps)[0])
     return 0
 
 
@@ -150,11 +156,11 @@ def _print_curve(curve: Curve) -> None:
     print(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
 
 
-def _facts(definition: Function | Alias) -> dict[str, Any]:
-    from lrensemble.policies import EXAMPLES, Policy
+def _facts(definition: Definition) -> dict[str, Any]:
+    from lrensemble.policies import Policy
 
     # Only functions have a formula; an alias is shown by what its example stands for.
-    formula = getattr(definition, "formula", None) or f"e.g. {Policy.parse(EXAMPLES[definition.name])}"
+    formula = definition.formula or f"e.g. {Policy.parse(definition.example)}"
     return {
         "name": definition.name,
         "formula": formula,

@@ -1,27 +1,49 @@
 """Learning-rate policies: pure, stateless functions of the optimizer step, and an algebra over them."""
 
-from lrensemble.policies import compose, lrbench, modern  # noqa: F401  (they fill the registry)
-from lrensemble.policies.aliases import ALIASES, Alias
-from lrensemble.policies.examples import EXAMPLES
+from lrensemble.policies import aliases, compose, lrbench, modern  # noqa: F401  (they fill the registry)
+from lrensemble.policies.control import (
+    Controlled,
+    Controller,
+    controller_of,
+    parse_schedule,
+    parse_schedules,
+    trace_policy,
+)
 from lrensemble.policies.lrbench import LRBENCH
-from lrensemble.policies.policy import Policy, find_definition
+from lrensemble.policies.policy import Policy
 from lrensemble.policies.ranges import Range
-from lrensemble.policies.registry import FUNCTIONS, Function, Parameter
-from lrensemble.policies.text import Space, parse_policies
+from lrensemble.policies.registry import (
+    ALIASES,
+    CONTROLS,
+    FUNCTIONS,
+    Definition,
+    Parameter,
+    find_definition,
+    load_entry_points,
+    register,
+)
+from lrensemble.policies.space import Space, parse_policies
 from lrensemble.policies.units import Length
 
 __all__ = [
     "ALIASES",
-    "EXAMPLES",
+    "CONTROLS",
     "FUNCTIONS",
     "LRBENCH",
-    "Alias",
-    "Function",
+    "Controlled",
+    "Controller",
+    "Definition",
     "Length",
     "Parameter",
     "Policy",
     "Range",
     "Space",
+    "controller_of",
     "find_definition",
+    "load_entry_points",
     "parse_policies",
+    "parse_schedule",
+    "parse_schedules",
+    "register",
+    "trace_policy",
 ]

@@ -7,17 +7,15 @@ its shares are of the whole budget.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lrensemble.errors import UserError
-from lrensemble.policies.lrbench import powers
-from lrensemble.policies.registry import Parameter, register
+from lrensemble.policies.lrbench import power
+from lrensemble.policies.registry import LR, Parameter, Steps, register
 from lrensemble.policies.units import may_ascend
 
 OF = Parameter("of", "the policy that is changed", kind="policy")
@@ -30,7 +28,6 @@ CLOCK = Parameter(
 )
 COMPOSITE = "Wu & Liu 2023, composite policies; LRBench, piecewiseLR.py"
 ALGEBRA = "lrensemble"
-LR = Callable[[Any], Any]
 
 
 def _pieces_fit(values: dict[str, Any]) -> None:
@@ -61,30 +58,20 @@ def _piece_budgets(values: dict[str, Any], total: float) -> dict[str, list[float
     "LR = of[j] from at[j-1] to at[j]",
     COMPOSITE,
     Parameter("of", "the policies, one after the other", kind="policies"),
-    Parameter("at", "where the next one starts", kind="lengths", low_open=True),
+    Parameter("at", "where the next one starts", kind="lengths", low_open=True, example="[60%]"),
     CLOCK,
     inner_budgets=_piece_budgets,
     check=_pieces_fit,
 )
-def seq(m: Any, of: tuple[LR, ...], at: tuple[float, ...], clock: str) -> LR:
+def seq(t: Steps, of: tuple[LR, ...], at: tuple[float, ...], clock: str) -> Steps:
     starts = [0.0, *(at if clock == "own" else [0.0] * len(at))]
-    if m is math:
-
-        def lr(t: Any) -> Any:
-            piece = bisect.bisect_right(at, t)
-            return of[piece](t - starts[piece])
-
-        return lr
-
-    def lrs(t: Any) -> Any:
-        piece = np.searchsorted(at, t, side="right")
-        values = np.empty(t.shape)
-        for j, (one, start) in enumerate(zip(of, starts, strict=True)):
-            inside = piece == j
-            values[inside] = one(t[inside] - start)
-        return values
-
-    return lrs
+    piece = np.searchsorted(at, t, side="right")
+    values = np.empty(t.shape)
+    for j, (lr, start) in enumerate(zip(of, starts, strict=True)):
+        inside = piece == j
+        if inside.any():
+            values[inside] = lr(t[inside] - start)
+    return values
 
 
 def _rest(values: dict[str, Any], total: float) -> dict[str, list[float]]:
@@ -102,28 +89,23 @@ def _rest(values: dict[str, Any], total: float) -> dict[str, list[float]]:
     CLOCK,
     inner_budgets=_rest,
 )
-def warmup(m: Any, then: LR, l: float, start: float, shape: str, clock: str) -> LR:  # noqa: E741
+def warmup(t: Steps, then: LR, l: float, start: float, shape: str, clock: str) -> Steps:  # noqa: E741
     if l == 0:
-        return then
+        return then(t)
     shift = l if clock == "own" else 0.0
     rise: LR = {
         "linear": lambda t: t / l,
         # ln(t + 1) / ln(l) reaches 1 one step before l: DeepSpeed's formula
-        "log": (lambda t: m.log(t + 1) / math.log(l)) if l > 1 else (lambda t: t * 0.0 + 1.0),
-        "cos": lambda t: 0.5 * (1 - m.cos(math.pi * t / l)),
+        "log": (lambda t: np.log(t + 1) / math.log(l)) if l > 1 else np.ones_like,
+        "cos": lambda t: 0.5 * (1 - np.cos(math.pi * t / l)),
     }[shape]
-    if m is math:
-        peak = then(l - shift)
-        return lambda t: then(t - shift) if t >= l else start + (peak - start) * min(rise(t), 1.0)
-    top = then(np.array([l - shift]))[0]
-
-    def lrs(t: Any) -> Any:
-        values, early = np.empty(t.shape), t < l
-        values[early] = start + (top - start) * np.minimum(rise(t[early]), 1.0)
+    values, early = np.empty(t.shape), t < l
+    if early.any():
+        peak = then(np.array([l - shift]))[0]
+        values[early] = start + (peak - start) * np.minimum(rise(t[early]), 1.0)
+    if not early.all():
         values[~early] = then(t[~early] - shift)
-        return values
-
-    return lrs
+    return values
 
 
 @register(
@@ -131,18 +113,11 @@ def warmup(m: Any, then: LR, l: float, start: float, shape: str, clock: str) -> 
     "LR = max(0, by * of(t) + plus)",
     ALGEBRA,
     OF,
-    Parameter("by", "factor", low=-math.inf, default=1.0),
+    Parameter("by", "factor", low=-math.inf, default=1.0, example="0.5"),
     Parameter("plus", "what is added", low=-math.inf, default=0.0),
 )
-def scale(m: Any, of: LR, by: float, plus: float) -> LR:
-    if m is math:
-
-        def lr(t: Any) -> Any:
-            value = by * of(t) + plus
-            return value if value > 0 else 0.0
-
-        return lr
-    return lambda t: np.maximum(0.0, by * of(t) + plus)
+def scale(t: Steps, of: LR, by: float, plus: float) -> Steps:
+    return np.maximum(0.0, by * of(t) + plus)
 
 
 def _low_below_high(values: dict[str, Any]) -> None:
@@ -155,19 +130,12 @@ def _low_below_high(values: dict[str, Any]) -> None:
     "LR = of(t) kept between low and high",
     ALGEBRA,
     OF,
-    Parameter("low", "floor of the LR", default=0.0),
+    Parameter("low", "floor of the LR", default=0.0, example="0.01"),
     Parameter("high", "ceiling of the LR", default=1e300),
     check=_low_below_high,
 )
-def clip(m: Any, of: LR, low: float, high: float) -> LR:
-    if m is math:
-
-        def lr(t: Any) -> Any:
-            value = of(t)
-            return low if value < low else high if value > high else value
-
-        return lr
-    return lambda t: np.clip(of(t), low, high)
+def clip(t: Steps, of: LR, low: float, high: float) -> Steps:
+    return np.clip(of(t), low, high)
 
 
 @register(
@@ -177,31 +145,23 @@ def clip(m: Any, of: LR, low: float, high: float) -> LR:
     OF,
     Parameter("l", "length of the first round", kind="length", low_open=True),
     Parameter("grow", "how much longer every round is than the one before", low=1.0, high=100.0, default=1.0),
-    Parameter("decay", "factor of the LR after every round", high=1.0, low_open=True, default=1.0),
+    Parameter("decay", "factor of the LR after every round", high=1.0, low_open=True, default=1.0, example="0.7"),
     inner_budgets=lambda values, total: {"of": [max(1.0, values["l"].value)]},
 )
-def repeat(m: Any, of: LR, l: float, grow: float, decay: float) -> LR:  # noqa: E741
-    def begins(i: Any) -> Any:
-        return l * (grow**i - 1) / (grow - 1)
+def repeat(t: Steps, of: LR, l: float, grow: float, decay: float) -> Steps:  # noqa: E741
+    if grow == 1.0:
+        return power(decay, np.floor(t / l)) * of(t % l)
 
-    def one(t: Any) -> Any:
-        if grow == 1.0:
-            return decay ** math.floor(t / l) * of(t % l)
-        # The logarithm can be off by one at a boundary; the boundaries themselves are exact.
-        i = math.floor(math.log(t / l * (grow - 1) + 1) / math.log(grow))
-        i += (t >= begins(i + 1)) - (t < begins(i))
-        return decay**i * of((t - begins(i)) / grow**i)
+    def rounds(t: Steps) -> Steps:
+        """Which round a step is in; rounding can make it one too many or too few."""
+        return np.floor(np.log(t / l * (grow - 1) + 1) / math.log(grow))
 
-    def many(t: Any) -> Any:
-        if grow == 1.0:
-            return powers(np, decay)(np.floor(t / l)) * of(t % l)
-        rounds = math.ceil(math.log(float(np.max(t, initial=0)) / l * (grow - 1) + 1) / math.log(grow)) + 2
-        i = np.arange(rounds)
-        edges, factors, stretch = begins(i), decay**i, grow**i
-        inside = np.searchsorted(edges, t, side="right") - 1
-        return factors[inside] * of((t - edges[inside]) / stretch[inside])
-
-    return one if m is math else many
+    first, last = rounds(np.array([t.min(), t.max()]))
+    near = np.arange(first, last + 1) if last - first < t.size else rounds(t)
+    i = np.unique(np.maximum(np.concatenate([near - 1, near, near + 1]), 0.0))
+    begins, stretch = l * (grow**i - 1) / (grow - 1), grow**i
+    inside = np.searchsorted(begins, t, side="right") - 1
+    return power(decay, i)[inside] * of((t - begins[inside]) / stretch[inside])
 
 
 def _points_fit(values: dict[str, Any]) -> None:
@@ -221,20 +181,7 @@ def _points_fit(values: dict[str, Any]) -> None:
     ),
     check=_points_fit,
 )
-def points(m: Any, at: tuple[float, ...], k: tuple[float, ...], between: str) -> LR:
-    last = len(at) - 1
-    if between == "hold":
-        if m is math:
-            return lambda t: k[max(bisect.bisect_right(at, t) - 1, 0)]
-        table = np.asarray(k)
-        return lambda t: table[np.maximum(np.searchsorted(at, t, side="right") - 1, 0)]
-    if m is not math:
-        return lambda t: np.interp(t, at, k)
-
-    def lr(t: Any) -> Any:
-        j = bisect.bisect_right(at, t) - 1
-        if j < 0 or j == last:
-            return k[max(j, 0)]
-        return k[j] + (k[j + 1] - k[j]) / (at[j + 1] - at[j]) * (t - at[j])
-
-    return lr
+def points(t: Steps, at: tuple[float, ...], k: tuple[float, ...], between: str) -> Steps:
+    if between == "linear":
+        return np.interp(t, at, k)
+    return np.asarray(k)[np.maximum(np.searchsorted(at, t, side="right") - 1, 0)]

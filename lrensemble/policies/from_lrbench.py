@@ -1,4 +1,4 @@
-"""Dictionaries of LRBench to policies."""
+"""Dictionaries of LRBench to the JSON form of policies."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies.lrbench import LRBENCH
-from lrensemble.policies.policy import Policy
 from lrensemble.policies.registry import FUNCTIONS
 
 
 def from_lrbench(
     parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]], boundaries: Sequence[float] = ()
-) -> Policy:
+) -> dict[str, Any]:
     """See `Policy.from_lrbench`."""
     if isinstance(parameters, Mapping):
         return _one(parameters)
     pieces = [_one(piece) for piece in parameters]
-    return Policy.make("SEQ", of=pieces, at=list(boundaries)) if len(pieces) > 1 else pieces[0]
+    return {"policy": "SEQ", "of": pieces, "at": list(boundaries)} if len(pieces) > 1 else pieces[0]
 
 
-def _one(parameters: Mapping[str, Any]) -> Policy:
+def _one(parameters: Mapping[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in parameters.items() if value is not None}
     name = given.pop("lrPolicy", None)
     if name not in LRBENCH:
@@ -34,12 +33,12 @@ def _one(parameters: Mapping[str, Any]) -> Policy:
     decaying = name in ("FIX", "STEP", "NSTEP", "EXP", "INV", "SIG")
     if decaying:
         used.pop("k1", None)
-        return Policy.make(name, **used)
+        return {"policy": name, **used}
     if missing := {"k0", "k1"} - set(used):
         raise UserError(f"LRBench's {name}: {min(missing)} is missing")
     k0, k1 = float(used["k0"]), float(used["k1"])
     if name == "POLY":  # LRBench has the end in k0 and the start in k1
         used["k0"], used["k1"] = max(k0, k1), min(k0, k1)
-    policy = Policy.make(name, **used)
+    policy = {"policy": name, **used}
     # LRBench's k0 + (k1 - k0) g(t): for k0 > k1 that is the wave upside down.
-    return policy if k0 <= k1 else Policy.make("SCALE", of=policy, by=-1, plus=k0 + k1)
+    return policy if k0 <= k1 else {"policy": "SCALE", "of": policy, "by": -1, "plus": k0 + k1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,19 +10,18 @@ from typing import Any
 import numpy as np
 
 from lrensemble.errors import UserError
-from lrensemble.policies.registry import Parameter, register
+from lrensemble.policies.registry import LR, Parameter, Steps, register
 from lrensemble.policies.units import Length
 
-LR = Callable[[Any], Any]
 PEAK = Parameter("k0", "LR at the peak")
 BUDGET = Parameter("l", "where it ends", kind="length", low_open=True, default=Length(100.0, "%"))
 
 
-def _between(m: Any, shape: str) -> Callable[[Any, Any, Any], Any]:
+def _between(shape: str, a: float, b: float, x: Steps) -> Steps:
     """From a to b while x goes from 0 to 1."""
     if shape == "cos":
-        return lambda a, b, x: b + (a - b) / 2 * (1 + m.cos(math.pi * x))
-    return lambda a, b, x: a * (1 - x) + b * x  # exactly b at the end
+        return b + (a - b) / 2 * (1 + np.cos(math.pi * x))
+    return a * (1 - x) + b * x  # exactly b at the end
 
 
 @register(
@@ -36,34 +36,17 @@ def _between(m: Any, shape: str) -> Callable[[Any, Any, Any], Any]:
     Parameter("phases", "2, or 3: a fall as long as the rise, then the rest", low=2.0, high=3.0, default=2.0),
     Parameter("shape", "of rise and fall", kind="word", words=("cos", "linear"), default="cos"),
 )
-def onecycle(m: Any, k0: float, l: float, up: float, div: float, final: float, phases: float, shape: str) -> LR:  # noqa: E741
+def onecycle(t: Steps, k0: float, l: float, up: float, div: float, final: float, phases: float, shape: str) -> Steps:  # noqa: E741
     """As torch: the phases end at step up*l - 1, [2*up*l - 2,] l - 1, and the LR stays at its end after that."""
     start = k0 / div
     places = [0.0, up * l - 1, l - 1] if phases < 3 else [0.0, up * l - 1, 2 * up * l - 2, l - 1]
     values = [start, k0, start / final] if phases < 3 else [start, k0, start, start / final]
-    move = _between(m, shape)
-    segments = [
-        (a, b, u, v)
-        for (a, u), (b, v) in zip(
-            zip(places, values, strict=True), zip(places[1:], values[1:], strict=True), strict=False
-        )
-        if b > a
-    ]
-
-    def lr(t: Any) -> Any:
-        for a, b, u, v in segments:
-            if t <= b:
-                return move(u, v, max(t - a, 0.0) / (b - a))
-        return values[-1]
-
-    def lrs(t: Any) -> Any:
-        result = np.full(t.shape, values[-1])
-        for a, b, u, v in reversed(segments):
-            inside = t <= b
-            result[inside] = move(u, v, np.maximum(t[inside] - a, 0.0) / (b - a))
-        return result
-
-    return lr if m is math else lrs
+    result = np.full(t.shape, values[-1])
+    segments = zip(itertools.pairwise(places), itertools.pairwise(values), strict=True)
+    for (begin, end), (a, b) in reversed([segment for segment in segments if segment[0][1] > segment[0][0]]):
+        inside = t <= end
+        result[inside] = _between(shape, a, b, np.maximum(t[inside] - begin, 0.0) / (end - begin))
+    return result
 
 
 def _fits(function: str) -> Callable[[dict[str, Any]], None]:
@@ -95,13 +78,13 @@ END = Parameter("k1", "LR at the end", default=0.0)
     Parameter("shape", "of the fall", kind="word", words=("linear", "cos", "sqrt"), default="linear"),
     check=_fits("WSD"),
 )
-def wsd(m: Any, k0: float, warmup: float, decay: float, l: float, k1: float, shape: str) -> LR:  # noqa: E741
-    falls = {
+def wsd(t: Steps, k0: float, warmup: float, decay: float, l: float, k1: float, shape: str) -> Steps:  # noqa: E741
+    falls: dict[str, LR] = {
         "linear": lambda x: 1 - x,
-        "cos": lambda x: 0.5 * (1 + m.cos(math.pi * x)),
-        "sqrt": lambda x: 1 - m.sqrt(x),
+        "cos": lambda x: 0.5 * (1 + np.cos(math.pi * x)),
+        "sqrt": lambda x: 1 - np.sqrt(x),
     }
-    return _rise_hold_fall(m, k0, k1, warmup, max(l - decay, warmup), l, falls[shape])
+    return _rise_hold_fall(t, k0, k1, warmup, max(l - decay, warmup), l, falls[shape])
 
 
 @register(
@@ -115,50 +98,29 @@ def wsd(m: Any, k0: float, warmup: float, decay: float, l: float, k1: float, sha
     END,
     check=_fits("KNEE"),
 )
-def knee(m: Any, k0: float, warmup: float, hold: float, l: float, k1: float) -> LR:  # noqa: E741
-    return _rise_hold_fall(m, k0, k1, warmup, warmup + hold, l, lambda x: 1 - x)
+def knee(t: Steps, k0: float, warmup: float, hold: float, l: float, k1: float) -> Steps:  # noqa: E741
+    return _rise_hold_fall(t, k0, k1, warmup, warmup + hold, l, lambda x: 1 - x)
 
 
-def _rise_hold_fall(m: Any, k0: float, k1: float, warmup: float, knee: float, end: float, fall: LR) -> LR:
-    length = max(end - knee, 1e-9)
-    if m is math:
-
-        def lr(t: Any) -> Any:
-            if t < warmup:
-                return k0 * t / warmup
-            return k0 if t < knee else k1 + (k0 - k1) * fall(min((t - knee) / length, 1.0))
-
-        return lr
-
-    def lrs(t: Any) -> Any:
-        falling = k1 + (k0 - k1) * fall(np.clip((t - knee) / length, 0.0, 1.0))
-        rising = k0 * t / max(warmup, 1e-9)
-        return np.where(t < warmup, rising, np.where(t < knee, k0, falling))
-
-    return lrs
+def _rise_hold_fall(t: Steps, k0: float, k1: float, warmup: float, knee: float, end: float, fall: LR) -> Steps:
+    falling = k1 + (k0 - k1) * fall(np.clip((t - knee) / max(end - knee, 1e-9), 0.0, 1.0))
+    rising = k0 * t / max(warmup, 1e-9)
+    return np.where(t < warmup, rising, np.where(t < knee, k0, falling))
 
 
 @register(
     "RANGE",
     "LR = k0 * (1 + rate * t / l), in steps of l with shape=stairs; from k0 to k1 in l with shape=exp",
     "Smith 2017, LR range test; DeepSpeed LRRangeTest",
-    Parameter("k0", "LR at the start", low_open=True),
-    Parameter("l", "time of one unit of the rate (or of the whole test)", kind="length", low_open=True),
+    Parameter("k0", "LR at the start", low_open=True, example="1e-05"),
+    Parameter("l", "time of one unit of the rate (or of the whole test)", "length", low_open=True, example="1e"),
     Parameter("rate", "growth per l", default=1.0),
     Parameter("k1", "LR at the end (shape=exp), and the ceiling", low_open=True, default=10.0),
     Parameter("shape", "how it grows", kind="word", words=("linear", "stairs", "exp"), default="linear"),
 )
-def range_test(m: Any, k0: float, l: float, rate: float, k1: float, shape: str) -> LR:  # noqa: E741
-    grow: LR = {
-        "linear": lambda t: k0 * (1 + rate * (t / l)),
-        "stairs": lambda t: k0 * (1 + rate * m.floor(t / l)),
-        "exp": lambda t: k0 * m.exp(math.log(k1 / k0) * _at_most_one(m, t / l)),
-    }[shape]
-    top = max(k0, k1)
-    if m is math:
-        return lambda t: min(grow(t), top)
-    return lambda t: np.minimum(grow(t), top)
-
-
-def _at_most_one(m: Any, x: Any) -> Any:
-    return min(x, 1.0) if m is math else np.minimum(x, 1.0)
+def range_test(t: Steps, k0: float, l: float, rate: float, k1: float, shape: str) -> Steps:  # noqa: E741
+    if shape == "exp":
+        grown = k0 * np.exp(math.log(k1 / k0) * np.minimum(t / l, 1.0))
+    else:
+        grown = k0 * (1 + rate * (np.floor(t / l) if shape == "stairs" else t / l))
+    return np.minimum(grown, max(k0, k1))

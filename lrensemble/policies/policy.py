@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies.aliases import ALIASES, Alias
-from lrensemble.policies.registry import FUNCTIONS, Function, Value
-from lrensemble.policies.units import Length, format_number
+from lrensemble.errors import UserError
+from lrensemble.policies.from_lrbench import from_lrbench
+from lrensemble.policies.registry import LR, Control, Definition, Function, Value, find_definition
+from lrensemble.policies.schedule import Schedule
+from lrensemble.policies.units import Length
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from lrensemble.policies.scheduler import PolicyLR
 
-_ARRAY = np.ndarray  # a global is found faster than an attribute
-
-
-def find_definition(name: str) -> Function | Alias:
-    """Return the LR function, or the alias, called `name` (any case); `UserError` with the nearest name."""
-    found = FUNCTIONS.get(name.upper()) or ALIASES.get(name.upper())
-    if found is None:
-        raise UserError(f"unknown LR policy {name!r}: {did_you_mean(name, [*FUNCTIONS, *ALIASES])}")
-    return found
+BLOCK = 512  # steps that are computed at once: little more work than one
+KEPT = 4 * BLOCK
+PIECE = 1 << 15  # steps of an array that are computed at once: what is in between stays in the processor's cache
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(Schedule):
     """LR as a function of the optimizer step.
 
     Frozen, hashable, comparable and picklable; calling it has no side effect, so that any order of steps gives
@@ -44,48 +39,15 @@ class Policy:
     0.1
     """
 
-    function: str
-    parameters: tuple[tuple[str, Value], ...]  # in the order of the function's definition, defaults included
-
     @classmethod
-    def make(cls, function: str, **parameters: Any) -> Policy:
-        """Build and validate. Lengths: numbers (steps), ``"10e"``, ``"50%"`` or `Length`; policies or their text."""
-        definition = find_definition(function)
-        known = {p.name: p for p in definition.parameters}
-        for name in parameters:
-            if name not in known:
-                raise UserError(f"{definition.name}: unknown parameter {name!r}: {did_you_mean(name, known)}")
-        values = {}
-        for parameter in definition.parameters:
-            if parameter.name in parameters:
-                values[parameter.name] = parameter.check(definition.name, parameters[parameter.name])
-            elif parameter.default is not None:
-                values[parameter.name] = parameter.default
-            else:
-                raise UserError(
-                    f"{definition.name}: {parameter.name} is missing ({parameter.meaning}; {parameter.allowed})"
-                )
-        if isinstance(definition, Alias):
-            return definition.expand(**values)
-        definition.check(values)
-        return cls(definition.name, tuple(values.items()))
-
-    @classmethod
-    def parse(cls, text: str) -> Policy:
-        """Parse the text form, e.g. ``STEP(k0=0.1, gamma=0.1, l=30e)``; inverse of ``str(policy)``."""
-        from lrensemble.policies.text import parse_policies
-
-        policies = parse_policies(text)
-        if len(policies) != 1:
-            raise UserError(f"{text!r} is a grid of {len(policies)} policies where one is needed")
-        return policies[0]
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Policy:
-        """Inverse of `to_dict`."""
-        if "policy" not in data:
-            raise UserError(f"a policy needs the key 'policy': {dict(data)!r}")
-        return cls.make(str(data["policy"]), **{str(k): v for k, v in data.items() if k != "policy"})
+    def _defined(cls, name: str) -> Definition:
+        definition = find_definition(name)
+        if isinstance(definition, Control):
+            raise UserError(
+                f"{definition.name} is a controller: it sets the LR by what training shows, where a policy is needed, "
+                "a function of the step"
+            )
+        return definition
 
     @classmethod
     def from_lrbench(
@@ -96,80 +58,7 @@ class Policy:
         ``{'lrPolicy': 'TRI2', 'k0': 0.01, 'k1': 0.1, 'l': 500}`` gives LRBench's numbers, except where its code has a
         defect (`lrensemble.policies.lrbench` lists them).
         """
-        from lrensemble.policies.from_lrbench import from_lrbench
-
-        return from_lrbench(parameters, boundaries)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form: the function's name under ``policy``, numbers as numbers, lengths as text, policies as dicts."""
-
-        def plain(value: Value) -> Any:
-            if isinstance(value, tuple):
-                return [plain(item) for item in value]
-            if isinstance(value, Policy):
-                return value.to_dict()
-            return str(value) if isinstance(value, Length) else value
-
-        return {"policy": self.function, **{name: plain(value) for name, value in self._given()}}
-
-    def __str__(self) -> str:
-        def text(value: Value) -> str:
-            if isinstance(value, tuple):
-                return f"[{', '.join(map(text, value))}]" if _has_policies(value) else f"[{','.join(map(text, value))}]"
-            return format_number(value) if isinstance(value, float) else str(value)
-
-        return f"{self.function}({', '.join(f'{name}={text(value)}' for name, value in self._given())})"
-
-    def _given(self) -> list[tuple[str, Value]]:
-        """The parameters that differ from their defaults."""
-        defaults = {p.name: p.default for p in FUNCTIONS[self.function].parameters}
-        return [(name, value) for name, value in self.parameters if value != defaults[name]]
-
-    def __getitem__(self, name: str) -> Value:
-        return dict(self.parameters)[name]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Policy, (self.function, self.parameters)  # without what was prepared for calling it
-
-    @functools.cached_property
-    def is_bound(self) -> bool:
-        """True when every length is in steps, so that the policy can be called."""
-        values = [item for _, value in self.parameters for item in (value if isinstance(value, tuple) else (value,))]
-        return all(value.unit == "" for value in values if isinstance(value, Length)) and all(
-            value.is_bound for value in values if isinstance(value, Policy)
-        )
-
-    def bind(self, *, steps_per_epoch: int, total_steps: float) -> Policy:
-        """Return the same policy with every length in optimizer steps.
-
-        A policy inside another one is bound to the steps that it has there: after a warm-up, in its piece.
-        """
-        if steps_per_epoch < 1 or total_steps < 1:
-            raise ValueError(f"{steps_per_epoch=} and {total_steps=} must be at least 1")
-
-        def bound(value: Value) -> Value:
-            if isinstance(value, tuple):
-                return tuple(bound(item) for item in value)
-            return value.in_steps(steps_per_epoch, total_steps) if isinstance(value, Length) else value
-
-        definition = FUNCTIONS[self.function]
-        values = {name: bound(value) for name, value in self.parameters}
-        budgets = definition.inner_budgets(values, total_steps)
-
-        def bind_inner(name: str, value: Value) -> Value:
-            if isinstance(value, tuple):
-                totals = budgets.get(name, [total_steps] * len(value))
-                return tuple(
-                    item.bind(steps_per_epoch=steps_per_epoch, total_steps=total) if isinstance(item, Policy) else item
-                    for item, total in zip(value, totals, strict=True)
-                )
-            if isinstance(value, Policy):
-                return value.bind(steps_per_epoch=steps_per_epoch, total_steps=budgets.get(name, [total_steps])[0])
-            return value
-
-        values = {name: bind_inner(name, value) for name, value in values.items()}
-        definition.check(values)  # lengths of different units can be compared now
-        return Policy(self.function, tuple(values.items()))
+        return cls.from_dict(from_lrbench(parameters, boundaries))
 
     @overload
     def __call__(self, step: int | float) -> float: ...
@@ -177,36 +66,63 @@ class Policy:
     def __call__(self, step: NDArray[Any]) -> NDArray[np.float64]: ...
     def __call__(self, step: Any) -> Any:
         """Return the LR at optimizer step `step` (>= 0; the first step is 0): a float, or an array of its shape."""
-        # Training loops call this in every step: the class of an int is the fastest thing to ask for.
-        if step.__class__ is int or not isinstance(step, _ARRAY):
-            if step < 0:
-                raise ValueError(f"step must be >= 0, not {step}")
-            return self._on_numbers(step)
-        if np.min(step, initial=0) < 0:
-            raise ValueError(f"step must be >= 0, not {step.min()}")
-        return self._on_arrays(step)
+        try:
+            return self._table[step]  # nothing is faster, and training loops call this in every step
+        except (KeyError, TypeError):  # not there, or an array
+            pass
+        if isinstance(step, np.ndarray):
+            return self._values(step)
+        try:
+            index = int(operator.index(step))
+        except TypeError:  # between two steps
+            return float(self._values(np.array([float(step)]))[0])
+        if index < 0:
+            raise ValueError(f"step must be >= 0, not {index}")
+        first = index // BLOCK * BLOCK
+        values = self._values(np.arange(first, first + BLOCK))
+        if not 0 <= values.min() <= values.max() < np.inf:  # a function of another package
+            raise UserError(f"{self}: LRs from {values.min():g} to {values.max():g} in the steps from {first} on")
+        lrs = values.tolist()
+        if len(self._table) >= KEPT:
+            self._table.clear()
+        self._table.update(zip(range(first, first + BLOCK), lrs, strict=True))
+        lr: float = lrs[index - first]
+        return lr
 
     @functools.cached_property
-    def _on_numbers(self) -> Callable[[Any], Any]:
-        return self._prepare(math)
+    def _table(self) -> dict[int, float]:
+        """Step -> LR, some blocks of steps: values that would be computed again, so a policy stays a pure value."""
+        return {}
+
+    def _values(self, steps: NDArray[Any]) -> NDArray[np.float64]:
+        flat, lrs = steps.reshape(-1), np.empty(steps.size)
+        for i in range(0, flat.size, PIECE):
+            t = flat[i : i + PIECE].astype(np.float64)
+            if t.min() < 0:
+                raise ValueError(f"step must be >= 0, not {steps.min()}")
+            values = self._lr(t)
+            if np.shape(values) != t.shape:
+                raise UserError(f"{self.function}: {t.size} steps gave LRs of shape {np.shape(values)}")
+            lrs[i : i + PIECE] = values
+        return lrs.reshape(steps.shape)
 
     @functools.cached_property
-    def _on_arrays(self) -> Callable[[Any], Any]:
-        return self._prepare(np)
-
-    def _prepare(self, m: Any) -> Callable[[Any], Any]:
-        """The LR as a function of the step, with the functions of module `m`."""
+    def _lr(self) -> LR:
+        """The LR as a function of an array of steps."""
         if not self.is_bound:
             raise UserError(f"{self} has lengths in epochs or shares: bind(steps_per_epoch=..., total_steps=...) first")
+
+        definition = find_definition(self.function)
+        assert isinstance(definition, Function)
 
         def ready(value: Value) -> Any:
             if isinstance(value, tuple):
                 return tuple(ready(item) for item in value)
             if isinstance(value, Policy):
-                return value._prepare(m)
+                return value._lr
             return value.value if isinstance(value, Length) else value
 
-        return FUNCTIONS[self.function].make(m, **{name: ready(value) for name, value in self.parameters})
+        return functools.partial(definition.lr, **{name: ready(value) for name, value in self.parameters})
 
     def scheduler(
         self,
@@ -230,7 +146,3 @@ class Policy:
                 raise UserError(f"{self} has lengths in epochs or shares: give steps_per_epoch and total_steps")
             policy = self.bind(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
         return PolicyLR(optimizer, policy, momentum=momentum, total_steps=total_steps)
-
-
-def _has_policies(value: tuple[Any, ...]) -> bool:
-    return any(isinstance(item, Policy) for item in value)

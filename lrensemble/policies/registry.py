@@ -1,20 +1,46 @@
 """The table of LR functions: what each is called, which parameters it takes and in which range.
 
-Adding a function to the package is adding one decorated definition to `lrbench`, `modern` or `compose`.
+Adding a function is one decorated definition: to `lrbench`, `modern` or `compose`, or in any other package:
+
+    @register("SQRT", "LR = k0 / sqrt(1 + t / l)", "our lab", K0, L)
+    def sqrt(t, k0, l):  # steps (n,), float64, and the parameters, lengths in steps; returns the LRs (n,)
+        return k0 / np.sqrt(1 + t / l)
+
+An installed package lists its module in the entry-point group ``lrensemble.policies``. It is imported when a name is
+asked for that is not known yet, in whichever process that is.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies.units import Length, format_number, may_ascend
 
 Value = Any  # float, str, Length, Policy, or a tuple of one of them
+Steps = NDArray[np.float64]  # (n,), n > 0, contiguous: the LR of a step is the same bits in whichever array it stands
+LR = Callable[[Steps], Steps]
+Shape = Callable[..., Steps]  # of the steps and of parameters by their names
 
+KINDS = {  # with a usual value, in a training of about 100 epochs
+    "number": "0.1",
+    "numbers": "[0.1, 0.01]",
+    "length": "10e",
+    "lengths": "[50e, 75e]",
+    "word": "",
+    "policy": "COS(k0=0.1, l=100%)",
+    "policies": "[TRI(k0=0.1, k1=0.01, l=10e), COS(k0=0.05, l=100%)]",
+}
 SHORTEST = 1e-6  # a length above 0 is at least this
 
 
@@ -24,12 +50,27 @@ class Parameter:
 
     name: str
     meaning: str
-    kind: str = "number"  # number(s), length(s) (ascending), word, policy, policies
+    kind: str = "number"  # one of KINDS; lengths ascend
     low: float = 0.0
     high: float = math.inf
     low_open: bool = False  # True: the lower bound itself is not allowed
     default: Value | None = None  # None: must be given
     words: tuple[str, ...] = ()  # of kind "word"
+    example: str = ""  # default: nothing where it may be left out, else a usual value of its kind
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"parameter {self.name}: kind {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
+        if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name == "policy":
+            raise UserError(
+                f"parameter name {self.name!r} is not possible: lower-case letters, digits and _; not policy"
+            )
+        if self.kind == "word" and not self.words:
+            raise UserError(f"parameter {self.name}: a word needs its words")
+        if self.default is not None:
+            object.__setattr__(self, "default", self.check("default", self.default))
+        elif not self.example:
+            object.__setattr__(self, "example", KINDS[self.kind] or self.words[0])
 
     @property
     def is_list(self) -> bool:
@@ -50,10 +91,13 @@ class Parameter:
         unit = f"{bound}, in steps (500), epochs (10e) or share of the budget (50%)"
         return f"a length {unit}" if self.kind == "length" else f"an ascending list of lengths {unit}"
 
-    def check(self, function: str, value: Any) -> Value:
-        """Return `value` in its canonical type; raise `UserError` naming the value and the allowed range."""
+    def check(self, function: str, value: Any, policy: Callable[[Any], Any] = lambda value: value) -> Value:
+        """Return `value` in its canonical type; raise `UserError` naming the value and the allowed range.
+
+        `policy` makes a policy of what stands for one.
+        """
         try:
-            return self._convert(value)
+            return self._convert(value, policy)
         except (TypeError, ValueError, UserError) as error:
             if isinstance(error, UserError) and self.kind in ("policy", "policies"):
                 raise  # the inner policy says what is wrong with it
@@ -63,10 +107,11 @@ class Parameter:
                 raise UserError(f"{function}: {self.name} = {shown} is not possible: {hint}") from None
             raise UserError(f"{function}: {self.name} = {shown} is not possible: it must be {self.allowed}") from None
 
-    def _convert(self, value: Any) -> Value:
+    def _convert(self, value: Any, policy: Callable[[Any], Any]) -> Value:
+        one = policy if self.kind in ("policy", "policies") else self._one
         if not self.is_list:
-            return self._one(value)
-        items = tuple(self._one(item) for item in value)
+            return one(value)
+        items = tuple(one(item) for item in value)
         if not items:
             raise ValueError("empty list")
         if self.kind == "lengths" and not may_ascend(items):
@@ -74,16 +119,6 @@ class Parameter:
         return items
 
     def _one(self, value: Any) -> Value:
-        from lrensemble.policies.policy import Policy
-
-        if self.kind in ("policy", "policies"):
-            if isinstance(value, str):
-                value = Policy.parse(value)
-            elif isinstance(value, Mapping):
-                value = Policy.from_dict(value)
-            if not isinstance(value, Policy):
-                raise TypeError("not a policy")
-            return value
         if self.kind == "word":
             if value not in self.words:
                 raise ValueError("unknown word")
@@ -116,15 +151,14 @@ def nothing_more(values: dict[str, Any]) -> None:
     """Every parameter is right by itself: nothing more to check."""
 
 
-@dataclass(frozen=True)
-class Function:
-    """A registered LR function.
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """What can be written as ``NAME(parameter=value, ...)``.
 
     Attributes
     ----------
-    make : callable
-        ``make(m, **parameters)`` returns the LR as a function of the step, with the functions of module m (``math``
-        for one step, ``numpy`` for an array), every length in steps, every inner policy as a function of the step.
+    formula, source : str
+        For help: what it computes, and where it is from.
     check : callable
         Raises `UserError` when parameters do not fit together.
     inner_budgets : callable
@@ -132,15 +166,42 @@ class Function:
     """
 
     name: str
-    formula: str
+    formula: str = ""
     source: str
     parameters: tuple[Parameter, ...]
-    make: Callable[..., Callable[[Any], Any]]
-    inner_budgets: Callable[[dict[str, Any], float], dict[str, list[float]]] = whole_budget
     check: Callable[[dict[str, Any]], None] = nothing_more
+    inner_budgets: Callable[[dict[str, Any], float], dict[str, list[float]]] = whole_budget
+
+    @property
+    def example(self) -> str:
+        """One use of it."""
+        return f"{self.name}({', '.join(f'{p.name}={p.example}' for p in self.parameters if p.example)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Definition):
+    """An LR function: ``lr(t, **parameters)`` has lengths in steps and inner policies as functions of the steps."""
+
+    lr: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias(Definition):
+    """A usual name: ``expand(**parameters)`` is the JSON form of the policy that it stands for."""
+
+    expand: Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control(Definition):
+    """A controller: ``make(**parameters)`` begins one."""
+
+    make: Callable[..., Any]
 
 
 FUNCTIONS: dict[str, Function] = {}
+ALIASES: dict[str, Alias] = {}
+CONTROLS: dict[str, Control] = {}
 
 
 def register(
@@ -150,11 +211,67 @@ def register(
     *parameters: Parameter,
     inner_budgets: Callable[[dict[str, Any], float], dict[str, list[float]]] = whole_budget,
     check: Callable[[dict[str, Any]], None] = nothing_more,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the decorated ``make(m, **parameters)`` to `FUNCTIONS`."""
+) -> Callable[[Shape], Shape]:
+    """Add the decorated ``lr(t, **parameters)`` to `FUNCTIONS`.
 
-    def add(make: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS[name] = Function(name, formula, source, parameters, make, inner_budgets, check)
-        return make
+    `lr` gets a one-dimensional float64 array of at least one step and returns as many LRs >= 0. Steps come in pieces
+    and in any order: the LR of a step may depend on nothing else.
+
+    Raises
+    ------
+    UserError
+        A name that is taken or impossible, parameters that `lr` does not take.
+    """
+
+    def add(lr: Shape) -> Shape:
+        check_name(name, lr, ["t", *(p.name for p in parameters)])
+        FUNCTIONS[name] = Function(
+            name=name,
+            formula=formula,
+            source=source,
+            parameters=parameters,
+            lr=lr,
+            inner_budgets=inner_budgets,
+            check=check,
+        )
+        return lr
 
     return add
+
+
+_HOMES: dict[str, str] = {}  # name -> module and function: running a notebook's cell again is no second definition
+
+
+def check_name(name: str, function: Callable[..., Any], arguments: list[str]) -> None:
+    """Claim a name for a function; `UserError` when it is taken or impossible, or when the arguments do not fit."""
+    home = f"{function.__module__}.{function.__qualname__}"
+    if not re.fullmatch("[A-Z][A-Z0-9_]*", name):
+        raise UserError(f"policy name {name!r} ({home}) is not possible: capital letters, digits and _, as in COS2")
+    try:
+        inspect.signature(function).bind(*[None] * ("t" in arguments), **{a: None for a in arguments if a != "t"})
+    except TypeError as error:
+        raise UserError(f"policy {name}: {home} does not take ({', '.join(arguments)}): {error}") from None
+    if _HOMES.setdefault(name, home) != home:
+        raise UserError(f"policy {name} is defined twice: by {_HOMES[name]} and by {home}")
+
+
+def find_definition(name: str) -> Definition:
+    """Return what is called `name` (any case); `UserError` with the nearest name."""
+    key = name.upper()
+    if key not in _HOMES:
+        load_entry_points()
+    found = FUNCTIONS.get(key) or ALIASES.get(key) or CONTROLS.get(key)
+    if found is not None:
+        return found
+    raise UserError(f"unknown LR policy {name!r}: {did_you_mean(name, _HOMES)}")
+
+
+@functools.cache
+def load_entry_points() -> None:
+    """Import what installed packages list under ``lrensemble.policies``, once in a process."""
+    for entry in entry_points(group="lrensemble.policies"):
+        try:
+            entry.load()
+        except Exception as error:
+            where = f"entry point {entry.name} = {entry.value} of {entry.dist.name if entry.dist else 'a package'}"
+            raise UserError(f"its LR policies cannot be loaded, {where}: {type(error).__name__}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +10,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrensemble.errors import UserError
-from lrensemble.policies.policy import Policy
+
+if TYPE_CHECKING:
+    from lrensemble.policies.policy import Policy
 
 PROBED = 10_000  # steps in which the range of the LR is looked for, when momentum moves against it
 
@@ -86,7 +88,7 @@ class PolicyLR(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore; the next ``step()`` continues as an uninterrupted run would."""
-        self.policy = Policy.parse(state_dict["policy"])
+        self.policy = self.policy.parse(state_dict["policy"])
         self.ratios = list(state_dict["ratios"])
         self.last_epoch = int(state_dict["last_epoch"])
         if "momentum" in state_dict:

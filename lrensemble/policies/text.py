@@ -16,13 +16,11 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
-
-import numpy as np
+from typing import Any
 
 from lrensemble.errors import UserError
-from lrensemble.policies.policy import Policy, find_definition
 from lrensemble.policies.ranges import RANGES, Range
+from lrensemble.policies.registry import find_definition
 from lrensemble.policies.units import NUMBER, Length
 
 _TOKEN = re.compile(
@@ -135,97 +133,61 @@ class _Reader:
             raise UserError(f"cannot read policy {self.text!r}: a finite number expected, found {token!r}") from None
 
 
-@dataclass(frozen=True)
-class Space:
-    """All policies of a text: one, a grid of several, or infinitely many.
-
-    Attributes
-    ----------
-    axes : dict
-        Dotted path of every parameter that varies (``k0``, ``then.l``) -> a tuple of values, or a `Range`.
-    """
-
-    call: Call
-    axes: dict[str, Any]
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        reader = _Reader(text)
-        call = reader.call()
-        if reader.peek():
-            raise UserError(f"cannot read policy {text!r}: {reader.peek()!r} after its end")
-        axes: dict[str, Any] = {}
-        _collect(call, "", axes)
-        return cls(call, axes)
-
-    def policy(self, values: Mapping[str, Any]) -> Policy:
-        """The policy at a point: a value for every axis."""
-        return _build(self.call, "", values)
-
-    def grid(self) -> list[Policy]:
-        """Every policy, in the order in which the lists are written, last list fastest."""
-        if ranges := [f"{path}={axis}" for path, axis in self.axes.items() if isinstance(axis, Range)]:
-            raise UserError(f"{ranges[0]} is a range: sample some policies, {{sample: TEXT, n: 8}} in a configuration")
-        points = itertools.product(*self.axes.values())
-        return [self.policy(dict(zip(self.axes, point, strict=True))) for point in points]
-
-    def sample(self, n: int, seed: int = 0) -> list[Policy]:
-        """`n` random policies: values from ranges and from lists."""
-        rng = np.random.default_rng(seed)
-
-        def draw(axis: Any) -> Any:
-            return axis.sample(rng) if isinstance(axis, Range) else axis[rng.integers(len(axis))]
-
-        return [self.policy({path: draw(axis) for path, axis in self.axes.items()}) for _ in range(n)]
+def read(text: str) -> Call:
+    """The call that a text is, grids and ranges as they were written."""
+    reader = _Reader(text)
+    call = reader.call()
+    if reader.peek():
+        raise UserError(f"cannot read policy {text!r}: {reader.peek()!r} after its end")
+    return call
 
 
-def _parameter_kinds(call: Call) -> dict[str, Any]:
-    return {p.name: p for p in find_definition(call.name).parameters}
-
-
-def _collect(call: Call, prefix: str, axes: dict[str, Any]) -> None:
-    """Find what varies in a call and, in order, in the calls inside it."""
-    kinds = _parameter_kinds(call)
+def axes_of(call: Call, prefix: str = "") -> dict[str, Any]:
+    """What varies in a call and, in order, in the calls inside it: dotted path -> a tuple of values, or a `Range`."""
+    axes: dict[str, Any] = {}
+    lists = {p.name for p in find_definition(call.name).parameters if p.is_list}
     for name, value in call.arguments.items():
         path = prefix + name
-        is_list = name in kinds and kinds[name].is_list
         if isinstance(value, Range):
             axes[path] = value
-        elif isinstance(value, list) and (not is_list or all(isinstance(item, list) for item in value)):
+        elif isinstance(value, list) and (name not in lists or all(isinstance(item, list) for item in value)):
             if any(isinstance(item, Call) for item in value):
                 # A choice between policies: each can vary by itself.
-                value = [policy for item in value for policy in _space(item).grid()]
+                value = [call for item in value for call in _grid_of_item(item)]
             axes[path] = tuple(value)
         elif isinstance(value, list):
             for i, item in enumerate(value):
                 if isinstance(item, Call):
-                    _collect(item, f"{path}.{i}.", axes)
+                    axes |= axes_of(item, f"{path}.{i}.")
         elif isinstance(value, Call):
-            _collect(value, f"{path}.", axes)
+            axes |= axes_of(value, f"{path}.")
+    return axes
 
 
-def _space(item: Any) -> Space:
-    axes: dict[str, Any] = {}
+def _grid_of_item(item: Any) -> list[Call]:
     if not isinstance(item, Call):
         raise UserError(f"{item} stands in a list of policies")
-    _collect(item, "", axes)
-    return Space(item, axes)
+    return grid(item)
 
 
-def _build(call: Call, prefix: str, values: Mapping[str, Any]) -> Policy:
+def grid(call: Call) -> list[Call]:
+    """Every single call of a grid, in the order in which the lists are written, last list fastest."""
+    axes = axes_of(call)
+    if ranges := [f"{path}={axis}" for path, axis in axes.items() if isinstance(axis, Range)]:
+        raise UserError(f"{ranges[0]} is a range: sample some policies, {{sample: TEXT, n: 8}} in a configuration")
+    return [at(call, dict(zip(axes, point, strict=True))) for point in itertools.product(*axes.values())]
+
+
+def at(call: Call, values: Mapping[str, Any], prefix: str = "") -> Call:
+    """The call with a value for every one of its axes."""
+
     def plain(value: Any, path: str) -> Any:
         if path in values:
             return values[path]
         if isinstance(value, Call):
-            return _build(value, f"{path}.", values)
+            return at(value, values, f"{path}.")
         if isinstance(value, list):
             return [plain(item, f"{path}.{i}") for i, item in enumerate(value)]
         return value
 
-    arguments = {name: plain(value, prefix + name) for name, value in call.arguments.items()}
-    return Policy.make(call.name, **arguments)
-
-
-def parse_policies(text: str) -> list[Policy]:
-    """Return every policy of a (grid) text, in the order in which the lists are written, last list fastest."""
-    return Space.parse(text).grid()
+    return Call(call.name, {name: plain(value, prefix + name) for name, value in call.arguments.items()})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrensemble.cli.main import main
-from lrensemble.policies import ALIASES, FUNCTIONS, Policy, find_definition
+from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS, Policy, find_definition
 
 BLOCKS = set("▁▂▃▄▅▆▇█")
 
@@ -27,7 +27,7 @@ def test_list_has_every_policy(capsys):
     assert all(name in out for name in (*FUNCTIONS, *ALIASES))
     assert "k0, gamma, l, [k1]" in out
     data = json.loads(said(capsys, "list", "--format", "json"))["policies"]
-    assert [facts["name"] for facts in data] == [*FUNCTIONS, *ALIASES]
+    assert [facts["name"] for facts in data] == [*FUNCTIONS, *ALIASES, *CONTROLS]
     step = next(facts for facts in data if facts["name"] == "STEP")
     assert [p["name"] for p in step["parameters"] if p["required"]] == ["k0", "gamma", "l"]
     assert step["parameters"][-1]["default"] == "0"
@@ -43,6 +43,12 @@ def test_show(name, capsys):
     assert example in out
     assert np.isfinite(Policy.parse(example).bind(steps_per_epoch=100, total_steps=10_000)(np.arange(10_000))).all()
     assert set(out) & BLOCKS
+
+
+def test_show_a_controller(capsys):
+    out = said(capsys, "show", "plateau")
+    assert "Example: PLATEAU(k0=0.1). What it does is seen in training only" in out
+    assert not set(out) & BLOCKS
 
 
 def test_plot_in_the_terminal(capsys, monkeypatch):

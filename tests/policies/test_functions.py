@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler as torch_lr
 
 from lrensemble import UserError
-from lrensemble.policies import ALIASES, EXAMPLES, FUNCTIONS, LRBENCH, Length, Parameter, Policy
+from lrensemble.policies import ALIASES, FUNCTIONS, LRBENCH, Length, Parameter, Policy
 
 STEPS = 3000
 
@@ -341,8 +343,58 @@ def test_defined_everywhere_in_any_order(policy, steps_per_epoch, total, steps):
     assert all(isinstance(v, float) and math.isfinite(v) and v >= 0 for v in values), values
     shuffled = random.Random(0).sample(range(len(steps)), len(steps))
     assert [bound(steps[i]) for i in shuffled] == [values[i] for i in shuffled]
-    np.testing.assert_allclose(bound(np.array(steps)), values, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(bound(np.array(steps)), values)  # one definition: the same bits
     assert bound.bind(steps_per_epoch=7, total_steps=70) == bound  # what is bound stays
+
+
+@given(policies(), st.integers(0, 10**12), st.integers(1, 700))
+def test_a_step_has_the_same_bits_in_every_array(policy, first, size):
+    try:
+        bound = policy.bind(steps_per_epoch=97, total_steps=10**4)
+    except UserError:
+        reject()
+    steps = np.arange(first, first + size)
+    lrs = bound(steps)
+    for same in (steps.astype(float), np.repeat(steps, 2)[::2], np.asfortranarray(steps[None])):
+        np.testing.assert_array_equal(bound(same).ravel(), lrs)
+    assert [bound(int(t)) for t in steps[::97]] == [bound(np.array([t]))[0] for t in steps[::97]] == list(lrs[::97])
+
+
+def test_any_kind_of_step():
+    policy = Policy.parse("COSEXP(k0=0.1, k1=0.01, l=300, gamma=0.999)")
+    for step in (0, 511, 512, 10**12, 10**30):
+        lr = policy(np.array([step], dtype=float))[0]
+        assert type(policy(step)) is float
+        assert policy(step) == policy(float(step)) == lr
+        if step < 2**63:
+            assert policy(np.int64(step)) == policy(torch.tensor(step)) == lr == policy(np.array(step))
+    assert policy(True) == policy(1)
+    assert policy(0.5) == policy(np.array([0.5]))[0] == pytest.approx(math.sqrt(policy(0.4) * policy(0.6)), rel=1e-3)
+    assert policy(np.empty((0, 3))).shape == (0, 3)
+    assert policy(np.arange(6, dtype=np.int8).reshape(2, 3)).shape == (2, 3)
+    with pytest.raises(TypeError):
+        policy([1, 2])
+
+
+def test_what_a_policy_keeps_is_neither_seen_nor_much():
+    policy, other = (Policy.parse("EXP(k0=0.1, gamma=0.9999)") for _ in range(2))
+    expected = policy(np.arange(10**5)).tolist()
+    with ThreadPoolExecutor(8) as pool:  # forwards, backwards and across each other
+        orders = [range(0, 10**5, 3), range(10**5 - 1, -1, -3), random.Random(0).sample(range(10**5), 500)]
+        for order, lrs in pool.map(lambda order: (order, [policy(t) for t in order]), orders * 3):
+            assert lrs == [expected[t] for t in order]
+    assert policy == other and hash(policy) == hash(other)
+    assert pickle.dumps(policy) == pickle.dumps(other)
+    assert copy.deepcopy(policy).__dict__ == {"function": "EXP", "parameters": policy.parameters}
+    assert len(policy._table) <= 4096
+
+
+def test_a_long_time_of_short_rounds():
+    """As many rounds as steps, or far more: neither time nor memory follow their number."""
+    policy = Policy.parse("REPEAT(POLY(k0=0.1, p=1, l=1), l=0.5, grow=1.000000001, decay=0.999999999)")
+    lrs = policy(np.array([0, 10, 10**11, 10**12]))
+    assert lrs.tolist() == [policy(t) for t in (0, 10, 10**11, 10**12)]
+    assert ((lrs >= 0) & (lrs <= 0.1)).all()
 
 
 @given(policies())
@@ -357,7 +409,7 @@ def test_text_and_dict_round_trip(policy):
 def test_every_definition_has_a_source_and_meanings(name):
     definition = FUNCTIONS.get(name) or ALIASES[name]
     assert definition.source
-    example = Policy.parse(EXAMPLES[name])
+    example = Policy.parse(definition.example)
     assert name in ALIASES or example.function == name
     assert all(p.meaning and p.allowed for p in definition.parameters)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrensemble.policies import EXAMPLES, Policy
+from lrensemble.policies import ALIASES, FUNCTIONS, Policy
 from lrensemble.recommend.change import changes, in_epochs, plateau, scaled
+
+EXAMPLES = {name: definition.example for name, definition in {**FUNCTIONS, **ALIASES}.items()}
 
 STEPS, EPOCHS = 10, 20
 
@@ -32,7 +34,7 @@ NOISY = [0.5 + 0.01 * (-1) ** i for i in range(EPOCHS)]
 FALLING = [1 / i for i in range(1, EPOCHS + 1)]
 
 
-@pytest.mark.parametrize("text", EXAMPLES.values() if isinstance(EXAMPLES, dict) else EXAMPLES)
+@pytest.mark.parametrize("text", EXAMPLES.values())
 def test_in_epochs_is_the_same_policy_in_its_budget_and_in_a_longer_one(text):
     policy = Policy.parse(text)
     fixed = in_epochs(policy, STEPS, EPOCHS)

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrensemble.policies import EXAMPLES, FUNCTIONS, Policy
+from lrensemble.policies import ALIASES, FUNCTIONS, Policy
 from lrensemble.recommend.space import CHOICES, parameters_of, policy_of, suggest
+
+EXAMPLES = {name: definition.example for name, definition in {**FUNCTIONS, **ALIASES}.items()}
 
 SPE, TOTAL = 50, 5000
 STEPS = np.linspace(0, TOTAL - 1, 997)
