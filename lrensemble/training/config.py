@@ -29,6 +29,8 @@ class DataConfig(Strict):
     root: Path | None = None
     download: bool = False
     size: int | None = Field(default=None, gt=0, le=4096)
+    layout: Literal["nchw", "nhwc"] | None = None  # of arrays: where their channels are
+    skip_broken: bool = False  # leave out images of a folder that cannot be read
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
 

@@ -104,18 +104,19 @@ class Plan:
 
 
 def make_plan(config: Config, pool: Path) -> Plan:
-    """Load the data, expand the configuration and try every distinct model and optimizer on two rows.
+    """Load the data, expand the configuration and try every distinct model and optimizer on a batch of two rows.
 
-    Raises `UserError` for whatever would stop the training later.
+    Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later.
     """
     data = load_dataset(**dict(config.data))
     specs = config.specs()
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
-        key = f"{spec.model!r} {spec.optimizer!r}"
+        rows = min(2, spec.training.batch_size, len(data.train))
+        key = f"{spec.model!r} {spec.optimizer!r} {rows}"
         if key not in tried:
-            tried[key] = _try(spec, data)
+            tried[key] = _try(spec, data, rows)
         models.append(tried[key])
     derived = [derived_specs(config, spec, len(data.train)) for spec in specs]
     return Plan(config, pool, data, specs, derived, models)
@@ -132,8 +133,8 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[Member
     return [MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted]
 
 
-def _try(spec: RunSpec, data: Dataset) -> nn.Module:
-    """Build model and optimizer and train them one step on two rows; return the model."""
+def _try(spec: RunSpec, data: Dataset, rows: int) -> nn.Module:
+    """Build model and optimizer and train them one step on one or two rows; return the model."""
     with torch.random.fork_rng(devices=[]):
         model = build_model(
             spec.model.name,
@@ -144,7 +145,7 @@ def _try(spec: RunSpec, data: Dataset) -> nn.Module:
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        x, y = torch.zeros(2, *data.input_shape), torch.zeros(2, dtype=torch.int64)
+        x, y = torch.zeros(2, *data.input_shape), torch.zeros(rows, dtype=torch.int64)
         try:
             logits = model(x)
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
@@ -160,6 +161,16 @@ def _try(spec: RunSpec, data: Dataset) -> nn.Module:
                 f"model {spec.model} gives {shape} for 2 images, a tensor of shape (2, {data.num_classes}) is needed: "
                 "one logit a class"
             )
+
+        x = x[:rows]
+        try:
+            if rows == 1:
+                model(x)
+        except (RuntimeError, ValueError) as error:  # as two rows went well, it is batch norm
+            raise UserError(
+                f"model {spec.model} cannot be trained in batches of one row: training.batch_size=2 or more "
+                f"({first_line(error)})"
+            ) from error
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
