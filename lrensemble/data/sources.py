@@ -269,8 +269,8 @@ def load_dataset(
     raw = SOURCES[name](request)
     class_names = raw.class_names or _class_names(raw.train)
     train, val = raw.train, raw.val
-    check_splits({"train": train, **({"val": val} if val else {}), "test": raw.test}, class_names)
-    notes = list(raw.notes)
+    doubts = check_splits({"train": train, **({"val": val} if val else {}), "test": raw.test}, class_names)
+    notes = [*raw.notes, *doubts]
     if lacking := sorted(set(range(len(class_names))) - set(np.unique(train.labels).tolist())):
         notes.append(
             f"no train row is of class {few(class_names[i] for i in lacking)}, but {len(class_names)} are assumed"

@@ -15,6 +15,7 @@ from lrensemble.errors import UserError
 NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 SAMPLE = 1000  # images of a split that its unit is read from
 OTHER_UNIT = 5.0  # times as bright: no two splits of one task; 255 for 1, 65535 for 255, 255 for 16, 1 for 0.06
+DOUBTFUL = 1.5  # times as bright: said
 FEW = 5
 
 
@@ -43,8 +44,8 @@ def find_splits(names: Iterable[str], where: str) -> tuple[dict[str, str], list[
     return found, [name for name in names if name not in found.values()]
 
 
-def check_splits(splits: Mapping[str, Split], class_names: Sequence[str]) -> None:
-    """Raise `UserError` when labels are outside the classes, or the splits differ in shape or unit.
+def check_splits(splits: Mapping[str, Split], class_names: Sequence[str]) -> list[str]:
+    """Raise `UserError` when labels are outside the classes, or the splits differ in shape or unit; return doubts.
 
     The test split's images are looked at, never its labels beyond their range.
     """
@@ -63,8 +64,7 @@ def check_splits(splits: Mapping[str, Split], class_names: Sequence[str]) -> Non
             raise UserError(f"images of different shapes (channels, height, width): {', '.join(shapes)}")
     _check_constant(splits)
     units = {name: _unit(split) for name, split in splits.items()}
-    for name, unit in units.items():
-        _check_unit(units["train"], name, unit)
+    return [doubt for name, unit in units.items() if (doubt := _check_unit(units["train"], name, unit))]
 
 
 def _check_constant(splits: Mapping[str, Split]) -> None:
@@ -99,15 +99,17 @@ def _unit(split: Split) -> tuple[float, float, float, float]:
     return float(low.min()), float(high.max()), -below, above
 
 
-def _check_unit(train: tuple[float, float, float, float], name: str, other: tuple[float, float, float, float]) -> None:
+def _check_unit(train: tuple[float, float, float, float], name: str, other: tuple[float, float, float, float]) -> str:
+    """Raise `UserError` where `other` is in another unit than train; return a doubt where it may be."""
     a, b = max(train[2:]), max(other[2:])
     ratio = max(a, b) / max(min(a, b), 1e-300)
     # Of -1 to 1 and 0 to 1, or of standardised and raw values, only one goes far below 0.
     is_signed = [unit[2] > 0.1 * unit[3] for unit in (train, other)]
     none_below = [unit[0] >= 0 for unit in (train, other)]
-    if ratio <= OTHER_UNIT and not (is_signed[0] and none_below[1]) and not (is_signed[1] and none_below[0]):
-        return
     spans = [f"{which} images from {unit[0]:g} to {unit[1]:g}" for which, unit in (("train", train), (name, other))]
+    if ratio <= OTHER_UNIT and not (is_signed[0] and none_below[1]) and not (is_signed[1] and none_below[0]):
+        how = f"typically {a:.3g} and {b:.3g} away from 0"
+        return "" if ratio <= DOUBTFUL else f"{', '.join(spans)}, {how}: if that is another unit, bring them to one"
     fix = "bring them to the unit of train"
     small = [unit[1] <= 1 for unit in (train, other)]
     if small[0] != small[1] and min(train[0], other[0]) >= 0 and max(train[1], other[1]) <= 255:
