@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lrensemble.errors import UserError, did_you_mean
 
 Array = NDArray[Any]
 SHOWN = 10  # problems
+MOST_PIXELS = 4096**2  # of an image that is not resized
 
 
 @dataclass
@@ -145,10 +145,11 @@ def _listed(problems: list[tuple[Path, str]]) -> str:
     return "; ".join(f"{', '.join(paths)}: {problem}" for problem, paths in files.items()) + more
 
 
-def _check_memory(root: Path, total: int, shape: Iterable[int]) -> None:
+def _check_memory(root: Path, total: int, shape: tuple[int, int]) -> None:
+    """Small files can be large pictures: count before they are all in memory."""
     width, height = shape
-    needed, free = 3 * total * width * height, psutil.virtual_memory().available
-    if needed > free:
+    needed, free = 2 * 3 * total * width * height, psutil.virtual_memory().available  # twice: channels come first
+    if needed > free or width * height > MOST_PIXELS:
         raise UserError(
             f"{root}: {total:,} images of {width}x{height} pixels need {needed / 2**30:.1f} GiB of memory, "
             f"{free / 2**30:.1f} are free: data.size=32 (for example) resizes all"

@@ -13,7 +13,7 @@ from lrensemble.data.rows import pieces
 from lrensemble.errors import UserError
 
 NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-SAMPLE = 1000  # images of a split that its unit is read from
+SAMPLE = 250  # images of a split that its unit is read from
 OTHER_UNIT = 5.0  # times as bright: no two splits of one task; 255 for 1, 65535 for 255, 255 for 16, 1 for 0.06
 DOUBTFUL = 1.5  # times as bright: said
 FEW = 5
@@ -67,31 +67,38 @@ def check_splits(splits: Mapping[str, Split], class_names: Sequence[str]) -> lis
     return [doubt for name, unit in units.items() if (doubt := _check_unit(units["train"], name, unit))]
 
 
+def _sample(split: Split) -> NDArray[Any]:
+    """Some images from all over a split: (n, C, H, W)."""
+    return np.asarray(split.images[np.arange(0, len(split), max(1, len(split) // SAMPLE))])
+
+
 def _check_constant(splits: Mapping[str, Split]) -> None:
     """No split may vary in a channel that does not vary in train: divided by its deviation, it would be huge."""
 
-    def ends(split: Split, ends_of: Any) -> NDArray[Any]:
-        found: NDArray[Any] = ends_of([ends_of(piece, (0, 2, 3)) for piece in pieces(split.images)], 0)
-        return found
+    def ends(images: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        low, high = zip(*((piece.min((0, 2, 3)), piece.max((0, 2, 3))) for piece in images), strict=True)
+        return np.min(low, 0), np.max(high, 0)
 
-    low, high = (ends(splits["train"], f) for f in (np.min, np.max))
+    low, high = ends([_sample(splits["train"])])
+    if (low < high).all():
+        return  # the usual case, without a walk through all images
+    low, high = ends(pieces(splits["train"].images))
     constant = np.flatnonzero(low == high)
     if len(constant) == len(low):
         raise UserError(f"every pixel of the train images is {low[0]:g}: there is nothing to learn from")
-    for name, split in splits.items() if len(constant) else ():
+    for name, split in splits.items():
+        least, most = ends(pieces(split.images))
         for c in constant:
-            least, most = (float(ends(split, f)[c]) for f in (np.min, np.max))
-            if not least == most == low[c]:
+            if not least[c] == most[c] == low[c]:
                 raise UserError(
-                    f"channel {c} is {low[c]:g} in all train images, but {least:g} to {most:g} in the {name} images: "
-                    "leave it out, or look how they were made"
+                    f"channel {c} is {low[c]:g} in all train images, but {least[c]:g} to {most[c]:g} in the {name} "
+                    "images: leave it out, or look how they were made"
                 )
 
 
 def _unit(split: Split) -> tuple[float, float, float, float]:
     """Least and highest value of some images, and how far from 0 they typically go: below, above."""
-    step = max(1, len(split) // SAMPLE)
-    images = np.asarray(split.images[np.arange(0, len(split), step)]).reshape(-1, int(np.prod(split.images.shape[1:])))
+    images = _sample(split).reshape(-1, int(np.prod(split.images.shape[1:])))
     low, high = images.min(1).astype(np.float64), images.max(1).astype(np.float64)
     # Medians: one hot pixel is no unit. Of sparse images (most are empty) means.
     typical = (float(np.median(x) or x.mean()) for x in (np.minimum(low, 0), np.maximum(high, 0)))
@@ -110,6 +117,8 @@ def _check_unit(train: tuple[float, float, float, float], name: str, other: tupl
     if ratio <= OTHER_UNIT and not (is_signed[0] and none_below[1]) and not (is_signed[1] and none_below[0]):
         how = f"typically {a:.3g} and {b:.3g} away from 0"
         return "" if ratio <= DOUBTFUL else f"{', '.join(spans)}, {how}: if that is another unit, bring them to one"
+    if b == 0:
+        raise UserError(f"{spans[0]}, but every pixel of the {name} images is 0")
     fix = "bring them to the unit of train"
     small = [unit[1] <= 1 for unit in (train, other)]
     if small[0] != small[1] and min(train[0], other[0]) >= 0 and max(train[1], other[1]) <= 255:

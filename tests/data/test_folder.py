@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -237,6 +238,29 @@ def test_bad_images_are_refused_each_with_its_reason(tmp_path):
         assert str(caught.value).startswith(why), name
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+def test_damaged_files_end_in_one_line(tmp_path, format):
+    """Bytes changed, cut and put in at random (the seed is the format): pixels, or a `UserError` of one line."""
+    rng = random.Random(format)
+    whole = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(0, (20, 24, 3)).save(whole, format, **({"exif": exif} if format in ("PNG", "JPEG", "TIFF", "WEBP") else {}))
+    refused = 0
+    for _ in range(60):
+        raw = bytearray(whole.getvalue())
+        for _ in range(rng.randint(1, 6)):
+            at = rng.randrange(min(len(raw), rng.choice((200, 10**6))))
+            raw[at : at + rng.choice((0, 1, 1, 1, 10**6))] = rng.randbytes(rng.choice((1, 1, 1, 7)))
+        (tmp_path / "x").write_bytes(raw)
+        try:
+            assert np.asarray(in_mode(read_picture(tmp_path / "x"), "RGB")).ndim == 3
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 5
+
+
 def test_a_photo_with_its_preview_is_one_picture(tmp_path):
     picture(0).save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[picture(1)])
     assert np.asarray(read_picture(tmp_path / "phone.jpg")).shape == (9, 9, 3)
@@ -277,6 +301,13 @@ def test_images_that_do_not_fit_into_memory(root, monkeypatch):
     class Full:
         available = 1000
 
+    for path in root.rglob("*.png"):
+        Image.new("1", (5000, 4000), color=int(path.stem) % 2).save(path)
+    with pytest.raises(UserError, match=r"28 images of 5000x4000 pixels need 3.1 GiB of memory.*data.size=32"):
+        load(root)
+    assert load(root, size=9).input_shape == (3, 9, 9)
+    for path in root.rglob("*.png"):
+        picture(0).save(path)
     monkeypatch.setattr(psutil, "virtual_memory", Full)
     with pytest.raises(UserError, match=r"28 images of 9x9 pixels need .* GiB of memory.*data.size=32"):
         load(root)

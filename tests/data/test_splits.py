@@ -188,6 +188,11 @@ def test_the_fix_is_a_factor(tmp_path):
         load(write(tmp_path, train_images=RAW[:60], test_images=STANDARD[60:]))
 
 
+def test_black_splits(tmp_path):
+    with pytest.raises(UserError, match="train images from 0 to 240, but every pixel of the test images is 0"):
+        load(write(tmp_path, train_images=RAW[:60], test_images=RAW[60:] * 0))
+
+
 def test_darker_splits_hot_pixels_and_overshoot_are_no_other_unit(tmp_path):
     hot = SCALED[60:].copy()
     hot[3, 2, 2] = 900.0
