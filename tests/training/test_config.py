@@ -131,7 +131,7 @@ def test_shipped_configurations(path: Path):
         ("seeds=true", r"seeds = True: a list is needed \(how many, or which"),
         ("seeds='3'", "how many, or which: 3 or"),
         ("control=maybe", "control = 'maybe': true or false is needed"),
-        ("model=[mlp, lenet]", r"to try several: grid: {model: \[mlp, lenet\]}"),
+        ("model=[mlp, lenet]", r"to try several: grid: {model: \['mlp', 'lenet'\]}"),
         ("optimizer.momentum='0.9'", "optimizer.momentum = '0.9' is a text: remove the quotes"),
         ("optimizer.weight_decay='1e-4'", "optimizer.weight_decay = '1e-4' is a text: remove the quotes"),
         ("optimizer.weight_decay=0,0005", "optimizer.weight_decay = '0,0005' is a text: write 0.0005"),
@@ -163,7 +163,8 @@ def test_file_errors(tmp_path: Path):
         ("a: [1\n", "not YAML.*line"),
         ("a:\n\t- b\n", "not YAML: line 2, column 1: .*; indent with spaces, not tabs"),
         ("policies:\n  - FIX(0.1)\n  -FIX(0.2)\n", "a space is needed after - in '-FIX.0.2.'"),
-        ("policies:\n  - COS(k0=0,05, l=100%)\n", "data is missing"),
+        ("model: &a {name: mlp, x: *a}\n", "x.yaml: "),
+        ("model: &a [*a, *a]\n", "x.yaml: "),
         ("name: a\nname: b\n", "not YAML.*name"),
         ("name: a\n", "data is missing"),
     ):
@@ -237,3 +238,14 @@ def test_no_next_step_where_nothing_is_complete(tmp_path: Path, capsys):
     captured = capsys.readouterr()
     assert "1 diverged." in captured.out
     assert "Next" not in captured.out
+
+
+def test_lists_of_lists_of_the_same_list(tmp_path: Path):
+    """4^30 texts in a file of 700 bytes: looked at once, shown in short."""
+    bomb = "a: &l0 [x, x]\n" + "".join(f"b{i}: &l{i + 1} [{', '.join([f'*l{i}'] * 4)}]\n" for i in range(30))
+    path = tmp_path / "x.yaml"
+    for key in ("model", "training", "policies", "seeds", "averages", "name"):
+        path.write_text(bomb + f"{key}: *l30\n")
+        with pytest.raises(UserError) as caught:
+            load_config(path)
+        assert len(str(caught.value)) < 2000
