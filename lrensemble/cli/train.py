@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cpu, mps, cuda or a list such as cuda:0,cuda:1 (default: auto, every CUDA device, else MPS, else CPU)",
     )
     parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out images of a folder that cannot be read, and say how many"
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and the disk space it needs, train nothing"
     )
     output.add_format(parser)
@@ -38,8 +41,11 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.training import load_config, make_plan, train_pool
     from lrensemble.training.runner import default_pool
 
-    config = load_config(args.config, args.overrides)
+    overrides = [*args.overrides, *(["data.skip_broken=true"] if args.skip_broken else [])]
+    config = load_config(args.config, overrides)
     plan = make_plan(config, args.pool or default_pool(config))
+    for note in plan.data.notes:
+        output.note(note)
     if args.dry_run:
         _print_plan(plan, args.format)
         return 0
@@ -62,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        print(f"{pool.path}: {what}. Next: lrensemble select {pool.path}")
+        next_step = f" Next: lrensemble select {pool.path}" if counts.get("complete") else ""
+        print(f"{pool.path}: {what}.{next_step}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1

@@ -14,12 +14,11 @@ from lrensemble.errors import UserError
 from lrensemble.export.card import Preprocessing
 from lrensemble.pool.reading import read_numbers
 from lrensemble.tasks.dataset import make_split
+from lrensemble.tasks.pictures import find_pictures, in_mode, read_picture, resized
 
 Array = NDArray[Any]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")  # in folders
 ARRAYS = (".npy", ".npz")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-DEEP = ("I", "F")  # more than 8 bits: PIL would clip them
 
 
 @dataclass(frozen=True)
@@ -50,49 +49,30 @@ class Reader:
         return scaled
 
     def _picture(self, path: Path) -> Array:
-        from PIL import Image, UnidentifiedImageError
-
         channels, height, width = self.preprocessing.input_shape
         if channels not in MODES:
             raise UserError(f"the team takes {channels} channels, which no image file has: use .npy or .npz")
-        try:
-            with Image.open(path) as image:
-                if (frames := getattr(image, "n_frames", 1)) > 1:
-                    raise UserError(f"it holds {frames} pictures: one is needed")
-                if image.size != (width, height) and not self._resizes:
-                    raise UserError(
-                        f"{image.width}x{image.height} pixels, the team takes {width}x{height}: --resize resizes"
-                    )
-                picture = self._in_mode(image, MODES[channels])
-                if picture.size != (width, height):
-                    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-                pixels = np.asarray(picture)
-        except UnidentifiedImageError:
-            raise UserError("not an image") from None
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-            raise UserError(f"cut off, damaged or not to be read ({getattr(error, 'strerror', 0) or error})") from None
-        return pixels.reshape(1, height, width, channels).transpose(0, 3, 1, 2)
-
-    @property
-    def _resizes(self) -> bool:
-        return self.resize or self.preprocessing.resize
-
-    def _in_mode(self, image: Any, mode: str) -> Any:
-        found = image.mode
-        if found.startswith(DEEP):
-            raise UserError(f"mode {found} (more than 8 bits): write it with 8 bits, or as .npy")
+        mode, picture = MODES[channels], read_picture(path)
+        if picture.size != (width, height) and not (self.resize or self.preprocessing.resize):
+            raise UserError(
+                f"{picture.width}x{picture.height} pixels, the team takes {width}x{height}: --resize resizes"
+            )
         # Another way of writing the same picture, or how the training images were read.
-        same = (found == "1" and mode == "L") or (found == "P" and mode == "RGB" and "transparency" not in image.info)
-        if found != mode and not (same or self.convert or self.preprocessing.convert):
-            raise UserError(f"mode {found}, the team takes {mode}: --convert converts")
-        return image if found == mode else image.convert(mode)
+        same = {"1": "L", "P": None if "transparency" in picture.info else "RGB"}.get(
+            picture.mode, picture.mode
+        ) == mode
+        if not (same or self.convert or self.preprocessing.convert):
+            raise UserError(f"mode {picture.mode}, the team takes {mode}: --convert converts")
+        pixels = np.asarray(resized(in_mode(picture, mode), (width, height)))
+        return pixels.reshape(1, height, width, channels).transpose(0, 3, 1, 2)
 
     def _array(self, path: Path) -> Array:
         images = read_numbers(path, self.key)
         channels, height, width = self.preprocessing.input_shape
         if images.shape == (height, width) or images.shape == (height, width, channels):
             images = images[None]
-        split = make_split(images, np.zeros(len(images) if images.ndim else 0, dtype=np.int64), "it")
+        layout = "nchw" if images.shape[1:] == (channels, height, width) else "nhwc"
+        split = make_split(images, np.zeros(len(images) if images.ndim else 0, dtype=np.int64), "it", layout)
         if split.images.shape[1:] != (channels, height, width):
             raise UserError(
                 f"an array of shape {images.shape}: (rows, {height}, {width}, {channels}) or "
@@ -120,8 +100,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         if not path.is_dir():
             yield path, ""
             continue
-        inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-        found = sorted(p for p in inside if p.is_file())
+        found, _ = find_pictures(path)
         yield from ((p, "") for p in found)
         if not found:
             yield path, "there are no images in this folder"

@@ -1,13 +1,16 @@
 """The text form of policies, of grids and of search spaces.
 
     policy    = NAME [ "(" argument { "," argument } ")" ]
-    argument  = [ name "=" ] value          (positional in the order of the function's parameters)
+    argument  = [ name "=" ] value          (without names first, in the order of the function's parameters)
     value     = number [ "e" | "%" ] | word | policy | "[" value { "," value } "]" | range
     range     = ("log" | "uniform") "(" number "," number ")"
 
 A list where the function takes one value is a grid: ``FIX(k0=[0.05, 0.1])`` is two policies. A list of lists is a
 grid over a list-valued parameter: ``NSTEP(k0=0.1, gamma=0.1, l=[[10e,15e], [12e,18e]])``. A range makes the text a
 search space: it has infinitely many policies, to sample from or to search in.
+
+A decimal comma (``0,05``) would be two values: no value without a name follows one with a name, no number starts with a
+zero that means nothing (``05``), and ``0,1`` as two values has a space after its comma.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from lrensemble.policies.units import NUMBER, Length
 _TOKEN = re.compile(
     rf"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<length>{NUMBER}(?:e(?![\w.])|%)?)|(?P<mark>[()\[\],=]))", re.ASCII
 )
+_WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 
 
 @dataclass
@@ -42,6 +46,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[str] = []
+        self.spaced: list[bool] = []  # whether a space is before the token
         position = 0
         while text[position:].strip():
             match = _TOKEN.match(text, position)
@@ -49,6 +54,7 @@ class _Reader:
                 rest = text[position:].strip()
                 raise UserError(f"cannot read policy {text!r} at {rest!r}: write NAME(parameter=value, ...)")
             self.tokens.append(match.group().strip())
+            self.spaced.append(match.group()[0].isspace())
             position = match.end()
         self.position = 0
 
@@ -77,17 +83,27 @@ class _Reader:
 
     def _arguments(self, names: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        last = ""  # name that was written
         while self.peek() not in (")", ""):
             if self.peek(1) == "=":
-                name = self.next()
+                name = last = self.next()
                 self.next("=")
+            elif last:
+                hint = self._decimal() or ": write name=value"
+                raise self._error(f"{self.peek()!r} has no name, but stands after {last}={hint}")
             elif len(found) < len(names):
                 name = names[len(found)]
             else:
-                raise UserError(f"policy {self.text!r} has more values than parameters ({', '.join(names)})")
+                hints = (self._decimal(i) for i in range(self.position + 1) if self.tokens[i - 2] == "0")
+                hint = next(filter(None, hints), "")
+                raise UserError(f"policy {self.text!r} has more values than parameters ({', '.join(names)}){hint}")
             if name in found:
                 raise UserError(f"policy {self.text!r} gives {name} twice")
+            decimal, start = self._decimal(), self.position
             found[name] = self._value()
+            if decimal and len(found) == 2 and self.tokens[start - 2] == "0" and not self.spaced[start]:
+                number = self.tokens[start]
+                raise self._error(f"is 0,{number} one number or two?{decimal}, or 0, {number} for two values")
             if self.peek() != ")":
                 self.next(",")
         return found
@@ -125,8 +141,23 @@ class _Reader:
             raise UserError(f"{kind}({low}, {high}): both ends must have the same unit")
         return Range(kind, low.value, high.value, low.unit)
 
+    def _error(self, what: str) -> UserError:
+        return UserError(f"cannot read policy {self.text!r}: {what}")
+
+    def _decimal(self, position: int = -1) -> str:
+        """A hint where the comma before the number here (or at `position`) may be a decimal one."""
+        position = self.position if position < 0 else position
+        before, comma, number = ["", "", *self.tokens, ""][position : position + 3]
+        if comma == "," and _WHOLE.fullmatch(before) and re.match(r"\d+(?![\d.])", number):
+            return f" ({before},{number}? write {before}.{number})"
+        return ""
+
     def _length(self) -> Length:
-        token = self.next()
+        token = self.peek()
+        if re.match(r"[-+]?0\d", token):
+            fix = self._decimal() or ": write " + re.sub(r"0+(?=\d)", "", token, count=1)
+            raise self._error(f"{token!r} starts with a 0 that means nothing{fix}")
+        self.next()
         try:
             return Length.parse(token)
         except UserError:

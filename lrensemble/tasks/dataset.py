@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,8 @@ from torch import nn
 from lrensemble.errors import UserError
 from lrensemble.tasks.augment import augmented
 from lrensemble.tasks.inputs import Normalise
-from lrensemble.tasks.row_arrays import Picked, pick, pieces
+from lrensemble.tasks.layout import channels_first
+from lrensemble.tasks.row_arrays import CHUNK, Picked, pick, pieces
 from lrensemble.tasks.task import Array, Arrays, Batch, Task, Training
 
 
@@ -49,6 +50,7 @@ class Dataset(Task):
     val: Split
     test: Split
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # what was left out, for the user
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -90,33 +92,48 @@ class Dataset(Task):
         return means, [max(variance, 1e-12) ** 0.5 for variance in variances]
 
 
-def make_split(images: Array, labels: Array, where: str) -> Split:
-    """Check and bring to the canonical form: images (N, H, W), (N, H, W, C) or (N, C, H, W) with few channels.
+def make_split(images: Array, labels: Array, where: str, layout: str | None = None) -> Split:
+    """Check and bring to the canonical form: images (N, H, W), (N, H, W, C) or (N, C, H, W), labels (N,) or (N, 1).
 
-    A last axis of 1, 3 or 4 is taken for channels; MedMNIST's labels of shape (N, 1) are accepted.
+    `layout` (``nhwc`` or ``nchw``) says where the channels are, `channels_first` guesses it otherwise.
     """
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1 or labels.dtype.kind not in "iub":
-        raise UserError(f"{where}: labels must be one integer a row, not {labels.dtype} of shape {labels.shape}")
+    labels = _checked_labels(labels, where)
     if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4:
+        images, layout = images[..., None], "nhwc"
+    if images.ndim != 4 or 0 in images.shape[1:]:
         raise UserError(f"{where}: images must be (rows, height, width[, channels]), not of shape {images.shape}")
-    if images.shape[-1] in (1, 3, 4):
-        images = images.transpose(0, 3, 1, 2)
-    if images.dtype != np.uint8:
-        if images.dtype.kind not in "iuf":
-            raise UserError(f"{where}: images must be numbers, not {images.dtype}")
-        if images.dtype != np.float32:
-            images = images.astype(np.float32)
-        if not all(np.isfinite(piece).all() for piece in pieces(images)):
-            raise UserError(f"{where}: images hold NaN or infinite values")
     if len(images) != len(labels):
         raise UserError(f"{where}: {len(images)} images but {len(labels)} labels")
     if len(images) == 0:
         raise UserError(f"{where}: there are no rows")
+    images = channels_first(images, where, layout)
+    if images.dtype != np.uint8:
+        if images.dtype.kind not in "iuf":
+            fix = ", images.astype('uint8')" if images.dtype == bool else ""
+            raise UserError(f"{where}: images must be numbers, not {images.dtype}{fix}")
+        if images.dtype != np.float32:
+            with np.errstate(over="ignore"):  # what float32 cannot hold is said below
+                images = images.astype(np.float32)
+        for number, piece in enumerate(pieces(images)):
+            if len(bad := np.flatnonzero(~np.isfinite(piece).all((1, 2, 3)))):
+                raise UserError(
+                    f"{where}: images hold NaN or infinite values, the first in row {number * CHUNK + bad[0]}"
+                )
     on_disk = isinstance(images, np.memmap)
     return Split(images if on_disk else np.ascontiguousarray(images), labels.astype(np.int64))
+
+
+def _checked_labels(labels: Array, where: str) -> Array:
+    """Labels (N,) of integers from (N,) or, as MedMNIST has them, (N, 1)."""
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iub":
+        one_hot = labels.ndim == 2 and labels.dtype.kind in "iubf"
+        whole = labels.ndim == 1 and labels.dtype.kind == "f"
+        fix = ": labels.argmax(1) of one-hot ones" if one_hot else ": labels.astype('int64')" if whole else ""
+        raise UserError(f"{where}: labels must be one integer a row, not {labels.dtype} of shape {labels.shape}{fix}")
+    if len(labels) and int(labels.max()) > np.iinfo(np.int64).max:
+        raise UserError(f"{where}: a label is {labels.max()}: labels must be 0, 1, 2, ...")
+    return labels
 
 
 def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Split]:
@@ -130,19 +147,3 @@ def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Spl
     except ValueError as error:
         raise UserError(f"cannot cut {what} = {fraction} of {len(split)} rows, stratified: {error}") from None
     return split.rows(np.sort(rest)), split.rows(np.sort(off))
-
-
-def check_classes(splits: Sequence[tuple[str, Split]], class_names: Sequence[str]) -> None:
-    """Raise `UserError` when a label is outside the classes or the shapes of the splits differ."""
-    shapes = {split.images.shape[1:] for _, split in splits}
-    if len(shapes) > 1:
-        raise UserError(f"the splits hold images of different shapes: {', '.join(map(str, sorted(shapes)))}")
-    if len(class_names) < 2:
-        raise UserError(f"a task needs at least 2 classes, the train split has {len(class_names)}")
-    for name, split in splits:
-        low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= len(class_names):
-            raise UserError(
-                f"{name} labels run from {low} to {high}, but there are {len(class_names)} classes, "
-                f"0 to {len(class_names) - 1}"
-            )

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.tasks.dataset import Dataset, Split, check_classes, cut, make_split
+from lrensemble.tasks.dataset import Dataset, Split, cut, make_split
+from lrensemble.tasks.folder import read_folder
 from lrensemble.tasks.idx import FILES, find_idx, read_idx
+from lrensemble.tasks.layout import LAYOUTS
+from lrensemble.tasks.splits import check_splits, few, find_splits
 
-CACHE = Path("~/.cache/lrensemble/tasks")
+CACHE = Path("~/.cache/lrensemble/data")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 DIGITS = tuple("0123456789")
 CLOTHES = (
@@ -31,6 +34,7 @@ class Raw:
     test: Split
     val: Split | None = None
     class_names: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Request:
     root: Path | None = None
     download: bool = False
     size: int | None = None
+    layout: str | None = None
+    skip_broken: bool = False
 
 
 def _digits(request: Request) -> Raw:
@@ -70,10 +76,11 @@ def _idx(request: Request) -> Raw:
     if missing := [FILES[key] for key in FILES if key not in files]:
         raise UserError(f"data.root = {folder}: no {missing[0]}(.gz) there")
     arrays = {key: read_idx(path) for key, path in files.items()}
-    return Raw(
-        make_split(arrays["train_images"], arrays["train_labels"], str(files["train_images"])),
-        make_split(arrays["test_images"], arrays["test_labels"], str(files["test_images"])),
+    train, test = (
+        make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"], str(files[f"{split}_images"]), request.layout)
+        for split in ("train", "test")
     )
+    return Raw(train, test)
 
 
 def _torchvision(class_name: str) -> Callable[[Request], Raw]:
@@ -127,7 +134,7 @@ def _npz(request: Request) -> Raw:
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from None
-    return _from_arrays(arrays, path)
+    return _from_arrays(arrays, path, request.layout)
 
 
 def _npy(request: Request) -> Raw:
@@ -139,60 +146,38 @@ def _npy(request: Request) -> Raw:
             arrays[path.stem] = np.load(path, mmap_mode="r" if path.stem.endswith("_images") else None)
         except (ValueError, OSError, EOFError) as error:
             raise UserError(f"{path}: not a readable .npy array ({error})") from None
-    return _from_arrays(arrays, folder)
+    return _from_arrays(arrays, folder, request.layout)
 
 
-def _from_arrays(arrays: dict[str, Any], path: Path) -> Raw:
+def _from_arrays(arrays: dict[str, Any], path: Path, layout: str | None) -> Raw:
     """Splits from arrays with MedMNIST's keys."""
-    needed = ["train_images", "train_labels", "test_images", "test_labels"]
-    if "val_images" in arrays or "val_labels" in arrays:
-        needed += ["val_images", "val_labels"]
-    for key in needed:
-        if key not in arrays:
-            raise UserError(f"{path}: no array {key!r}: {did_you_mean(key, arrays)}")
-    splits = {
-        split: make_split(arrays[f"{split}_images"], arrays[f"{split}_labels"], f"{path} ({split})")
-        for split in ("train", "val", "test")
-        if f"{split}_images" in arrays
-    }
+    prefixes = dict.fromkeys(key.rpartition("_")[0] for key in arrays if key.endswith(("_images", "_labels")))
+    found, _ = find_splits(prefixes, str(path))
+    splits = {}
+    for split in ("train", "val", "test"):
+        if split == "val" and split not in found:
+            continue
+        for key in (f"{found.get(split, split)}_{part}" for part in ("images", "labels")):
+            if key not in arrays:
+                raise UserError(f"{path}: no array {key!r}: {did_you_mean(key, arrays)}")
+        images, labels = (arrays[f"{found[split]}_{part}"] for part in ("images", "labels"))
+        splits[split] = make_split(images, labels, f"{path} ({found[split]})", layout)
     names = tuple(str(name) for name in np.atleast_1d(arrays.get("class_names", [])))
-    return Raw(splits["train"], splits["test"], splits.get("val"), names)
+    known = {f"{prefix}_{part}" for prefix in found.values() for part in ("images", "labels")} | {"class_names"}
+    others = [key for key in arrays if key not in known]
+    notes = (f"{path}: not read: {few(others)} (train_*, val_*, test_* and class_names are)",) if others else ()
+    return Raw(splits["train"], splits["test"], splits.get("val"), names, notes)
 
 
 def _folder(request: Request) -> Raw:
     """Images in ROOT/train/CLASS/ and ROOT/test/CLASS/, optionally ROOT/val/CLASS/."""
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.datasets import ImageFolder
-
     root = _existing(request, "folder")
-    splits: dict[str, Split] = {}
-    names: tuple[str, ...] = ()
-    for name in ("train", "val", "test"):
-        if name == "val" and not (root / name).is_dir():
-            continue
-        try:
-            found = ImageFolder(str(root / name))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(f"data.root = {root}: {name}/CLASS/IMAGE files expected ({error})") from None
-        if names and tuple(found.classes) != names:
-            raise UserError(f"{root / name}: its classes {found.classes} are not those of train, {list(names)}")
-        names = tuple(found.classes)
-        images = []
-        for path, _ in found.samples:
-            try:
-                image = Image.open(path).convert("RGB")
-            except (UnidentifiedImageError, OSError) as error:
-                raise UserError(f"{path}: not a readable image ({error})") from None
-            if request.size is not None:
-                image = image.resize((request.size, request.size), Image.Resampling.BILINEAR)
-            images.append(np.asarray(image))
-            if images[-1].shape != images[0].shape:
-                raise UserError(
-                    f"{path}: {image.width}x{image.height} pixels, but the first image has "
-                    f"{images[0].shape[1]}x{images[0].shape[0]}: data.size=32 (for example) resizes all"
-                )
-        splits[name] = make_split(np.stack(images), np.asarray(found.targets), str(root / name))
-    return Raw(splits["train"], splits["test"], splits.get("val"), names)
+    found = read_folder(root, request.size, request.skip_broken)
+    splits = {
+        split: make_split(images, found.labels[split], str(root / split), "nhwc")
+        for split, images in found.images.items()
+    }
+    return Raw(splits["train"], splits["test"], splits.get("val"), found.class_names, tuple(found.notes))
 
 
 SOURCES: dict[str, Callable[[Request], Raw]] = {
@@ -210,20 +195,23 @@ SOURCES: dict[str, Callable[[Request], Raw]] = {
 # Which options a source takes; the others take root and download.
 _OPTIONS: dict[str, set[str]] = {
     "digits": set(),
-    "idx": {"root"},
-    "npz": {"root"},
-    "npy": {"root"},
-    "folder": {"root", "size"},
+    "idx": {"root", "layout"},
+    "npz": {"root", "layout"},
+    "npy": {"root", "layout"},
+    "folder": {"root", "size", "skip_broken"},
 }
 
 
 def _check_options(request: Request) -> None:
     """An option that changes nothing is a mistake, so it is said."""
     takes = _OPTIONS.get(request.name, {"root", "download"})
-    for option, value in (("root", request.root), ("download", request.download or None), ("size", request.size)):
-        if value is not None and option not in takes:
+    for option in ("root", "download", "size", "layout", "skip_broken"):
+        value = getattr(request, option)
+        if value not in (None, False) and option not in takes:
             what = f"it takes {' and '.join(sorted(takes))}" if takes else "it needs no options"
             raise UserError(f"data.{option} = {value}: data set {request.name!r} has no use for it; {what}")
+    if request.layout not in (None, *LAYOUTS):
+        raise UserError(f"data.layout = {request.layout}: {did_you_mean(request.layout, LAYOUTS)}")
 
 
 def _class_names(train: Split) -> tuple[str, ...]:
@@ -242,6 +230,8 @@ def load_dataset(
     root: Path | None = None,
     download: bool = False,
     size: int | None = None,
+    layout: str | None = None,
+    skip_broken: bool = False,
     val_fraction: float | None = None,
     split_seed: int = 0,
 ) -> Dataset:
@@ -252,11 +242,15 @@ def load_dataset(
     name : str
         A name in `SOURCES`.
     root : Path, optional
-        Folder (or .npz file) with the data; torchvision's sets default to ``~/.cache/lrensemble/tasks``.
+        Folder (or .npz file) with the data; torchvision's sets default to ``~/.cache/lrensemble/data``.
     download : bool
         Let torchvision fetch what is missing.
     size : int, optional
         Resize images of a ``folder`` to size x size pixels.
+    layout : str, optional
+        ``nchw`` or ``nhwc``: where arrays have their channels, needed where their shape does not say it.
+    skip_broken : bool
+        Leave out the images of a ``folder`` that cannot be read, instead of raising.
     val_fraction : float, optional
         Share of train that becomes the validation split, default 0.1. A source with a validation split of its own
         uses that one and takes no fraction.
@@ -266,18 +260,23 @@ def load_dataset(
     Raises
     ------
     UserError
-        Unknown name, missing or damaged files, impossible split.
+        Unknown name, missing or damaged files, impossible split, splits that do not fit together.
     """
     if name not in SOURCES:
         raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
-    request = Request(name, root, download, size)
+    request = Request(name, root, download, size, layout, skip_broken)
     _check_options(request)
     raw = SOURCES[name](request)
     class_names = raw.class_names or _class_names(raw.train)
     train, val = raw.train, raw.val
-    check_classes([("train", train), ("test", raw.test), *([("val", val)] if val else [])], class_names)
+    doubts = check_splits({"train": train, **({"val": val} if val else {}), "test": raw.test}, class_names)
+    notes = [*raw.notes, *doubts]
+    if lacking := sorted(set(range(len(class_names))) - set(np.unique(train.labels).tolist())):
+        notes.append(
+            f"no train row is of class {few(class_names[i] for i in lacking)}, but {len(class_names)} are assumed"
+        )
     if val is None:
         train, val = cut(train, 0.1 if val_fraction is None else val_fraction, split_seed, "data.val_fraction")
     elif val_fraction is not None:
         raise UserError(f"data.val_fraction = {val_fraction}: {name} has a validation split of its own; leave it out")
-    return Dataset(train, val, raw.test, class_names)
+    return Dataset(train, val, raw.test, class_names, tuple(notes))

@@ -50,11 +50,14 @@ class Task:
         What the builder of a model may ask for: ``input_shape``, ``num_classes``, ...
     metrics : dict of str to callable
         Metrics of your own beside accuracy and NLL: of probabilities (N, C) and labels (N,), higher is better.
+    notes : tuple of str
+        What of the data people should know before they train.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
     metrics: Mapping[str, Metric] = {}
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:
         """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy, Space, parse_policies
@@ -17,9 +15,10 @@ from lrensemble.policies.units import Length
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES
 from lrensemble.training.engine import Engine
+from lrensemble.training.explain import QUOTE, as_name, read_yaml, validated
 
 MAX_SEEDS = 100_000
-T = TypeVar("T", bound=BaseModel)
+NAME = r"^\w[\w.-]*$"
 
 
 class DataConfig(Strict):
@@ -29,6 +28,8 @@ class DataConfig(Strict):
     root: Path | None = None
     download: bool = False
     size: int | None = Field(default=None, gt=0, le=4096)
+    layout: Literal["nchw", "nhwc"] | None = None  # of arrays: where their channels are
+    skip_broken: bool = False  # leave out images of a folder that cannot be read
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
 
@@ -60,7 +61,7 @@ class Config(Strict):
     configuration (``training.batch_size: [64, 128]``).
     """
 
-    name: str = Field(pattern=r"^\w[\w.-]*$", max_length=100)
+    name: str = Field(pattern=NAME, max_length=100)
     data: DataConfig
     model: Named
     optimizer: Named = Named(name="SGD")
@@ -80,27 +81,33 @@ class Config(Strict):
         entries = [value] if isinstance(value, str | dict) else value
         if not isinstance(entries, list | tuple):
             return entries  # pydantic says what is wrong
+        for entry in entries:
+            parts = [entry] if isinstance(entry, str) else list(map(str, entry)) if isinstance(entry, dict) else []
+            cut = [part for part in parts if part.count("(") != part.count(")")]
+            if cut and len(entries) + len(parts) > 2:
+                raise UserError(f"policies: {cut[0]!r} is a part of a policy that YAML split at its commas: {QUOTE}")
         return [validated(Sample, entry, "policies") if isinstance(entry, dict) else entry for entry in entries]
 
     @field_validator("seeds", mode="before")
     @classmethod
     def _seed_count(cls, value: Any) -> Any:
         """``seeds: 3`` is ``seeds: [0, 1, 2]``."""
-        return tuple(range(value)) if isinstance(value, int) and 0 < value <= MAX_SEEDS else value
+        return tuple(range(value)) if type(value) is int and 0 < value <= MAX_SEEDS else value
 
-    @field_validator("snapshots", "averages", "targets", mode="before")
+    @field_validator("averages", "targets", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return value if isinstance(value, list | tuple) or value == "cycles" else [value]
+        return value if isinstance(value, list | tuple) else [value]
 
     @field_validator("snapshots", mode="before")
     @classmethod
     def _lengths(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            for text in value:
-                Length.parse(str(text))
-            return [str(text) for text in value]
-        return value
+        if value == "cycles":
+            return value
+        lengths = [str(length) for length in (value if isinstance(value, list | tuple) else [value])]
+        for length in lengths:
+            Length.parse(length)
+        return lengths
 
     @model_validator(mode="after")
     def _plannable(self) -> Self:
@@ -150,37 +157,6 @@ def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**tree, head: _with(inside, rest, value)}
 
 
-def validated(kind: type[T], data: Any, where: str) -> T:
-    """Build `kind` from plain data; what is wrong becomes one `UserError` that starts with `where`."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        # A key that is not known explains one that is missing.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        raise UserError(f"{where}: {_explain(kind, first['loc'], first)}") from None
-
-
-def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any) -> str:
-    path = ".".join(map(str, location))
-    if error["type"] == "missing":
-        return f"{path} is missing"
-    if error["type"] == "extra_forbidden":
-        inside = kind
-        for part in location[:-1]:
-            annotation = inside.model_fields[str(part)].annotation
-            # Optional parts, as `stop: Hopeless | None`, are looked through.
-            inside = next(a for a in (annotation, *get_args(annotation)) if isinstance(a, type(BaseModel)))
-        return f"unknown key {path!r}: {did_you_mean(location[-1], inside.model_fields)}"
-    return f"{path} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-
-
 def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     """Read a configuration from a YAML file (or a dict) and apply overrides such as ``training.epochs=5``.
 
@@ -198,13 +174,15 @@ def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        data = _yaml(text, where)
+        data = read_yaml(text, where)
         if not isinstance(data, dict):
-            raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {type(data).__name__}")
-        data = {"name": path.stem, **data}
+            what = "empty" if data is None else f"a {type(data).__name__}"
+            raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {what}")
+        made = as_name(path.stem)
+        data = {**({"name": made} if made else {}), **data}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise UserError(f"{override!r} is not an override: write key.sub=value, for example training.epochs=5")
-        data = _with(data, key, _yaml(value, override))
+        data = _with(data, key, read_yaml(value, override))
     return validated(Config, data, where)

@@ -30,7 +30,8 @@ def snapshot_epochs(snapshots: str | tuple[str, ...], spec: RunSpec, steps_per_e
     """Epochs after which a run leaves a snapshot.
 
     ``cycles`` is where a falling LR turns upwards again (the end of every cycle but the last), moved to the nearest
-    end of an epoch; otherwise lengths such as ``10e`` or ``50%``, moved likewise.
+    end of an epoch; otherwise lengths such as ``10e`` or ``50%``, moved likewise. Raises `UserError` for lengths
+    outside of the run; its end is the run's own member.
     """
     epochs = spec.training.epochs
     total = epochs * steps_per_epoch
@@ -38,10 +39,15 @@ def snapshot_epochs(snapshots: str | tuple[str, ...], spec: RunSpec, steps_per_e
         policy = Policy.parse(spec.policy).bind(steps_per_epoch=steps_per_epoch, total_steps=total)
         steps: Sequence[float] = cycle_ends(policy(np.arange(total)))
     else:
-        steps = [
-            Length.parse(text).in_steps(steps_per_epoch, total).value
-            for text in ([snapshots] if isinstance(snapshots, str) else snapshots)
-        ]
+        lengths = [Length.parse(text) for text in ([snapshots] if isinstance(snapshots, str) else snapshots)]
+        steps = [length.in_steps(steps_per_epoch, total).value for length in lengths]
+        for length, step in zip(lengths, steps, strict=True):
+            if step > total or round(step / steps_per_epoch) < 1:
+                unit = f"; it is in steps, {length}e would be epochs" if length.unit == "" else ""
+                raise UserError(
+                    f"snapshots: {length} is not possible: from the end of epoch 1 to that of epoch {epochs} "
+                    f"(step {total:,}){unit}"
+                )
     nearest = {round(step / steps_per_epoch) for step in steps}
     return sorted(epoch for epoch in nearest if 0 < epoch < epochs)
 

@@ -107,18 +107,19 @@ class Plan:
 
 
 def make_plan(config: Config, pool: Path) -> Plan:
-    """Load the data, expand the configuration and try every distinct model and optimizer on two rows.
+    """Load the data, expand the configuration and try every distinct model and optimizer on a batch of two rows.
 
-    Raises `UserError` for whatever would stop the training later.
+    Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later.
     """
     data = load_dataset(**dict(config.data))
     specs = config.specs()
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
-        key = f"{spec.model!r} {spec.optimizer!r} {spec.training.loss!r} {spec.training.freeze}"
+        rows = min(2, spec.training.batch_size, data.rows("train"))
+        key = f"{spec.model!r} {spec.optimizer!r} {spec.training.loss!r} {spec.training.freeze} {rows}"
         if key not in tried:
-            tried[key] = _try(spec, data)
+            tried[key] = _try(spec, data, rows)
         models.append(tried[key])
     derived = [derived_specs(config, spec, data.rows("train")) for spec in specs]
     return Plan(config, pool, data, specs, derived, models)
@@ -135,16 +136,15 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[Member
     return [MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted]
 
 
-def _try(spec: RunSpec, task: Task) -> nn.Module:
-    """Build model and optimizer and train them one step on two rows, at LR 0; return the model."""
+def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:
+    """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
     with torch.random.fork_rng(devices=[]):
         model = build_model(**spec.model.build, **task.facts)
         freeze(model, spec.training.freeze)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        rows = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
-        batch = preparer(task, torch.device("cpu"))(rows)
+        batch = preparer(task, torch.device("cpu"))(raw_batches(task, "train")[np.arange(2) % task.rows("train")])
         shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
             losses, scores = task.loss(model, batch, spec.training)
@@ -158,6 +158,15 @@ def _try(spec: RunSpec, task: Task) -> nn.Module:
         _check_shape("the loss is", losses, (2,), "one number a row")
         if not torch.isfinite(losses).all():
             raise UserError(f"the loss of the first rows is {losses.tolist()} before any training: it must be finite")
+        batch = {key: value[:rows] for key, value in batch.items()}
+        try:
+            if rows == 1:
+                task.scores(model, batch)
+        except (RuntimeError, ValueError) as error:  # as two rows went well, it is batch norm
+            raise UserError(
+                f"model {spec.model} cannot be trained in batches of one row: training.batch_size=2 or more "
+                f"({first_line(error)})"
+            ) from error
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()

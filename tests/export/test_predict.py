@@ -100,7 +100,7 @@ def test_bad_files_are_named_and_the_rest_is_predicted(shipped, images, digits, 
         "cut.bmp": "cut off, damaged",
         "text.png": "not an image",
         "empty.jpg": "not an image",
-        "moving.gif": "it holds 2 pictures",
+        "moving.gif": "it holds several pictures",
         "nan.npy": "NaN or infinite",
         "shape.npy": "an array of shape (2, 9, 9)",
         "unit.npy": "16/1 = 16, where 1 is white",
@@ -137,6 +137,24 @@ def test_images_as_training_read_them(tmp_path):
     np.testing.assert_array_equal(asked.read(path)[0], expected.transpose(2, 0, 1))
     with pytest.raises(UserError, match="8x8 pixels, the team takes 4x4"):
         strict.read(path)
+
+
+def test_folders_are_read_as_training_reads_them(shipped, images, digits, capsys):
+    """Hidden files are left out, EXIF turns, pictures of any size of file end in one line."""
+    _, folder = shipped
+    (images / ".ipynb_checkpoints").mkdir()
+    for path in (images / ".ipynb_checkpoints" / "0.png", images / "._0.png"):
+        Image.fromarray(digits.test.images[0, 0]).save(path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.rot90(digits.test.images[2, 0], 2).copy()).save(images / "turned.png", exif=exif)
+    Image.new("1", (12000, 9000)).save(images / "zlarge.png")
+    code, found, err = predict(capsys, folder, images)
+    rows = [(Path(p["file"]).name, p["index"], p["confidence"]) for p in found["predictions"]]
+    assert [name for name, _, _ in rows] == ["0.png", "1.png", "2.png", "3.png", "turned.png", "4.png", "5.png"]
+    assert rows[4][1:] == rows[2][1:]
+    assert (code, [e["error"] for e in found["errors"]]) == (1, ["it has more than 89,478,485 pixels: make it smaller"])
+    assert "Warning" not in err
 
 
 def test_bad_options(shipped, images, capsys):

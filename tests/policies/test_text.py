@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lrensemble import Policy, UserError, parse_policies
@@ -25,6 +27,11 @@ def test_a_list_of_lists_is_a_grid_over_a_list():
         ("EXP( k0 = 1e-3 , gamma=0.99 )", "EXP(k0=0.001, gamma=0.99)"),
         ("COS(0.1, 1e-5, 1e3)", "COS(k0=0.1, k1=1e-05, l=1000)"),
         ("COS(k0=0.1,k1=0,l=12.5%)", "COS(k0=0.1, l=12.5%)"),
+        ("COS(0, 1, 100%)", "COS(k0=0, k1=1, l=100%)"),
+        ("COS(0.1, l=100%)", "COS(k0=0.1, l=100%)"),
+        ("NSTEP(0.1,0.1,[0,10])", "NSTEP(k0=0.1, gamma=0.1, l=[0,10])"),
+        ("TRI(0.1,0,500)", "TRI(k0=0.1, l=500)"),
+        ("EXP(1E-03, 0.9)", "EXP(k0=0.001, gamma=0.9)"),
     ],
 )
 def test_canonical_form(short, long):
@@ -42,7 +49,7 @@ def test_canonical_form(short, long):
         ("STEP(k0=0.1, gamma=0.1)", "l is missing"),
         ("FIX(k0=-0.1)", "k0 = -0.1"),
         ("FIX(k0=5e)", "k0 = 5e is not possible"),
-        ("FIX(k0=1e999)", "a finite number expected, found .1e999"),
+        ("FIX(k0=1e999)", "a finite number expected, found '1e999'"),
         ("NSTEP(k0=0.1, gamma=0.1, l=[20,10])", "ascending"),
         ("FIX(k0=0.1, k0=0.2)", "k0 twice"),
         ("FIX(0.1, 0.2)", "more values than parameters"),
@@ -53,10 +60,25 @@ def test_canonical_form(short, long):
         ("COS(k0=0.1, l=10s)", "found 's'"),
         ("", "found the end"),
         ("FIX;", "cannot read policy"),
+        # Decimal commas, everywhere where they could be two values.
+        ("COS(k0=0,05, l=100%)", "'05' has no name, but stands after k0= (0,05? write 0.05)"),
+        ("cosine(k0=0,1)", "'1' has no name, but stands after k0= (0,1? write 0.1)"),
+        ("ONECYCLE(k0=0, 1)", "(0,1? write 0.1)"),
+        ("WARMUP(COS(k0=0.1, l=100%), l=2,5e)", "(2,5e? write 2.5e)"),
+        ("SEQ([COS(k0=0,1, l=1e), FIX(1)], at=[1e])", "(0,1? write 0.1)"),
+        ("STEP(k0=0.1, 0.5, 30)", "'0.5' has no name, but stands after k0=: write name=value"),
+        ("FIX(0,05)", "has more values than parameters (k0) (0,05? write 0.05)"),
+        ("COS(0.1, 0,5, 100%)", "(0,5? write 0.5)"),
+        ("COS(0, 05, 100%)", "(0,05? write 0.05)"),
+        ("FIX(k0=[0,05, 0,1])", "(0,05? write 0.05)"),
+        ("FIX(k0=log(0,001, 1))", "(0,001? write 0.001)"),
+        ("COS(0.1, 0, 05e)", "'05e' starts with a 0 that means nothing (0,05e? write 0.05e)"),
+        ("FIX(00.5)", "'00.5' starts with a 0 that means nothing: write 0.5"),
+        ("cosine(0,1)", "is 0,1 one number or two? (0,1? write 0.1), or 0, 1 for two values"),
     ],
 )
 def test_errors_name_the_value(text, message):
-    with pytest.raises(UserError, match=message.replace("(", r"\(").replace("[", r"\[")):
+    with pytest.raises(UserError, match=re.escape(message)):
         parse_policies(text)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from lrensemble import UserError, load_dataset
@@ -122,25 +121,6 @@ def test_npz_with_medmnists_keys(tmp_path):
     assert len(load_dataset("npz", root=path).val) == 7
     with pytest.raises(UserError, match="validation split of its own"):
         load_dataset("npz", root=path, val_fraction=0.25)
-
-
-def test_image_folder(tmp_path):
-    for split, n in (("train", 10), ("test", 4)):
-        for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
-            for i in range(n):
-                Image.fromarray(images(1, i, (9, 9, 3))[0]).save(tmp_path / split / name / f"{i}.png")
-    data = load_dataset("folder", root=tmp_path, val_fraction=0.2)
-    assert data.class_names == ("cat", "dog")
-    assert data.input_shape == (3, 9, 9)
-    assert load_dataset("folder", root=tmp_path, size=4).input_shape == (3, 4, 4)
-
-    Image.fromarray(images(1, 0, (5, 9, 3))[0]).save(tmp_path / "train" / "dog" / "odd.png")
-    with pytest.raises(UserError, match=r"odd.png: 9x5 pixels.*data.size"):
-        load_dataset("folder", root=tmp_path)
-    (tmp_path / "train" / "dog" / "odd.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"odd.png: not a readable image"):
-        load_dataset("folder", root=tmp_path)
 
 
 def test_normalisation_is_that_of_train(tmp_path):
