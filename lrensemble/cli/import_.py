@@ -5,8 +5,10 @@
 
 FILE is an .npz with the arrays val and test, or a folder: of .npz files, or of folders with val.* and test.* (.npy,
 .csv, .tsv, .txt, with or without a header). A member is called like its file or folder. Predictions are (rows,
-classes) probabilities or logits, or one label a row. The first import makes the pool and needs the labels. All files
-are checked before anything is written; importing the same again changes nothing.
+classes) probabilities or logits, or one label a row, or of two classes one probability of class 1. Labels are numbers
+from 0, or names of classes (--classes). What files mean is decided for all of them together: what was left out or put
+in order is said, and what can be read in two ways is refused. The first import makes the pool and needs the labels.
+All files are checked before anything is written; importing the same again changes nothing.
 """
 
 from __future__ import annotations
@@ -33,10 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what the numbers are (default: auto, and the table says what they were taken for)",
     )
-    parser.add_argument("--labels-val", metavar="FILE", type=Path, help="true classes of the validation rows, from 0")
+    parser.add_argument(
+        "--header",
+        choices=["yes", "no"],
+        help="whether first lines like 0,1,2 are headers (default: found out where only one is possible)",
+    )
+    parser.add_argument("--labels-val", metavar="FILE", type=Path, help="true classes of the validation rows")
     parser.add_argument("--labels-test", metavar="FILE", type=Path, help="true classes of the test rows")
     parser.add_argument("--labels", metavar="FILE", type=Path, help="both in one .npz, as val and test")
-    parser.add_argument("--classes", metavar="A,B,C", help="names of the classes, or their number")
+    parser.add_argument(
+        "--classes",
+        metavar="A,B,C",
+        help="names of the classes in the order of their numbers (1-10: 1, 2, ...), or how many there are",
+    )
     output.add_format(parser)
 
 
@@ -53,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
             policy=args.policy,
             seed=args.seed,
             kind=args.kind,
+            header=None if args.header is None else args.header == "yes",
+            note=output.note,
         )
     if args.format == "json":
         output.print_json(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from lrensemble import __version__
 from lrensemble.errors import UserError
-from lrensemble.pool.convert import as_probabilities, find_kind
+from lrensemble.pool.convert import Converted, convert
 from lrensemble.pool.files import array_bytes
+from lrensemble.pool.labels import class_numbers, number_names, whole_numbers
+from lrensemble.pool.layout import Layout, Pick, decide, view
 from lrensemble.pool.member import Member
 from lrensemble.pool.pool import PREDICTED, Pool
-from lrensemble.pool.reading import read_numbers
+from lrensemble.pool.reading import Table, read_table
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, loop_spec
 from lrensemble.pool.sources import Source
 from lrensemble.pool.writing import write_complete, write_end
 
+KEPT = 2**30  # bytes of files that are read once
 Array = NDArray[Any]
 
 
@@ -41,57 +44,22 @@ class Imported:
     new: bool
 
 
-def _open(
-    path: Path,
-    labels: dict[str, Path] | None,
-    class_names: Sequence[str] | int | None,
-    sources: Sequence[Source],
-) -> tuple[Pool | None, dict[str, Array], tuple[str, ...]]:
-    """The pool at `path` (None when it has yet to be made), its labels and its class names. Nothing is written.
+class _Tables:
+    """Tables of files, read once as long as all that were read fit into `KEPT` bytes."""
 
-    Parameters
-    ----------
-    labels : dict of str to path, optional
-        Needed for a new pool; of an old one they must be the same.
-    class_names : names, or their number, optional
-        Of a new pool. Default: as many classes as the labels and the first source's columns have.
-    """
-    labels = labels or {}
-    read = {split: _labels(file, split) for split, file in labels.items()}
-    names = tuple(map(str, range(class_names))) if isinstance(class_names, int) else class_names
-    if (path / "pool.json").exists() or (not read and path.exists()):
-        pool = Pool.open(path)
-        for split, array in read.items():
-            if not np.array_equal(array, pool.labels(split)):
-                raise UserError(f"{labels[split]}: these are not the labels of {split} in {path}")
-        if names is not None and tuple(names) != pool.task.class_names:
-            raise UserError(f"{path} has {len(pool.task.class_names)} classes: {', '.join(pool.task.class_names)}")
-        return pool, {split: pool.labels(split) for split in PREDICTED}, pool.task.class_names
-    if not read:
-        raise UserError(
-            f"{path} does not exist: to make a pool the labels are needed, --labels-val FILE and --labels-test FILE"
-        )
-    if names is None:
-        count = 1 + max(int(array.max()) for array in read.values())
-        for source in sources[:1]:
-            array = read_numbers(source.files["val"], "val", rows=len(read["val"]))
-            count = max(count, array.shape[1] if array.ndim == 2 else 0)
-        names = tuple(map(str, range(count)))
-    for split, array in read.items():
-        if array.max() >= len(names):
-            raise UserError(f"labels of {split}: class {array.max()}, but there are {len(names)} classes")
-    return None, read, tuple(names)
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Path, str], Table] = {}
+        self._bytes = 0
 
-
-def _labels(path: Path, split: str) -> NDArray[np.int64]:
-    array = read_numbers(path, split)
-    if array.ndim == 2 and 1 in array.shape:
-        array = array.ravel()
-    numbers = array.dtype.kind in "fiub"
-    whole = array.astype(np.int64) if numbers and array.size and np.isfinite(array).all() else np.empty(0, np.int64)
-    if array.ndim != 1 or not len(whole) or (whole != array).any() or whole.min() < 0:
-        raise UserError(f"{path}: labels are whole numbers from 0, one a row; this is {array.dtype} of {array.shape}")
-    return whole
+    def read(self, path: Path, split: str) -> Table:
+        key = (path, split if path.suffix.lower() == ".npz" else "")
+        if key in self._kept:
+            return self._kept[key]
+        table = read_table(path, split)
+        self._bytes += table.values.nbytes
+        if self._bytes <= KEPT:
+            self._kept[key] = table
+        return table
 
 
 def import_members(
@@ -103,6 +71,8 @@ def import_members(
     policy: str | None = None,
     seed: int = 0,
     kind: str = "auto",
+    header: bool | None = None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> tuple[Pool, list[Imported]]:
     """Add one member for each source, and make the pool if there is none. All of them are checked before any is added.
 
@@ -111,37 +81,117 @@ def import_members(
     Parameters
     ----------
     labels : dict of str to path
-        Of ``val`` and ``test``, to make the pool.
+        Of ``val`` and ``test``, to make the pool; of an old one they must be the same.
+    class_names : names, or their number, optional
+        Of a new pool. Default: what headers and columns say, or as many classes as the labels have.
     policy, seed
         Of all members: with the model's name, what tells them apart from others.
     kind : {"auto", "probabilities", "logits", "labels"}
-        As in `as_probabilities`.
+        As in `convert`.
+    header : bool, optional
+        Whether a first line of text files that can be column numbers as well as numbers is a header. Default: found
+        out, where only one is possible.
+    note : callable
+        Is given a line about what was left out, put in order or divided.
 
     Raises
     ------
     UserError
-        Whatever is wrong with a file, a name that is there twice, a member that is there with other predictions.
+        Whatever is wrong with a file or has two readings, a name that is there twice, a member that is there with
+        other predictions.
     """
-    path = Path(path)
+    path, tables = Path(path), _Tables()
     specs = [loop_spec("import", model=s.model, policy=policy, seed=seed, notes={}) for s in sources]
     _check_names(sources)
-    existing, true, names = _open(path, labels, class_names, sources)
-    # Every file is read twice: together they may be more than the memory.
-    for source, spec in zip(sources, specs, strict=True):
-        predictions, _ = _read(source, true, names, kind)
-        if existing is not None:
-            _check_new(existing, spec, predictions, source)
-    pool = existing or Pool.create(path, labels=true, class_names=names)
+    pool = Pool.open(path) if (path / "pool.json").exists() or (not labels and path.exists()) else None
+    if pool is None and not labels:
+        raise UserError(
+            f"{path} does not exist: to make a pool the labels are needed, --labels-val FILE and --labels-test FILE"
+        )
+    files: list[tuple[int | None, str, Path]] = [(None, split, file) for split, file in (labels or {}).items()]
+    files += [(i, split, file) for i, source in enumerate(sources) for split, file in source.files.items()]
+    known = {split: pool.task.rows[split] for split in PREDICTED} if pool else None
+    if pool and class_names is not None:
+        names = tuple(map(str, range(class_names))) if isinstance(class_names, int) else tuple(class_names)
+        if names != pool.task.class_names and class_names != len(pool.task.class_names):
+            raise UserError(f"{path} has {len(pool.task.class_names)} classes: {', '.join(pool.task.class_names)}")
+    layout = decide(
+        [view(tables.read(file, split), split, owner is None) for owner, split, file in files],
+        rows=known,
+        class_names=pool.task.class_names if pool else class_names,
+        header=header,
+    )
+    picks = {(owner, split): pick for (owner, split, _), pick in zip(files, layout.picks, strict=True)}
+    true = _labels(tables, labels or {}, picks, layout)
+    if pool:
+        for split, array in true.items():
+            if not np.array_equal(array, pool.labels(split)):
+                raise UserError(f"{(labels or {})[split]}: these are not the labels of {split} in {path}")
+        true = {split: pool.labels(split) for split in PREDICTED}
+    notes = dict.fromkeys(layout.notes)
+
+    def read(i: int) -> Converted:
+        return _convert(tables, sources[i], {s: picks[i, s] for s in sources[i].files}, true, layout, kind)
+
+    # Every file is read more than once where together they may be more than the memory.
+    for i, (source, spec) in enumerate(zip(sources, specs, strict=True)):
+        converted = read(i)
+        notes.update(dict.fromkeys(converted.notes))
+        if pool is not None:
+            _check_new(pool, spec, converted.probabilities, source)
+    pool = pool or Pool.create(path, labels=true, class_names=layout.class_names)
+    for text in notes:
+        note(text)
     done = []
-    for source, spec in zip(sources, specs, strict=True):
-        predictions, kinds = _read(source, true, names, kind)
+    for i, (source, spec) in enumerate(zip(sources, specs, strict=True)):
+        converted = read(i)
         [planned] = pool.plan([spec])
         with planned.hold():
-            new = _check_new(pool, spec, predictions, source)
+            new = _check_new(pool, spec, converted.probabilities, source)
             member = Member(planned.path)  # another process may have written it since
-            record = _write(member, predictions, true, source) if new else member.record
-        done.append(Imported(record, source, kinds, new))
+            record = _write(member, converted.probabilities, true, source) if new else member.record
+        done.append(Imported(record, source, converted.kinds, new))
     return pool, done
+
+
+def _column(table: Table, pick: Pick, layout: Layout) -> Array:
+    """What a table has in the picked columns: (N, C) numbers, or (N,) class numbers or other numbers."""
+    table = table.headed() if pick.headed and table.first is not None else table
+    if len(pick.columns) > 1:
+        whole = pick.columns == (*range(table.values.shape[1]),)
+        return table.values if whole else table.values[:, list(pick.columns)]
+    [column] = pick.columns
+    if column in table.texts:
+        return class_numbers(table.texts[column], layout.class_names, table.where)
+    values = table.values[:, column]
+    if number_names(layout.class_names) is None or not np.isfinite(values).all() or np.mod(values, 1).any():
+        return values  # not all are labels
+    return class_numbers(values, layout.class_names, table.where, layout.named)
+
+
+def _labels(
+    tables: _Tables, labels: dict[str, Path], picks: dict[tuple[int | None, str], Pick], layout: Layout
+) -> dict[str, Array]:
+    true = {}
+    for split, file in labels.items():
+        table = tables.read(file, split)
+        values = _column(table, picks[None, split], layout)
+        true[split] = whole_numbers(values, table.where) if values.ndim == 1 else values.argmax(1)
+    return true
+
+
+def _convert(
+    tables: _Tables, source: Source, picks: dict[str, Pick], true: dict[str, Array], layout: Layout, kind: str
+) -> Converted:
+    """The predictions of a source as probabilities."""
+    read = {split: tables.read(file, split) for split, file in source.files.items()}
+    return convert(
+        {split: _column(table, picks[split], layout) for split, table in read.items()},
+        {split: len(true[split]) for split in read},
+        len(layout.class_names),
+        dict.fromkeys(read, kind),
+        {split: table.where for split, table in read.items()},
+    )
 
 
 def _check_names(sources: Sequence[Source]) -> None:
@@ -151,20 +201,6 @@ def _check_names(sources: Sequence[Source]) -> None:
         if other is not source:
             where = " and ".join(str(s.files["val"]) for s in (other, source))
             raise UserError(f"{where} would both be called {source.model!r}: rename one")
-
-
-def _read(
-    source: Source, labels: dict[str, Array], names: tuple[str, ...], kind: str
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """Probabilities of every split, and what they were in the file."""
-    probabilities, kinds = {}, {}
-    for split, file in source.files.items():
-        where = f"{file} ({split})" if file.suffix.lower() == ".npz" else str(file)
-        array = read_numbers(file, split, rows=len(labels[split]), class_names=names)
-        probabilities[split] = as_probabilities(array, len(labels[split]), len(names), kind, where)
-        column = array.ndim == 2 and array.shape[1] == 1 and len(names) > 1
-        kinds[split] = find_kind(array[:, 0] if column else array, kind, where)
-    return probabilities, kinds
 
 
 def _check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], source: Source) -> bool:

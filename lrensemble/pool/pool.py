@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lrensemble import __version__
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool.files import now, read_array, read_model, write_array, write_json
+from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
@@ -45,15 +46,31 @@ def _by_accuracy(member: Member) -> tuple[float, float]:
     return -(val["accuracy"] or 0.0), val["nll"] or 0.0
 
 
-def _checked_labels(labels: Mapping[str, ArrayLike], split: str) -> NDArray[np.int64]:
-    if split not in labels:
-        raise UserError(f"labels of {split} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
-    array = np.asarray(labels[split])
-    numbers = array.dtype.kind in "iub"
-    if array.ndim != 1 or not len(array) or not numbers or array.min() < 0:
-        what = f"{array.dtype} of shape {array.shape}" + (f" from {array.min()}" if numbers and array.size else "")
-        raise UserError(f"labels of {split}: {what}; whole numbers from 0, one a row, are needed")
-    return array.astype(np.int64)
+def _checked_labels(
+    labels: Mapping[str, ArrayLike], class_names: Sequence[str] | None
+) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Labels of every split as class numbers, and the names of the classes."""
+    if missing := [split for split in PREDICTED if split not in labels]:
+        raise UserError(f"labels of {missing[0]} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
+    arrays = {split: np.asarray(labels[split]) for split in PREDICTED}
+    for split, array in arrays.items():
+        if array.ndim == 2 and array.shape[1] == 1:
+            arrays[split] = array = array[:, 0]
+        if array.ndim != 1 or not len(array) or array.dtype.kind not in ("fiubU" if class_names else "fiub"):
+            raise UserError(
+                f"labels of {split}: {array.dtype} of shape {array.shape}; whole numbers from 0, one a row, are needed "
+                "(or with class_names these names)"
+            )
+        if array.dtype.kind == "U":
+            arrays[split] = class_numbers(array, class_names or (), f"labels of {split}")
+    numbers = {split: whole_numbers(array, f"labels of {split}") for split, array in arrays.items()}
+    split, largest = max(((s, int(a.max())) for s, a in numbers.items()), key=lambda pair: pair[1])
+    if class_names is None:
+        count = count_classes(largest, f"{sum(map(len, numbers.values())):,} rows", f"labels of {split}")
+        class_names = [str(i) for i in range(count)]
+    if largest >= len(class_names):
+        raise UserError(f"labels of {split}: class {largest}, but there are {len(class_names)} class names")
+    return numbers, list(class_names)
 
 
 class Pool:
@@ -102,7 +119,8 @@ class Pool:
         Parameters
         ----------
         labels : dict
-            Of ``val`` and ``test``: (N,) integers from 0, in the row order of all predictions to come.
+            Of ``val`` and ``test``: (N,) integers from 0, or names of classes, in the row order of all predictions to
+            come.
         class_names : sequence of str, optional
             Default: as many classes as the labels have, by their numbers.
         data : dict, optional
@@ -112,12 +130,7 @@ class Pool:
             of the labels.
         """
         path = Path(path)
-        arrays = {split: _checked_labels(labels, split) for split in PREDICTED}
-        if class_names is None:
-            class_names = [str(i) for i in range(1 + max(int(array.max()) for array in arrays.values()))]
-        for split, array in arrays.items():
-            if array.max() >= len(class_names):
-                raise UserError(f"labels of {split}: class {array.max()}, but there are {len(class_names)} class names")
+        arrays, class_names = _checked_labels(labels, class_names)
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
         if data_fingerprint is None:
             data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]

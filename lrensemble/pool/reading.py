@@ -1,10 +1,13 @@
-"""Arrays of numbers from files of any framework: .npz, .npy, .csv. Nothing in a file is ever executed."""
+"""Numbers from files of any framework: .npz, .npy, .csv. Nothing in a file is ever executed or decided here."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
+import re
 import zipfile
 import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +18,86 @@ from lrensemble.errors import UserError, did_you_mean
 
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npz", ".npy", *TEXT)
-DELIMITERS = "\t;, "  # the first that is in the last line, which is numbers: `0.5, 0.5` has two columns
+DELIMITERS = "\t;, "  # the first that fits: `0.5, 0.5` has two columns
+NUMBER = re.compile(r"\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)\s*", re.IGNORECASE | re.ASCII)
+COMMA = re.compile(r"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", re.IGNORECASE | re.ASCII)
+THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*", re.ASCII)
+COUNT = re.compile(r"\s*\d{1,9}(\.0)?\s*", re.ASCII)
 Array = NDArray[Any]
 
 
-def read_numbers(
-    path: Path, key: str | None = None, *, rows: int | None = None, class_names: tuple[str, ...] = ()
-) -> Array:
-    """Return the array in `path`, for ``.npz`` the one under `key`.
+@dataclass(frozen=True)
+class Table:
+    """What is in a file, as rows and columns.
 
-    Parameters
+    Attributes
     ----------
-    rows : int, optional
-        As many are expected: a CSV with one more, whose first line is 0, 1, 2, ..., has a header of numbers.
-    class_names : tuple of str, optional
-        A CSV whose header has exactly these names must have them in this order.
+    where : for messages: the file, and its array
+    values : (N, C) numbers; NaN in columns of text
+    texts : the columns that are text, by their index
+    names : of the columns, from the header; None without one
+    first : the cells of the first row, where that may be a header as well: column numbers, or text like all others
+    """
+
+    where: str
+    values: Array
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
+    first: tuple[str, ...] | None = None
+
+    def headed(self) -> Table:
+        """The same with its first row taken as a header."""
+        texts = {column: cells[1:] for column, cells in self.texts.items()}
+        return dataclasses.replace(self, values=self.values[1:], texts=texts, names=self.first, first=None)
+
+
+def read_table(path: Path, key: str) -> Table:
+    """The table in `path`, for ``.npz`` the array under `key`.
 
     Raises
     ------
     UserError
         Missing, cut off, pickled, no such key, text where a number is needed (with its line).
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}: a file with predictions or labels is needed")
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UserError(f"{path}: files of type {suffix or '(none)'} are not read: {did_you_mean(suffix, SUFFIXES)}")
+    if path.suffix.lower() in TEXT:
+        _check_file(path)
+        try:
+            return _read_text(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    where = f"{path} ({key})" if path.suffix.lower() == ".npz" else str(path)
+    array = read_numbers(path, key)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or not array.size:
+        raise UserError(f"{where}: shape {array.shape} does not fit: (rows, classes) or (rows,) are needed")
+    if array.dtype.kind in "US":
+        columns = {j: [str(cell) for cell in array[:, j].astype(str)] for j in range(array.shape[1])}
+        return Table(where, np.full(array.shape, np.nan), columns)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{where}: {array.dtype} is not a type of numbers")
+    return Table(where, array)
+
+
+def read_numbers(path: Path, key: str | None = None) -> Array:
+    """The array in an ``.npy``, or in an ``.npz`` under `key` (None: the only one), whatever its shape and type."""
+    _check_file(path)
     try:
-        if suffix in TEXT:
-            table = _read_table(path, class_names)
-            numbered = len(table) - 1 == rows and (table[0] == np.arange(table[0].size)).all()
-            return table[1:] if numbered else table
-        if suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             return _read_npz(path, key)
         with path.open("rb") as file:
             return _npy(file, str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+        raise UserError(f"{path} {what}: a file with predictions or labels is needed")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path}: files of type {suffix or '(none)'} are not read: {did_you_mean(suffix, SUFFIXES)}")
 
 
 def _read_npz(path: Path, key: str | None) -> Array:
@@ -85,50 +130,135 @@ def _npy(file: Any, where: str) -> Array:
     return array
 
 
-def _read_table(path: Path, class_names: tuple[str, ...]) -> Array:
+def _read_text(path: Path) -> Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,})") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
-        raise UserError(f"{path} is empty")
-    delimiter = next((d for d in DELIMITERS if d in lines[-1]), ",")
+        raise UserError(f"{path} is empty" if not text.strip() else f"{path}: there is nothing below the header")
+    delimiter = _delimiter(lines[0], lines[-1])
     rows = [(number, row) for number, row in _rows(path, text, delimiter) if any(cell.strip() for cell in row)]
-    header = [cell.strip() for cell in rows[0][1]]
-    start = 0
-    if not all(map(_is_number, header)):
+    comment = None
+    while rows and rows[0][1][0].startswith("#"):  # "# x,y" of np.savetxt, or remarks
+        comment = [rows[0][1][0].lstrip("# "), *rows[0][1][1:]]
         rows = rows[1:]
-        if header[0] == "" and len(header) > 1:  # pandas writes its index as a first column without a name
-            header, start = header[1:], 1
-        if sorted(header) == sorted(class_names) and tuple(header) != class_names:
-            raise UserError(f"{path}: its columns are {', '.join(header)}, the pool's are {', '.join(class_names)}")
+    rows = [(number, row) for number, row in rows if not row[0].startswith("#")]
     if not rows:
         raise UserError(f"{path}: there is nothing below the header")
-    values = np.empty((len(rows), len(header)))
+    header = comment if comment and len(comment) == len(rows[0][1]) else None
+    return _table(path, header, rows, delimiter)
+
+
+def _table(path: Path, header: list[str] | None, rows: list[tuple[int, list[str]]], delimiter: str) -> Table:
+    if (
+        len(rows) > 1
+        and all(row[-1] == "" for _, row in rows[1:])
+        and len(rows[-1][1]) > 1
+        and (rows[0][1][len(rows[-1][1]) - 1 :] in ([], [""]))
+    ):
+        width = len(rows[-1][1]) - 1  # a delimiter at the end of every line
+        rows = [(number, row[:width] if row[width:] in ([], [""]) else row) for number, row in rows]
+    if (
+        header is None
+        and delimiter != ","  # `y` above `1,0` may be a decimal comma
+        and len({len(row) for _, row in rows[1:]}) == 1
+        and (len(rows[0][1]) == len(rows[1][1]) - 1 and not _is_row(rows[0][1]))
+    ):
+        rows[0] = (rows[0][0], ["", *rows[0][1]])  # R's header has no name for the names of rows
+    width = len(header or rows[0][1])
+    for number, row in rows:
+        if len(row) != width:
+            raise UserError(f"{path}, line {number}: {len(row)} columns, the first line has {width}")
+    start = 0 if header or len(rows) == 1 else 1
+    commas = any(COMMA.fullmatch(cell) for _, row in rows[start:][:1000] for cell in row)
+    if commas:
+        rows = _decimal_points(path, rows)
+    texts = [j for j in range(width) if _is_text(rows[start][1][j]) and _is_text(rows[-1][1][j])]
+    numbers = [j for j in range(width) if j not in set(texts)]
+    kinds = {_kind(rows[0][1][j]) for j in numbers}
+    if header is None and "text" in kinds and "fraction" not in kinds:
+        header, rows = rows[0][1], rows[1:]
+    if not rows or (len(rows) == 1 and not numbers and header is None):
+        raise UserError(f"{path}: there is nothing below the header")
+    values = np.full((len(rows), width), np.nan)
     for i, (number, row) in enumerate(rows):
-        cells = row[start:]
-        if len(cells) != len(header):
-            raise UserError(f"{path}, line {number}: {len(cells)} columns, the first line has {len(header)}")
+        cells = [row[j] for j in numbers] if texts else row
         try:
-            values[i] = cells
+            values[i, numbers] = cells
+            wrong_type = "_" in "".join(cells)  # float() reads 1_000
         except ValueError:
-            wrong = next(cell.strip() for cell in cells if not _is_number(cell))
-            raise UserError(f"{path}, line {number}: {wrong!r} is not a number") from None
-    return values[:, 0] if values.shape[1] == 1 else values
+            wrong_type = True
+        if wrong_type and (wrong := [cell for cell in cells if not NUMBER.fullmatch(cell)]):
+            raise UserError(f"{path}, line {number}: {wrong[0].strip()!r} is not a number")
+    if header is None and delimiter == "," and not texts and _split_decimals(values):
+        raise UserError(f"{path}, line {rows[0][0]}: {','.join(rows[0][1][:2])!r}: decimal commas? Write points")
+    first = rows[0][1]
+    return Table(
+        str(path),
+        values,
+        {j: [row[j].strip() for _, row in rows] for j in texts},
+        tuple(cell.strip() for cell in header) if header else None,
+        tuple(cell.strip() for cell in first) if header is None and _like_header(first, numbers) else None,
+    )
+
+
+def _delimiter(first: str, last: str) -> str:
+    """What parts most of the last line into numbers; else the first that is in it and in the first line."""
+    found = [d for d in DELIMITERS if d in last]
+    for delimiter in [d for d in found if d in first] + found:
+        cells = [cell.strip(' "') for cell in last.split(delimiter)] if delimiter != "," else next(csv.reader([last]))
+        if 2 * sum(bool(NUMBER.fullmatch(cell) or COMMA.fullmatch(cell)) for cell in cells) > len(cells):
+            return delimiter
+    return next((d for d in found if d != " "), ",")  # names of classes may be two words
+
+
+def _like_header(cells: list[str], numbers: list[int]) -> bool:
+    """Whether a first row can be pandas' header of column numbers, or of class numbers; or all there is is text."""
+    kept = [cells[j] for j in numbers]
+    if not all(COUNT.fullmatch(cell) for cell in kept):
+        return False
+    found = sorted(float(cell) for cell in kept)
+    counts = [[*range(start, start + len(found))] for start in (0, 1)[: len(found)]]  # one column is called 0
+    return not numbers or found in counts or (len(found) > 2 and len(set(found)) == len(found))
+
+
+def _decimal_points(path: Path, rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    commas = [(number, cell) for number, row in rows for cell in row if COMMA.fullmatch(cell)]
+    if all(THOUSANDS.fullmatch(cell) for _, cell in commas):
+        number, cell = commas[0]
+        raise UserError(
+            f"{path}, line {number}: {cell!r} has a comma of decimals or of thousands: write a point or none"
+        )
+    return [
+        (number, [cell.replace(",", ".") if COMMA.fullmatch(cell) else cell for cell in row]) for number, row in rows
+    ]
+
+
+def _is_text(cell: str) -> bool:
+    return bool(cell.strip()) and not NUMBER.fullmatch(cell)
+
+
+def _split_decimals(values: Array) -> bool:
+    """Whether 0,7,0,3 was 0.7 and 0.3: all whole, in pairs of 0 or 1 and digits."""
+    with np.errstate(invalid="ignore"):
+        whole = values.shape[1] % 2 == 0 and bool((np.mod(values, 1) == 0).all())
+    return whole and bool((values[:, ::2] <= 1).all() and (values >= 0).all() and (values[:, 1::2] > 1).any())
+
+
+def _kind(cell: str) -> str:
+    return "count" if COUNT.fullmatch(cell) else "fraction" if NUMBER.fullmatch(cell) else "text"
+
+
+def _is_row(cells: list[str]) -> bool:
+    return all(NUMBER.fullmatch(cell) for cell in cells)
 
 
 def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
+    lines = [line.strip() for line in text.splitlines()] if delimiter == " " else text.splitlines()
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -13,7 +13,7 @@ import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
-from lrensemble.pool.convert import as_probabilities
+from lrensemble.pool.convert import convert
 from lrensemble.pool.member import Member
 from lrensemble.pool.record import FINISHED, MemberSpec
 from lrensemble.pool.writing import environment, write_complete, write_end, write_history
@@ -43,6 +43,7 @@ class Recorder:
         self.id = member.id
         self.finished = member.record.status in FINISHED
         self._history: list[dict[str, Any]] = []
+        self._given: dict[str, tuple[Any, str]] = {}
         self._probabilities: dict[str, Any] = {}
         self._weights: dict[str, Any] | None = None
         self._costs: dict[str, int | float] = {}
@@ -72,14 +73,21 @@ class Recorder:
     def predict(self, *, kind: str = "auto", **splits: Any) -> None:
         """Take predictions of splits: ``predict(val=..., test=...)``, tensors or arrays in the pool's row order.
 
-        (N, C) probabilities or logits, or (N,) labels; `kind` as in `as_probabilities`. Without test predictions
-        there would be nothing to evaluate: both splits are needed by the end.
+        (N, C) probabilities or logits, or (N,) labels; `kind` as in `convert`. Without test predictions there would be
+        nothing to evaluate: both splits are needed by the end. What they are is decided for both together.
         """
         for split, values in splits.items():
-            rows = len(self._pool.labels(split))
-            classes = len(self._pool.task.class_names)
+            self._pool.labels(split)
             array = values.detach().float().cpu().numpy() if hasattr(values, "detach") else values
-            self._probabilities[split] = as_probabilities(array, rows, classes, kind, f"predictions of {split}")
+            self._given[split] = array, kind
+        converted = convert(
+            {split: array for split, (array, _) in self._given.items()},
+            {split: self._pool.task.rows[split] for split in self._given},
+            len(self._pool.task.class_names),
+            {split: kind for split, (_, kind) in self._given.items()},
+            {split: f"predictions of {split}" for split in self._given},
+        )
+        self._probabilities = converted.probabilities
 
     def weights(self, model: nn.Module | Mapping[str, Any]) -> None:
         """Keep the weights of a module, or a state dict, as ``weights.safetensors``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,11 @@ def gather_labels(both: Path | None, val: Path | None, test: Path | None) -> dic
 
 
 def parse_classes(text: str | None) -> list[str] | int | None:
-    """``cat,dog`` are names, ``10`` is their number."""
+    """``cat,dog`` are names, ``1-10`` are the names 1, 2, ..., ``10`` is their number."""
     if text is None:
         return None
+    if (span := re.fullmatch(r"([0-9]{1,6})-([0-9]{1,6})", text)) and int(span[1]) < int(span[2]):
+        return [str(number) for number in range(int(span[1]), int(span[2]) + 1)]
     if text.isdecimal() and int(text) > 0:
         return int(text)
     names = [name.strip() for name in text.split(",")]

@@ -52,7 +52,7 @@ def test_import_and_the_rest_of_the_way(folder: Path, capsys):
         (["p", *LABELS], "no predictions are named"),
         (["p", "nett.npz", *LABELS], "nett.npz does not exist"),
         (["p", "net.npz", "--labels-val", "val.csv"], "--labels-test is missing"),
-        (["p", "net.npz", "--labels", "net.npz"], "labels are whole numbers from 0"),
+        (["p", "net.npz", "--labels", "net.npz"], "labels are one number (or name) a row"),
         (["p", "net.npz", *LABELS, "--kind", "probs"], "invalid choice: 'probs'"),
         (["p", "net.npz", *LABELS, "--kind", "probabilities"], "net.npz (val): row 0 has a sum of 2"),
         (["p", "net.npz", *LABELS, "--classes", "a"], "--classes a: names that differ"),
@@ -65,7 +65,7 @@ def test_import_and_the_rest_of_the_way(folder: Path, capsys):
         (["net.npz", "net.npz"], "net.npz is not a pool"),
         (
             ["p", "net.npz", "--labels-val", "test.csv", "--labels-test", "val.csv"],
-            "(30, 3) does not fit, (20, 3)",
+            "net.npz (val): 30 rows (3 columns), but test.csv has 20",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lrensemble import UserError
-from lrensemble.pool.reading import read_numbers
+from lrensemble.pool.reading import read_numbers, read_table
 
 FLOATS = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(2, 4)), elements=st.floats(allow_nan=True))
 
@@ -38,7 +38,11 @@ def test_text_of_any_dialect(tmp_path_factory, values, delimiter, name, index, n
     path.write_bytes(text.encode())
     if delimiter == " " and index and header:
         return  # a first column without a name cannot be seen between spaces
-    np.testing.assert_array_equal(read_numbers(path), values)
+    table = read_table(path, "val")
+    if table.first is not None:  # whole numbers, all of them different, may be a header
+        return
+    np.testing.assert_array_equal(table.values[:, int(index and bool(name)) :], values)
+    assert (table.names is not None) == bool(name)
 
 
 @given(arrays(st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.uint8]), (3, 2)))
@@ -57,30 +61,67 @@ def test_arrays_come_back(tmp_path_factory, values):
     assert len(read_numbers(folder / "x.npz", "test")) == 1
 
 
-def test_numpys_and_pandas_own_text(tmp_path: Path):
+def test_numpys_rs_and_pandas_own_text(tmp_path: Path):
     values = np.array([[0.25, 0.75], [1, 0]])
     np.savetxt(tmp_path / "a.txt", values)
     np.savetxt(tmp_path / "b.csv", values, delimiter=",", header="x,y")  # "# x,y"
     (tmp_path / "c.csv").write_text(",0,1\n0,0.25,0.75\n1,1,0\n")  # DataFrame.to_csv
     (tmp_path / "d.csv").write_text("0,1\n0.25,0.75\n1,0\n")  # to_csv(index=False)
-    for name in "a.txt", "b.csv", "c.csv", "d.csv":
-        np.testing.assert_array_equal(read_numbers(tmp_path / name, rows=2), values)
+    (tmp_path / "e.txt").write_text('"x" "y"\n"1" 0.25 0.75\n"2" 1 0\n')  # write.table
+    (tmp_path / "f.csv").write_text("# of the second run\n# seed 3\n0.25,0.75\n# between\n1,0\n")
+    (tmp_path / "g.csv").write_text("x;y;\n0,25;0,75;\n1;0;\n")  # decimal commas, and a delimiter at the end
+    expected = {
+        "a.txt": None,
+        "b.csv": ("x", "y"),
+        "c.csv": ("", "0", "1"),
+        "d.csv": ("0", "1"),
+        "e.txt": ("", "x", "y"),
+        "f.csv": None,
+        "g.csv": ("x", "y"),
+    }
+    for name, names in expected.items():
+        table = read_table(tmp_path / name, "val")
+        table = table.headed() if table.first else table
+        assert table.names == names
+        np.testing.assert_array_equal(table.values[:, -2:], values)
 
 
-def test_one_column(tmp_path: Path):
-    path = tmp_path / "labels.csv"
-    for text in ("label\n2\n0\n", "2\n0", "0\n2\n0\n", '"label"\n"2"\n"0"\n'):
-        path.write_text(text)
-        assert read_numbers(path, rows=2).tolist() == [2, 0]
-
-
-def test_columns_in_another_order_than_the_classes(tmp_path: Path):
+def test_text_beside_numbers(tmp_path: Path):
     path = tmp_path / "x.csv"
-    path.write_text("dog,cat\n0.1,0.9\n")
-    with pytest.raises(UserError, match="its columns are dog, cat, the pool's are cat, dog"):
-        read_numbers(path, class_names=("cat", "dog"))
-    assert read_numbers(path, class_names=("dog", "cat")).tolist() == [[0.1, 0.9]]
-    assert read_numbers(path, class_names=("0", "1")).tolist() == [[0.1, 0.9]]
+    path.write_text("a.png,0.25,0.75\nb.png,1,0\n")
+    table = read_table(path, "val")
+    assert (table.names, table.first, table.texts) == (None, None, {0: ["a.png", "b.png"]})
+    np.testing.assert_array_equal(table.values[:, 1:], [[0.25, 0.75], [1, 0]])
+    path.write_text("label\npolar bear\nowl\n")
+    table = read_table(path, "val")
+    assert table.texts == {0: ["label", "polar bear", "owl"]}
+    assert (table.headed().texts, table.headed().names) == ({0: ["polar bear", "owl"]}, ("label",))
+    np.save(tmp_path / "x.npy", np.array(["cat", "dog"]))
+    assert read_table(tmp_path / "x.npy", "val").texts == {0: ["cat", "dog"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "may_be"),
+    [
+        ("0,1,2\n", True),
+        ("2,0,1\n", True),
+        ("1,2,3\n", True),
+        ("3,5,7\n", True),
+        ("0.0,1.0,2.0\n", True),
+        ("0\n", True),
+        ("0,1\n", True),
+        ("1\n", False),
+        ("2\n", False),
+        ("0,2\n", False),
+        ("1,1,0\n", False),
+        ("0.5,1,2\n", False),
+        ("-1,0,1\n", False),
+    ],
+)
+def test_first_lines_that_may_be_a_header(tmp_path: Path, text, may_be):
+    row = ",".join(["0.5"] * (text.count(",") + 1))
+    (tmp_path / "x.csv").write_text(f"{text}{row}\n{row}\n")
+    assert (read_table(tmp_path / "x.csv", "val").first is not None) == may_be
 
 
 def _npy(array: np.ndarray, **options) -> bytes:
@@ -99,7 +140,12 @@ def _npy(array: np.ndarray, **options) -> bytes:
         ("x.csv", b"\n \n", "x.csv is empty"),
         ("x.csv", b"a,b\n", "nothing below the header"),
         ("x.csv", "1,2".encode("utf-16"), "no text in UTF-8"),
-        ("x.csv", b"0,5;0,5\n", "'0,5' is not a number|nothing below"),
+        ("x.csv", b"a;b\n1,500;2,250\n", "line 2: '1,500' has a comma of decimals or of thousands"),
+        ("x.csv", b"a;b\n1,5;2.5,5\n2,5;3\n", "line 2: '2.5,5' is not a number"),
+        ("x.csv", b"0.5,1_0\n0.5,2\n", "line 1: '1_0' is not a number|'2'"),
+        ("x.npy", _npy(np.zeros((2, 2, 2))), "shape .2, 2, 2. does not fit"),
+        ("x.npy", _npy(np.zeros(())), "shape .. does not fit"),
+        ("x.npy", _npy(np.array([1j])), "complex128 is not a type of numbers"),
         ("x.npy", b"", "cut off"),
         ("x.npy", b"hello there", "cut off, or no array of NumPy"),
         ("x.npy", _npy(np.zeros(9))[:-3], "cut off"),
@@ -114,7 +160,7 @@ def _npy(array: np.ndarray, **options) -> bytes:
 def test_what_cannot_be_read(tmp_path: Path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        read_numbers(tmp_path / name, "val")
+        read_table(tmp_path / name, "val")
 
 
 def test_what_is_not_there(tmp_path: Path):

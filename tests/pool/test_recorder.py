@@ -46,9 +46,14 @@ def test_a_pool_of_labels_alone(own: Pool):
     [
         ({"val": [0, 1]}, "labels of test are missing"),
         ({**LABELS, "val": []}, "labels of val: float64 of shape .0,.; whole numbers"),
-        ({**LABELS, "val": [0.5]}, "labels of val: float64"),
-        ({**LABELS, "test": [-1]}, "labels of test: int64 of shape .1,. from -1"),
-        ({**LABELS, "test": [[1]]}, "labels of test"),
+        ({**LABELS, "val": [0.5]}, "labels of val: labels are whole numbers, this has 0.5"),
+        ({**LABELS, "test": [-1]}, "labels of test: .* a label of -1 .unlabelled.. is no class"),
+        ({**LABELS, "test": [2**32 - 1]}, "labels of test: a label is 4294967295 .-1 as an unsigned number of 32 bits"),
+        (
+            {**LABELS, "test": np.array([2**64 - 1], dtype=np.uint64)},
+            "labels of test: .*-1 as an unsigned number of 64",
+        ),
+        ({**LABELS, "test": [[1, 0]]}, "labels of test"),
         ({**LABELS, "test": ["cat"]}, "labels of test: <U3"),
     ],
 )
@@ -294,3 +299,16 @@ def test_two_processes_train_a_member_once(own: Pool):
     process.join(60)
     assert results.get(timeout=10) is True
     assert only(own).status == "complete"
+
+
+def test_both_splits_are_of_one_kind(own: Pool):
+    logits = np.random.default_rng(0).normal(size=(4, 3)) * 4
+    exact = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    with own.member(model="net") as member:
+        member.predict(val=100 * exact)
+        with pytest.raises(
+            UserError, match="predictions of val looks like probabilities and predictions of test looks"
+        ):
+            member.predict(test=logits[:3])
+        member.predict(test=100 * exact[:3])
+    np.testing.assert_allclose(own.predictions("val")[0], exact, atol=1e-6)

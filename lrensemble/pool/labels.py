@@ -1,0 +1,122 @@
+"""Labels as class numbers from 0: from whole numbers of any type, or names of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble.errors import UserError, did_you_mean
+
+MOST_CLASSES = 100_000  # where no column says that there are more
+Array = NDArray[Any]
+
+
+def class_numbers(values: Array | Sequence[str], names: Sequence[str], where: str, named: bool | None = None) -> Array:
+    """Labels (N,) as class numbers from 0: labels are these already, or names of classes.
+
+    Parameters
+    ----------
+    named : bool, optional
+        For classes whose names are numbers, such as 1, 2, 3: whether labels are names. None: found out.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind in "US":
+        index = {name: i for i, name in enumerate(names)}
+        folded = {"false": 0, "true": 1} if {str(v).lower() for v in values} <= {"false", "true"} else {}
+        try:
+            return np.array([index[v] if v in index else folded[v.lower()] for v in map(str, values)], dtype=np.int64)
+        except KeyError as error:
+            raise UserError(
+                f"{where}: label {error.args[0]!r} is no class: {did_you_mean(error.args[0], names)} "
+                "(--classes A,B,C names them, in the order of the columns)"
+            ) from None
+    whole = whole_numbers(values, where)
+    numbers = number_names(names)
+    if numbers is None or named is False:
+        return whole
+    if named is None:
+        named = labels_are_names(whole, numbers)
+    if named is None and whole.max() < len(names):
+        raise UserError(
+            f"{where}: labels from {whole.min()} to {whole.max()} can be the names of the classes "
+            f"({listed(numbers)}) or their numbers from 0: write them from 0"
+        )
+    if named is False:
+        return whole
+    order = np.argsort(numbers)
+    ordered = np.asarray(numbers)[order]
+    at = np.minimum(np.searchsorted(ordered, whole), len(ordered) - 1)
+    if (ordered[at] != whole).any():
+        raise UserError(f"{where}: label {whole[ordered[at] != whole][0]} is no class: these are {listed(numbers)}")
+    return order[at]
+
+
+def number_names(names: Sequence[str]) -> list[int] | None:
+    """The numbers that class names are, when they are numbers other than 0, 1, 2, ..."""
+    if not all(name.isascii() and name.isdecimal() and len(name) < 10 for name in names):
+        return None
+    numbers = [int(name) for name in names]
+    return None if numbers == list(range(len(names))) else numbers
+
+
+def labels_are_names(labels: Array, numbers: Sequence[int]) -> bool | None:
+    """Whether labels are the names `numbers` of classes (True) or count from 0 (False); None: both, or neither."""
+    as_names = bool(np.isin(labels, numbers).all())
+    return None if as_names == bool((labels < len(numbers)).all()) else as_names
+
+
+def whole_numbers(values: Array, where: str) -> NDArray[np.int64]:
+    """Labels as integers, or a line about the first that is none."""
+    with np.errstate(invalid="ignore"):  # NaN is no whole number, and the next lines say so
+        whole = values.astype(np.int64)
+    if (wrong := whole != values).any():
+        if values.dtype.kind == "u":
+            count_classes(int(values.max()), f"{len(values):,} rows", where)
+        raise UserError(f"{where}: labels are whole numbers, this has {values[wrong][0]:.10g}")
+    if len(whole) and whole.min() < 0:
+        raise UserError(
+            f"{where}: labels from {whole.min()} to {whole.max()}: a label of {whole.min()} (unlabelled?) is no class; "
+            "leave these rows out of labels and predictions"
+        )
+    return whole
+
+
+def count_classes(largest: int, have: str, where: str) -> int:
+    """How many classes labels have whose largest is `largest`; a line, with what else they `have`, for billions."""
+    if largest >= MOST_CLASSES:
+        unsigned = next((f" (-1 as an unsigned number of {b} bits?)" for b in (32, 64) if largest == 2**b - 1), "")
+        raise UserError(f"{where}: a label is {largest}{unsigned}, but there are {have}: classes are numbers from 0")
+    return largest + 1
+
+
+def check_labels(true: Array, names: tuple[str, ...], where: str, width: int | None, guesses: list[Array]) -> list[str]:
+    """Labels that are no classes are an error; classes without a row are said."""
+    if not len(true):
+        return []
+    count, least, most = len(names), int(true.min()), int(true.max())
+    if least < 0:
+        whole_numbers(true, where)
+    if number_names(names) is not None:
+        return []
+    if most >= count:
+        what = f"{width} columns" if width else f"{count} classes"
+        fix = f"labels count from 0, or --classes {listed(true)} names the classes" if len(true) == count else ""
+        said = f"run from {least} to {most}" if len(true) == most - least + 1 else f"have numbers up to {most}"
+        raise UserError(f"{where}: labels {said}, but there are {what}" + (f": {fix}" if fix else ""))
+    if least > 0 and any(g.min() == 0 and g.max() < most for g in guesses):
+        raise UserError(f"{where}: labels run from {least} to {most}, predictions from 0: let both count from 0")
+    if least > 0 and width is None:
+        return [f"{where}: no row of class 0, labels run from {least} to {most} (--classes {listed(true)} if from 1)"]
+    if width and most + 1 < count:
+        return [f"{where}: labels up to {most}, of {count} classes (columns)"]
+    return []
+
+
+def listed(numbers: Sequence[int] | Array) -> str:
+    """Numbers as --classes takes them."""
+    ordered = sorted(map(int, numbers))
+    whole = ordered == [*range(ordered[0], ordered[-1] + 1)] and len(ordered) > 2
+    return f"{ordered[0]}-{ordered[-1]}" if whole else ",".join(map(str, ordered[:20])) + ",..." * (len(ordered) > 20)
