@@ -31,6 +31,11 @@ def correct_rows(probabilities: Array, labels: Array) -> Array:
     return right.astype(np.float64)
 
 
+def is_one_hot(probabilities: Array) -> bool:
+    """Whether every row of (N, C) is 1 for one class and 0 for the others: labels, without a probability."""
+    return np.count_nonzero(probabilities) == len(probabilities) and bool((probabilities.max(-1) == 1).all())
+
+
 def winners(vote: Array) -> Array:
     """The class with the largest share of a vote (..., C), what is within `TIE` of it to the lower class: (...)."""
     return np.asarray((vote >= vote.max(-1, keepdims=True) - TIE).argmax(-1))
