@@ -165,7 +165,9 @@ def _p_value(p: float | None) -> str:
     return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _gain(gain: Gain, digits: int) -> str:
+def _gain(gain: Gain | None, digits: int) -> str:
+    if gain is None:
+        return "-"
     value, low, high = (
         f"{round(x, digits) + 0.0:+.{digits}f}" for x in (gain.value, gain.low, gain.high)
     )  # no "-0.00"
@@ -221,7 +223,7 @@ def _print_pools(results: Sequence[Evaluation], rows: Sequence[OverPools]) -> No
                 row.name,
                 f"{row.members:.1f}",
                 f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.sd:.2f}",
-                f"{row.nll.mean:.4f} ± {row.nll.sd:.4f}",
+                "-" if row.nll is None else f"{row.nll.mean:.4f} ± {row.nll.sd:.4f}",
             ]
             for row in rows
         ],

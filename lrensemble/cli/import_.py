@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
                         "new": member.new,
                         "kinds": member.kinds,
                         "files": {split: str(path) for split, path in member.source.files.items()},
-                        "val": member.record.metrics.get("val", {}),
+                        "val": member.record.val,
                     }
                     for member in members
                 ],
@@ -97,9 +97,9 @@ def run(args: argparse.Namespace) -> int:
                 member.record.status,
                 member.source.model,
                 " and ".join(dict.fromkeys(member.kinds.values())),
-                output.percent(member.record.metrics.get("val", {}).get("accuracy")),
-                output.standard_error(member.record.metrics.get("val", {}).get("accuracy"), n),
-                output.number(member.record.metrics.get("val", {}).get("nll")),
+                output.percent(member.record.val.get("accuracy")),
+                output.standard_error(member.record.val.get("accuracy"), n),
+                output.number(member.record.val.get("nll")),
             ]
             for member in members
         ],

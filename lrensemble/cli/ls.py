@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
                 "parent": record.parent,
                 "seed": record.spec.seed,
                 "model": str(record.spec.model),
-                "val": record.metrics.get("val", {}),
+                "val": record.val,
+                "outputs": "labels" if record.is_labels else "probabilities",
                 "costs": record.costs,
                 "reason": record.reason,
             }

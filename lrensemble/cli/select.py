@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--selector", metavar="NAME", nargs="+", action="extend", help="one or more, also as a,b,c")
     parser.add_argument("--size", metavar="S", type=int, help="members in the team (greedy: at most)")
-    parser.add_argument("--objective", choices=["nll", "accuracy"], default="nll", help="default: nll")
+    parser.add_argument(
+        "--objective", choices=["nll", "accuracy"], help="default: nll; accuracy where members are labels"
+    )
     parser.add_argument(
         "--vote",
         metavar="VOTE",
-        default="soft",
-        help="how the team votes: soft (default), logit, plurality, majority or borda; the selectors optimise it",
+        help="how the team votes, and what the selectors optimise: soft (default), logit, plurality (default where "
+        "members are labels), majority or borda",
     )
     parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
     parser.add_argument("--metric", metavar="M", help="for focal, hierarchical and diverse: GD, BD, EQ ...")
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             options=_options(args),
         )
     if names is None and "brute-force" not in {team.selector for team in teams}:
-        soft = args.vote == "soft" and not args.temperature
+        soft = teams[0].vote == "soft" and not args.temperature
         why = (
             "it would take long (--selector brute-force --size 3 tries fewer teams)" if soft else "it votes softly only"
         )
@@ -86,8 +88,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     n = pool.task.rows["val"]
     members = {member.id: member.record for member in pool.complete}
+    objective = args.objective or ("accuracy" if any(record.is_labels for record in members.values()) else "nll")
+    if hard := sum(record.is_labels for record in members.values()):
+        output.note(
+            f"{hard} of {len(members)} members give labels alone: selected for {objective}, {teams[0].vote} vote; "
+            "labels have no NLL, Brier score or ECE"
+        )
     output.print_table(
-        f"{pool.path}: teams from {len(members)} members, selected for {args.objective} on validation (n = {n:,})",
+        f"{pool.path}: teams from {len(members)} members, selected for {objective} on validation (n = {n:,})",
         ["<team", "members", "accuracy %", "± se", "NLL", "Brier", "ECE", "teams tried"],
         [
             [
@@ -95,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
                 str(len(team.members)),
                 output.percent(team.validation["accuracy"]),
                 output.standard_error(team.validation["accuracy"], n),
-                *(output.number(team.validation[key]) for key in ("nll", "brier", "ece")),
+                *(output.number(team.validation.get(key)) for key in ("nll", "brier", "ece")),
                 f"{team.teams_tried:,}",
             ]
             for team in teams
@@ -121,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         "Teams of all members are left out.",
     )
     if args.stability:
-        _print_stability(teams, args.objective)
+        _print_stability(teams, objective)
     for team in teams:
         if team.stopped:
             print(f"{team.name}: {team.stopped}")

@@ -3,9 +3,11 @@
 Team T is right on row i iff for each class k != y the sum over its members of P[m, i, y] - P[m, i, k] is > 0 (for
 k < y) or >= 0 (for k > y: the arg max takes the lowest of equal classes). Constraints that hold for every member hold
 for every team and are dropped, and so are rows where all hold or where one fails for every member. (That is so for any
-non-negative weights.)
+non-negative weights.) Sums of probabilities are rounded: every member's margin is moved by `TIE` against a lower class
+and by as much in favour of the label before a higher one, so that votes within `TIE` are ties, and a sum of margins is
+never 0 by chance.
 
-A plurality vote is the same vote with one-hot predictions.
+A plurality vote is the same vote with one-hot predictions, whose sums are exact.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lrensemble.metrics.scores import TIE
 
 Array = NDArray[Any]
 _CHUNK = 2_000_000  # numbers in one intermediate array: 16 MB
@@ -51,10 +55,12 @@ class Margins:
 
 def soft_margins(predictions: Array, labels: Array) -> Margins:
     """Margins of the soft vote from probabilities (M, N, C) of any float type, read in slices of rows."""
+
+    def slab(part: slice) -> Array:
+        return np.asarray(predictions[:, part]).astype(np.float64, copy=False)
+
     members, rows, classes = predictions.shape
-    return _margins(
-        members, rows, classes, labels, lambda part: np.asarray(predictions[:, part]).astype(np.float64, copy=False)
-    )
+    return _margins(members, rows, classes, labels, slab, TIE)
 
 
 def plurality_margins(predicted: Array, labels: Array) -> Margins:
@@ -63,11 +69,15 @@ def plurality_margins(predicted: Array, labels: Array) -> Margins:
     classes = int(max(predicted.max(), labels.max())) + 1
     kinds = np.arange(classes)
     return _merged(
-        _margins(members, rows, classes, labels, lambda part: (predicted[:, part, None] == kinds).astype(np.float64))
+        _margins(
+            members, rows, classes, labels, lambda part: (predicted[:, part, None] == kinds).astype(np.float64), 0.0
+        )
     )
 
 
-def _margins(members: int, rows: int, classes: int, labels: Array, slab: Callable[[slice], Array]) -> Margins:
+def _margins(
+    members: int, rows: int, classes: int, labels: Array, slab: Callable[[slice], Array], tie: float
+) -> Margins:
     values, strict, counts = [np.empty((0, members))], [np.empty(0, dtype=bool)], [np.empty(0, dtype=np.int64)]
     always = 0
     step = max(1, _CHUNK // (members * classes))
@@ -77,6 +87,8 @@ def _margins(members: int, rows: int, classes: int, labels: Array, slab: Callabl
         n = np.arange(len(y))
         d = p[:, n, y][:, :, None] - p
         must_beat = np.arange(classes) < y[:, None]  # lower classes win ties
+        if tie:
+            d += np.where(must_beat, -tie, tie)
         holds = np.where(must_beat, d > 0, d >= 0)
         other = np.ones((len(y), classes), dtype=bool)
         other[n, y] = False

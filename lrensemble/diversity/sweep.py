@@ -64,9 +64,7 @@ def all_teams(
     Notes
     -----
     Ties: the arg max takes the lowest class, in both votes. Plurality votes are counted in integers and exact. A soft
-    vote adds margins in float64: float16 and float32 probabilities above 2^-24 add up exactly; otherwise sums that
-    differ by less than about 1e-15 from a tie may be decided either way, as in any float computation (also the mean's
-    division can round two sums to a tie).
+    vote adds margins in float64: means of probabilities within 1e-12 are a tie, so that rounding decides none.
     """
     names = [_name(name) for name in metrics]
     on_gpu = hasattr(predictions, "device") and getattr(predictions.device, "type", "cpu") != "cpu"

@@ -27,12 +27,16 @@ class RowScores(NamedTuple):
     """One vote on the test rows, or the mean over several."""
 
     correct: Array  # (N,) 1.0 or 0.0; shares for a mean
-    nll: Array  # (N,) nats
+    nll: Array  # (N,) nats; NaN where labels take part, which have none
 
     @classmethod
-    def of(cls, vote: Array, labels: Array) -> Self:
-        """Of the vote (N, C)."""
-        return cls(correct_rows(vote, labels), nll_rows(vote, labels))
+    def of(cls, vote: Array, labels: Array, hard: bool = False) -> Self:
+        """Of the vote (N, C); `hard`: members that give labels take part."""
+        return cls(correct_rows(vote, labels), nll_rows(vote, labels)).hardened(hard)
+
+    def hardened(self, hard: bool) -> Self:
+        """Without the NLL where labels take part."""
+        return self._replace(nll=np.full_like(self.nll, np.nan)) if hard else self
 
     @property
     def is_vote(self) -> bool:
@@ -53,8 +57,9 @@ class PairedRows:
     def accuracy(self, i: int) -> float:
         return float(self.means[i])
 
-    def nll(self, i: int) -> float:
-        return float(self.means[self.count + i])
+    def nll(self, i: int) -> float | None:
+        """None where labels take part."""
+        return None if np.isnan(self.means[self.count + i]) else float(self.means[self.count + i])
 
     def accuracy_interval(self, i: int) -> tuple[float, float]:
         """Wilson's: a bootstrap interval near 100 % is too narrow, and of width 0 at 100 %."""
@@ -75,8 +80,10 @@ class PairedRows:
             low, high = (100 * x for x in paired_interval(test.only_first, test.only_second, self.n, LEVEL))
         return Gain(gain.value, low, high, test.mid_p)
 
-    def nll_gain(self, i: int, j: int) -> Gain:
-        """Nats of NLL that vote i saves over vote j."""
+    def nll_gain(self, i: int, j: int) -> Gain | None:
+        """Nats of NLL that vote i saves over vote j; None where labels take part in one of them."""
+        if self.nll(i) is None or self.nll(j) is None:
+            return None
         return self._difference(self.count + i, self.count + j, -1.0)
 
     def _difference(self, a: int, b: int, factor: float) -> Gain:

@@ -41,7 +41,7 @@ class OverPools:
     pools: int
     members: float
     accuracy: Spread
-    nll: Spread
+    nll: Spread | None  # None where members that give labels take part
     gains: dict[str, Spread]  # points of accuracy over each baseline that it met in every pool
 
 
@@ -72,6 +72,7 @@ def over_pools(results: Sequence[Evaluation]) -> list[OverPools]:
     found = []
     for name in names:
         scores = [result.score(name) for result in results]
+        nll = [score.nll for score in scores if score.nll is not None]
         gains = {}
         for baseline in BASELINES:
             met = [row for result in results for row in result.against(baseline) if row.name == name]
@@ -83,7 +84,7 @@ def over_pools(results: Sequence[Evaluation]) -> list[OverPools]:
                 pools=len(results),
                 members=float(np.mean([score.members for score in scores])),
                 accuracy=_spread([score.accuracy for score in scores]),
-                nll=_spread([score.nll for score in scores]),
+                nll=_spread(nll) if len(nll) == len(scores) else None,
                 gains=gains,
             )
         )

@@ -44,8 +44,8 @@ class Repeated:
     members: float  # mean size of its teams
     accuracy: float
     accuracy_sd: float
-    nll: float
-    nll_sd: float
+    nll: float | None  # None where members that give labels can be chosen
+    nll_sd: float | None
     gain: float  # points over the best single member of the same division
     gain_sd: float
     better: float  # share of the divisions in which it is better than the best single member
@@ -108,12 +108,13 @@ def repeat(pool: Pool, teams: Teams = None, repeats: int = 20) -> list[Repeated]
     found = redivide(pool, selectors, repeats)
     single, everyone = (found[name].accuracy for name in baselines)
     rows = pool.task.rows
+    hard = any(member.record.is_labels for member in pool.usable())
     result = []
     for name, of in found.items():
         gains = [100 * (of.accuracy - other) for other in (single, everyone, of.top_k)]
         (gain, gain_sd), (over_all, over_all_sd), (over_top, over_top_sd) = [_spread(values) for values in gains]
         accuracy, accuracy_sd = _spread(of.accuracy)
-        nll, nll_sd = _spread(of.nll)
+        nll, nll_sd = (None, None) if hard else _spread(of.nll)
         result.append(
             Repeated(
                 name=name,

@@ -45,11 +45,11 @@ class Score:
     members: int
     accuracy: float
     accuracy_interval: tuple[float, float]  # 95 %, Wilson
-    nll: float
-    brier: float
-    ece: float  # 15 bins of equal width
-    adaptive_ece: float  # 15 bins of equal mass
-    top5_accuracy: float | None  # None with 5 classes or fewer
+    nll: float | None  # this, Brier score, ECEs, AC, CV, CVAC: None where members that give labels take part
+    brier: float | None
+    ece: float | None  # 15 bins of equal width
+    adaptive_ece: float | None  # 15 bins of equal mass
+    top5_accuracy: float | None  # None with 5 classes or fewer, and of labels
     ac: float | None  # mean confidence in the rows that are right (Wu et al. 2019); None when none is
     cv: float | None  # standard deviation of the same
     cvac: float | None  # standard deviation over classes of their mean confidence in what is right
@@ -60,7 +60,7 @@ class Score:
     gain_over_mean_member: float  # points
     gain_over_best_member: float  # points
     accuracy_gain: Gain  # over the best single member, paired, in points (1 point = 0.01 of accuracy)
-    nll_gain: Gain  # over the best single member, paired, in nats; positive = better
+    nll_gain: Gain | None  # over the best single member, paired, in nats; positive = better
     validation: dict[str, float]  # what it scored on the rows that it was chosen on
 
 
@@ -73,10 +73,10 @@ class Comparison:
     baseline_members: int
     accuracy: float
     baseline_accuracy: float  # random: mean over the draws
-    nll: float
-    baseline_nll: float
+    nll: float | None  # None where members that give labels take part
+    baseline_nll: float | None
     accuracy_gain: Gain  # paired, in points
-    nll_gain: Gain  # paired, in nats; positive = better
+    nll_gain: Gain | None  # paired, in nats; positive = better
     only_team: int | None = None  # rows that only the team gets right; None for random
     only_baseline: int | None = None
     p_holm: float | None = None  # p value of the gain, adjusted for the number of teams met by this baseline (Holm)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.evaluation.paired import RowScores
-from lrensemble.metrics import correct_rows, nll_rows
+from lrensemble.metrics import nll_rows, winners
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.selection import Ballots, TopK
 
@@ -81,30 +81,31 @@ class SameSize:
 
 
 def draw_teams(total: int, size: int, draws: int = DRAWS, seed: int = 0) -> Array:
-    """Weights (T, `total`) of random teams of `size` members; of all such teams where they are no more than `draws`."""
+    """Random teams of `size` members as indicators (T, `total`); all such teams where they are no more than `draws`."""
     if math.comb(total, size) <= draws:
         teams = [list(team) for team in itertools.combinations(range(total), size)]
     else:
         rng = np.random.default_rng(seed)
         teams = [rng.choice(total, size, replace=False).tolist() for _ in range(draws)]
-    weights = np.zeros((len(teams), total), dtype=np.float32)
-    np.put_along_axis(weights, np.array(teams), np.float32(1 / size), axis=1)
-    return weights
+    indicators = np.zeros((len(teams), total))
+    np.put_along_axis(indicators, np.array(teams), 1.0, axis=1)
+    return indicators
 
 
-def random_teams(ballots: Ballots, weights: Array) -> RandomTeams:
-    """Score the teams with these weights (T, M), row by row on average and as a whole each."""
+def random_teams(ballots: Ballots, teams: Array) -> RandomTeams:
+    """Score the equal votes of these teams (T, M), row by row on average and as a whole each."""
     right, nll = np.zeros(ballots.rows), np.zeros(ballots.rows)
-    accuracies = np.zeros(len(weights))
-    for rows, block in ballots.blocks():
+    accuracies = np.zeros(len(teams))
+    for rows, block in ballots.blocks(share=8):
         labels = ballots.labels[rows]
-        flat = block.reshape(ballots.total, -1)
+        flat = block.reshape(ballots.total, -1).astype(np.float64, copy=False)  # as the votes they are compared with
         step = max(1, _BYTES // (flat.shape[1] * flat.dtype.itemsize))
-        for start in range(0, len(weights), step):
-            part = slice(start, start + step)
-            vote = ballots.vote.tally((weights[part].astype(flat.dtype) @ flat).reshape(-1, *block.shape[1:]))
-            correct = correct_rows(vote, labels)
+        for start in range(0, len(teams), step):
+            part = teams[start : start + step]
+            mean = (part @ flat) / part.sum(1, keepdims=True)
+            vote = ballots.vote.tally(mean.reshape(-1, *block.shape[1:]))
+            correct = winners(vote) == labels
             right[rows] += correct.sum(0)
             nll[rows] += nll_rows(vote, labels).sum(0)
-            accuracies[part] += correct.sum(1)
-    return RandomTeams(RowScores(right / len(weights), nll / len(weights)), accuracies / ballots.rows)
+            accuracies[start : start + step] += correct.sum(1)
+    return RandomTeams(RowScores(right / len(teams), nll / len(teams)), accuracies / ballots.rows)

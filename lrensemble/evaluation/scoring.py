@@ -75,7 +75,7 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     labels = pool.labels("test")
     # One at a time: a vote is as large as a member's predictions.
     found = {name: _scored(pool, entry, known, labels) for name, entry in entries.items()}
-    promised = {single_name: {k: v for k, v in single.record.metrics["val"].items() if v is not None}}
+    promised = {single_name: {k: v for k, v in single.record.val.items() if v is not None}}
     promised |= {team.name: team.validation for team in chosen}
 
     rivals, note, not_controlled = _rivals(pool, members, chosen, found, (single_name, average_name), labels)
@@ -126,8 +126,9 @@ def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array) -> _
     probabilities = vote(entry, found)
     scores, alone = utility(probabilities, labels), member_scores(found, labels)
     accuracy = float(scores["accuracy"] or 0.0)
+    hard = any(known[member_id].record.is_labels for member_id in entry.weights)
     values = {
-        **scores,
+        **({key: value if key == "accuracy" else None for key, value in scores.items()} if hard else scores),
         "mean_member_accuracy": alone.mean_accuracy,
         "best_member_accuracy": alone.best_accuracy,
         "oracle_accuracy": alone.oracle_accuracy,
@@ -135,7 +136,7 @@ def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array) -> _
         "gain_over_mean_member": 100 * (accuracy - alone.mean_accuracy),
         "gain_over_best_member": 100 * (accuracy - alone.best_accuracy),
     }
-    return _Scored(RowScores.of(probabilities, labels), values)
+    return _Scored(RowScores.of(probabilities, labels, hard), values)
 
 
 def _rivals(
@@ -151,12 +152,13 @@ def _rivals(
     rivals = [_Rival(name, BEST_SINGLE, 1, found[single].rows) for name in found if name != single]
     rivals += [_Rival(name, ALL_AVERAGE, len(members), found[average].rows) for name in found if name not in baselines]
     same_size = SameSize(pool, members, labels)
+    hard = any(member.record.is_labels for member in members)  # may be among others of the same size
     for team in chosen:
         if same_size.differs(team):
             if (top := same_size.top_k(team)) is not None:
-                rivals.append(_Rival(team.name, TOP_K, len(team.members), RowScores.of(top, labels)))
+                rivals.append(_Rival(team.name, TOP_K, len(team.members), RowScores.of(top, labels, hard)))
             random = same_size.random(team)
-            rivals.append(_Rival(team.name, RANDOM, len(team.members), random.mean, random.accuracies))
+            rivals.append(_Rival(team.name, RANDOM, len(team.members), random.mean.hardened(hard), random.accuracies))
     control = against_control(pool, chosen, average if average == f"({ALL_AVERAGE})" else "")
     rivals += [
         _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(probabilities, labels))

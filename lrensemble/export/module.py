@@ -1,6 +1,7 @@
 """A whole team as one module: raw images in, probabilities out. What is exported is the graph of this.
 
-The votes are those of `selection.votes`, written in torch; ballots in float32 and their mean in float64, as there.
+The votes are those of `selection.votes`, written in torch; ballots in float32, their mean and its ties in float64, as
+there. The probabilities are float32, and their arg max is the float64 vote's.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lrensemble.metrics import TINY
+from lrensemble.metrics import TIE, TINY
 from lrensemble.selection import canonical_vote
+from lrensemble.selection.votes import counts_of
 
 
 class TeamModule(nn.Module):
@@ -46,7 +48,7 @@ class TeamModule(nn.Module):
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(models)
-        self.weights = [float(w) / float(sum(weights)) for w in weights]
+        self.counts = counts_of(weights).tolist()
         self.temperatures = [float(t) for t in temperatures]
         self.vote = canonical_vote(vote)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
@@ -58,11 +60,20 @@ class TeamModule(nn.Module):
         x = (images.float() - self.mean) / self.std
         ballot, tally = self._rule()
         total: Tensor | float = 0.0
-        for model, weight, temperature in zip(self.members, self.weights, self.temperatures, strict=True):
+        for model, count, temperature in zip(self.members, self.counts, self.temperatures, strict=True):
             probabilities = scaled(model(x).float().softmax(1), temperature)
-            total = total + weight * ballot(probabilities).double()
+            total = total + count * ballot(probabilities).double()
         assert isinstance(total, Tensor)
-        return tally(total).float()
+        return self._rounded(tally(total / sum(self.counts)))
+
+    def _rounded(self, vote: Tensor) -> Tensor:
+        """In float32: classes before the winner that are rounded to its share get the next lower number."""
+        top = vote.amax(1, keepdim=True)
+        winner = torch.where(vote >= top - TIE, top, vote).argmax(1, keepdim=True)
+        shares = vote.float()
+        best = shares.amax(1, keepdim=True)
+        shares = torch.where((shares == best) & (self.classes < winner), best * (1 - 2.0**-24), shares)
+        return torch.where(winner == self.classes, best, shares)
 
     def _rule(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """The ballot of a member (B, C) -> (B, B'), and the tally of the mean ballots -> (B, C)."""

@@ -97,7 +97,7 @@ def _scores(card: Card) -> str:
             [
                 f"test (n = {card.test['rows']:,}, 95 % interval)",
                 f"{_percent(score['accuracy'])} [{_percent(low)}, {_percent(high)}]",
-                f"{score['nll']:.4f}",
+                "-" if score["nll"] is None else f"{score['nll']:.4f}",
             ]
         )
     accuracy, nll = card.validation.get("accuracy"), card.validation.get("nll")

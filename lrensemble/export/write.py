@@ -186,7 +186,7 @@ def _member(member: Member, weight: float, temperature: float) -> MemberCard:
         seed=record.spec.seed,
         weight=weight,
         temperature=temperature,
-        metrics=record.metrics["val"],
+        metrics=record.val,
         parameters=record.costs.get("parameters"),
         flops=record.costs.get("flops"),
     )

@@ -11,13 +11,17 @@ from lrensemble.metrics.classes import PerClass, confusion, most_confused, per_c
 from lrensemble.metrics.detection import Auroc, auroc, uncertainty
 from lrensemble.metrics.members import MemberScores, member_scores
 from lrensemble.metrics.scores import (
+    TIE,
     TINY,
     brier_rows,
     correct_rows,
+    is_one_hot,
     nll_of,
     nll_rows,
+    settled,
     top_k_rows,
     true_class,
+    winners,
 )
 from lrensemble.metrics.significance import (
     McNemar,
@@ -31,6 +35,7 @@ from lrensemble.metrics.significance import (
 from lrensemble.metrics.utility import Confidence, check_finite, confidence, summary, utility
 
 __all__ = [
+    "TIE",
     "TINY",
     "Auroc",
     "Confidence",
@@ -48,6 +53,7 @@ __all__ = [
     "correct_rows",
     "expected_calibration_error",
     "holm",
+    "is_one_hot",
     "mcnemar",
     "member_scores",
     "most_confused",
@@ -57,6 +63,7 @@ __all__ = [
     "per_class",
     "percentile_interval",
     "reliability",
+    "settled",
     "share_interval",
     "standard_error",
     "summary",
@@ -65,4 +72,5 @@ __all__ = [
     "true_class",
     "uncertainty",
     "utility",
+    "winners",
 ]

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 # Probabilities below this count as this, as in scikit-learn's log_loss on float64.
 TINY = float(np.finfo(np.float64).eps)
+# Shares of a vote that are no further below the highest are tied with it: sums in float64 differ by less than this when
+# they are equal on paper (a mean of 1,000 members by 1e-13).
+TIE = 1e-12
 
 
 def true_class(probabilities: Array, labels: Array) -> Array:
@@ -26,6 +29,22 @@ def correct_rows(probabilities: Array, labels: Array) -> Array:
     """1.0 where the most probable class is the label, else 0.0: (..., N)."""
     right: Array = probabilities.argmax(-1) == labels
     return right.astype(np.float64)
+
+
+def is_one_hot(probabilities: Array) -> bool:
+    """Whether every row of (N, C) is 1 for one class and 0 for the others: labels, without a probability."""
+    return np.count_nonzero(probabilities) == len(probabilities) and bool((probabilities.max(-1) == 1).all())
+
+
+def winners(vote: Array) -> Array:
+    """The class with the largest share of a vote (..., C), what is within `TIE` of it to the lower class: (...)."""
+    return np.asarray((vote >= vote.max(-1, keepdims=True) - TIE).argmax(-1))
+
+
+def settled(vote: Array) -> Array:
+    """A vote (..., C) with what is within `TIE` of the largest share put on it, so that any arg max finds `winners`."""
+    top = vote.max(-1, keepdims=True)
+    return np.asarray(np.where(vote >= top - TIE, top, vote))
 
 
 def top_k_rows(probabilities: Array, labels: Array, k: int) -> Array:

@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,18 +131,23 @@ class Policy(Schedule):
         steps_per_epoch: int | None = None,
         total_steps: int | None = None,
         momentum: tuple[float, float] | None = None,
+        base_lr: float | None = None,
+        on_change: Literal["refuse", "new"] = "refuse",
     ) -> PolicyLR:
         """Return a torch ``LRScheduler`` that follows this policy; call its ``step()`` after every optimizer step.
 
         `steps_per_epoch` and `total_steps` are needed when the policy has lengths in epochs or shares. `momentum`
         (low, high) moves the momentum against the LR: high at the lowest LR of the policy, low at the highest, as
-        torch's OneCycleLR and CyclicLR do.
+        torch's OneCycleLR and CyclicLR do. `base_lr` and `on_change`: see `PolicyLR`.
         """
         from lrensemble.policies.scheduler import PolicyLR
 
-        policy = self
-        if not self.is_bound:
-            if steps_per_epoch is None or total_steps is None:
-                raise UserError(f"{self} has lengths in epochs or shares: give steps_per_epoch and total_steps")
-            policy = self.bind(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-        return PolicyLR(optimizer, policy, momentum=momentum, total_steps=total_steps)
+        return PolicyLR(
+            optimizer,
+            self,
+            steps_per_epoch=steps_per_epoch,
+            total_steps=total_steps,
+            momentum=momentum,
+            base_lr=base_lr,
+            on_change=on_change,
+        )

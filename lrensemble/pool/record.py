@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import TINY
 from lrensemble.policies import Policy
 
 Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
@@ -210,8 +211,27 @@ class Record(BaseModel):
     targets: dict[str, dict[str, float] | None] = {}  # validation accuracy -> first step and seconds, None: never
     costs: dict[str, int | float] = {}  # steps, seconds, samples_per_second, parameters, flops (per sample, forward)
     environment: dict[str, Any] = {}
+    outputs: Literal["probabilities", "labels"] | None = None  # what it predicts; None: written before this was kept
     files: dict[str, FileInfo] = {}  # path inside the member's folder
     removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether it predicts classes alone, as an import of labels does: that has no NLL, Brier score or ECE."""
+        if self.outputs is not None or self.spec.source == "training" or self.status != "complete":
+            return self.outputs == "labels"
+        val = self.metrics.get("val", {})
+        wrong, brier, nll = 1 - (val.get("accuracy") or 0.0), val.get("brier"), val.get("nll")
+        if brier is None or nll is None:
+            return False
+        # Of rows that are 0 and 1: each wrong one costs -log(TINY) nats, and 2 of the Brier score.
+        return max(abs(brier - 2 * wrong), abs(nll + wrong * math.log(TINY))) < 1e-6
+
+    @property
+    def val(self) -> dict[str, float | None]:
+        """Metrics on validation; None for what labels do not have. Empty unless complete."""
+        val = self.metrics.get("val", {})
+        return {key: value if key == "accuracy" else None for key, value in val.items()} if self.is_labels else val
 
     @property
     def runs(self) -> list[str]:

@@ -35,8 +35,8 @@ def select_teams(
     selectors: Sequence[str] | None = None,
     *,
     size: int | None = None,
-    objective: str = "nll",
-    vote: str = "soft",
+    objective: str | None = None,
+    vote: str | None = None,
     temperature: bool = False,
     one_se: bool = False,
     time_limit: float | None = None,
@@ -52,10 +52,12 @@ def select_teams(
         Names in `SELECTORS`; default `DEFAULT_SELECTORS`, brute force only where it is not too much.
     size : int, optional
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
-    objective : {"nll", "accuracy"}
-        What the team shall be best at on validation. NLL overfits much less than accuracy.
-    vote : str
-        Name in `VOTES`: the selectors optimise it, and the team is used with it.
+    objective : {"nll", "accuracy"}, optional
+        What the team shall be best at on validation. Default: the NLL, which overfits much less than accuracy;
+        accuracy where a member gives labels, as these have no NLL.
+    vote : str, optional
+        Name in `VOTES`: the selectors optimise it, and the team is used with it. Default: soft; plurality where a
+        member gives labels.
     temperature : bool
         Scale every member's confidence by a temperature fitted on validation.
     one_se : bool
@@ -72,11 +74,17 @@ def select_teams(
     Raises
     ------
     UserError
-        Unknown selector, vote or option, impossible size, no usable member, damaged predictions.
+        Unknown selector, vote or option, impossible size, no usable member, damaged predictions; NLL or temperatures
+        of members that give labels.
     """
     if selectors is not None and not selectors:
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
-    vote = canonical_vote(vote)
+    vote = vote and canonical_vote(vote)
+    for name in selectors or ():  # names are checked before the first file is read
+        make_selector(name, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
+    members = pool.usable()
+    hard = [member.id for member in members if member.record.is_labels]
+    vote, objective = _asked(hard, len(members), vote, objective, temperature, selectors)
     parameters = {
         "objective": objective,
         "size": size,
@@ -86,11 +94,9 @@ def select_teams(
         "time_limit": time_limit,
         **(options or {}),
     }
-    # All names are checked before the first file is read.
     names = [n for n in DEFAULT_SELECTORS if _votes(n, vote, temperature)] if selectors is None else selectors
     chosen = [(name, make_selector(name, **parameters)) for name in dict.fromkeys(names)]
     _check_options(options or {}, [selector for _, selector in chosen])
-    members = pool.usable()
     labels = pool.labels("val")
     on_disk = pool.predictions("val", members)
     predictions = np.asarray(on_disk) if on_disk.nbytes <= memory // 2 else on_disk
@@ -102,7 +108,10 @@ def select_teams(
         costs, unit = inference_costs(members)
         selector.fit(predictions, labels, costs=costs, memory=memory)
         team = _team(pool, members, name, selector, unit, options or {})
-        team = team.model_copy(update={"validation": summary(selector.predict_proba(predictions), labels)})
+        scores = summary(selector.predict_proba(predictions), labels)
+        if set(hard) & set(team.members):
+            scores = {"accuracy": scores["accuracy"]}
+        team = team.model_copy(update={"validation": scores})
         if stability_repeats:
             found = stability(selector, predictions, labels, repeats=stability_repeats, costs=costs, memory=memory)
             team = team.model_copy(update={"stability": _stability(found, members)})
@@ -110,6 +119,26 @@ def select_teams(
     for team in teams:  # when all went well
         pool.save_team(team)
     return teams
+
+
+def _asked(
+    hard: Sequence[str],
+    total: int,
+    vote: str | None,
+    objective: str | None,
+    temperature: bool,
+    selectors: Sequence[str] | None,
+) -> tuple[str, str]:
+    """Vote and objective, by default those that the members have; `UserError` for what labels do not have."""
+    if not hard:
+        return vote or "soft", objective or "nll"
+    who = f"{len(hard)} of {total} members give labels alone ({hard[0]}{', ...' if len(hard) > 1 else ''})"
+    if objective == "nll" or "convex" in (selectors or ()):
+        what = "the objective nll" if objective == "nll" else "convex, which minimises the NLL,"
+        raise UserError(f"{what} is not possible: {who}, which have no NLL: select for accuracy")
+    if temperature:
+        raise UserError(f"a temperature is not possible: {who}, which have no confidence to scale")
+    return vote or "plurality", objective or "accuracy"
 
 
 def _team(pool: Pool, members: list[Member], name: str, selector: Selector, unit: str, options: dict[str, Any]) -> Team:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble import __version__
-from lrensemble.metrics import summary
+from lrensemble.metrics import is_one_hot, summary
 from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
 from lrensemble.pool.member import Member
 from lrensemble.pool.record import FileInfo, Record
@@ -58,8 +58,15 @@ def write_complete(
         names.append("weights.safetensors")
         data = save(dict(weights))
         write_atomic(member.path / names[-1], lambda file: file.write(data))
-    metrics = {"val": dict(summary(probabilities["val"], labels)), **values.pop("metrics", {})}
-    return write_end(member, history=history, files=names, status="complete", metrics=metrics, **values)
+    val: dict[str, float | None] = dict(summary(probabilities["val"], labels))
+    hard = member.record.spec.source != "training" and all(is_one_hot(array) for array in probabilities.values())
+    if hard:
+        val = {key: value if key == "accuracy" else None for key, value in val.items()}
+    values |= {
+        "metrics": {"val": val, **values.pop("metrics", {})},
+        "outputs": "labels" if hard else "probabilities",
+    }
+    return write_end(member, history=history, files=names, status="complete", **values)
 
 
 def write_end(member: Member, *, history: History, files: Iterable[str] = (), **values: Any) -> Record:

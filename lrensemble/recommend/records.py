@@ -95,7 +95,7 @@ def run_of(pool: Pool, member: Member) -> Run:
         pool=str(pool.path.absolute()),
         val_rows=pool.task.rows["val"],
         classes=len(pool.task.class_names),
-        val=record.metrics.get("val", {}) if record.status == FINISHED_RUN else {},
+        val=record.val if record.status == FINISHED_RUN else {},
         train={name: value if _is_finite(value) else None for name, value in record.metrics.get("train", {}).items()},
         costs={name: value for name, value in record.costs.items() if _is_finite(value)},
         curve=curve,

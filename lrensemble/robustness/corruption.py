@@ -84,7 +84,7 @@ class Corrupted:
     rows: int
     accuracy: float
     accuracy_interval: tuple[float, float]
-    nll: float
+    nll: float | None
     ece: float
     accuracy_gain: Gain | None  # over the best single member on the same images, in points; None for itself
 

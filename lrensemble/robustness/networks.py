@@ -16,7 +16,7 @@ from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
 from lrensemble.pool import Member, Pool
 from lrensemble.selection import VOTES
-from lrensemble.selection.votes import scaled
+from lrensemble.selection.votes import counts_of, scaled
 from lrensemble.tasks import Dataset
 from lrensemble.training.device import pick_devices
 
@@ -53,17 +53,23 @@ class Networks:
     ) -> dict[str, Array]:
         """Probabilities (N, C) of every entry on raw images (N, C, H, W); `each` sees those of every member."""
         totals: dict[str, Any] = dict.fromkeys(self.entries, 0.0)
+        counts = {
+            name: dict(zip(entry.weights, counts_of([*entry.weights.values()]), strict=True))
+            for name, entry in self.entries.items()
+        }
         for member in self.members:
             probabilities = self._predict(member, images, change)
             if each is not None:
                 each(member, probabilities)
             for name, entry in self.entries.items():
-                if weight := entry.weights.get(member.id):
+                if weight := counts[name].get(member.id):
                     temperature = (entry.temperatures or {}).get(member.id, 1.0)
                     ballot = VOTES[entry.vote].ballot(scaled(probabilities, temperature))
                     totals[name] = totals[name] + weight * ballot.astype(np.float64)
-        sums = {name: sum(entry.weights.values()) for name, entry in self.entries.items()}
-        return {name: VOTES[entry.vote].tally(totals[name] / sums[name]) for name, entry in self.entries.items()}
+        return {
+            name: VOTES[entry.vote].outcome(totals[name] / sum(counts[name].values()))
+            for name, entry in self.entries.items()
+        }
 
     def clean_votes(self, each: Callable[[Member, Array], None] | None = None) -> dict[str, Array]:
         """`votes` on the test split, checked against the stored predictions."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.metrics import correct_rows, nll_of, nll_rows, true_class
-from lrensemble.selection.votes import VOTES, canonical_vote, scaled
+from lrensemble.metrics import nll_of, nll_rows, true_class, winners
+from lrensemble.selection.votes import VOTES, canonical_vote, counts_of, scaled
 
 Array = NDArray[Any]
 OBJECTIVES = ("nll", "accuracy")
@@ -136,15 +136,16 @@ class Ballots:
     # Votes and their scores
 
     def cast(self, weights: Array) -> Array:
-        """Probabilities (N, C) of the team with these weights (M,), in float64."""
+        """Probabilities (N, C) of the team with these weights (M,), in float64; ties are equal numbers."""
+        counts = counts_of(weights)
         total: Any = 0.0
-        for m in np.flatnonzero(weights):
-            total = total + float(weights[m]) * self.member(int(m)).astype(np.float64)
-        return self.vote.tally(total / np.sum(weights))
+        for m in np.flatnonzero(counts):
+            total = total + float(counts[m]) * self.member(int(m)).astype(np.float64)
+        return self.vote.outcome(total / counts.sum())
 
     def rows_of(self, vote: Array, objective: str) -> Array:
         """Score of every row of a vote (N, C), higher is better: (N,)."""
-        return -nll_rows(vote, self.labels) if objective == "nll" else correct_rows(vote, self.labels)
+        return -nll_rows(vote, self.labels) if objective == "nll" else np.asarray(winners(vote) == self.labels, float)
 
     def score(self, vote: Array, objective: str) -> float:
         """Mean of `rows_of`: minus the NLL in nats, or the accuracy."""
@@ -183,7 +184,7 @@ class Ballots:
                 vote = (weights[start : start + step] @ flat).reshape(-1, *block.shape[1:])
                 if not (self.vote.ordered and objective == "accuracy"):
                     vote = self.vote.tally(vote)
-                score = -nll_rows(vote, labels) if objective == "nll" else correct_rows(vote, labels)
+                score = -nll_rows(vote, labels) if objective == "nll" else winners(vote) == labels
                 sums[start : start + step] += score.sum(-1)
         return np.asarray(sums / self.rows)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lrensemble.diversity import diversity_scorer, get_metric
 from lrensemble.errors import UserError
-from lrensemble.metrics import nll_of, true_class
+from lrensemble.metrics import nll_of, true_class, winners
 from lrensemble.selection.base import Selector, Step, team_of
 
 Array = NDArray[Any]
@@ -60,7 +60,7 @@ class DiverseGreedy(Selector):
             if self.objective == "nll":
                 scores = np.array([-nll_of((vote + columns[m]) / step).mean() for m in candidates])
             else:
-                scores = np.array([((vote + columns[m]).argmax(-1) == y).mean() for m in candidates])
+                scores = np.array([(winners((vote + columns[m]) / step) == y).mean() for m in candidates])
             teams = np.stack([team_of([*team, m], total) for m in candidates]).astype(bool)
             scores -= self.strength * np.nan_to_num(lack(teams)[name])
             best = int(np.argmax(scores))

@@ -7,7 +7,7 @@ S is the running sum and p the candidate's ballot. With d = p_y - p_k, and the s
 - S_y - S_k + max d < 0: the row is wrong whoever is added.
 
 All d of the remaining pairs are compared with S_k - S_y at once, in float32. Where a rounding error could decide, the
-row is voted on as the plain loop would, in float64: the counts are exact, ties included.
+row is voted on as the plain loop would, in float64, with its `winners`: the counts are exact, ties included.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrensemble.metrics import TIE, winners
 from lrensemble.selection.ballots import Ballots
 
 Array = NDArray[Any]
@@ -36,9 +37,8 @@ class RunningAccuracy:
         low = np.full(first.shape, np.inf, dtype=np.float32)
         high = -low
         difference = np.empty_like(first)
-        # What puts a class before the label: any lead, and a tie if the class is lower.
-        least = np.where(np.arange(first.shape[1]) < y[:, None], np.finfo(first.dtype).smallest_subnormal, 0)
-        least = least.astype(first.dtype)
+        # What puts a class before the label: a lead beyond a tie, and a tie if the class is lower.
+        least = np.where(np.arange(first.shape[1]) < y[:, None], TIE, -TIE).astype(first.dtype)
         self._alone: Array = np.empty(ballots.total, dtype=int)
         for m in range(ballots.total):
             p = ballots.member(m)
@@ -49,8 +49,8 @@ class RunningAccuracy:
             np.maximum(high, difference, out=high)
         self.sum: Array = np.zeros(first.shape)
         self.count = 0
-        # Four roundings to float32 of numbers that are no larger than the largest difference.
-        self._rounding = 4 * 2.0**-24 * float(max(-low.min(), high.max(), 1e-30))
+        # Four roundings to float32 of numbers that are no larger than the largest difference; above all ties.
+        self._rounding = 4 * 2.0**-24 * float(max(-low.min(), high.max(), 0.01))
         lost = np.any(high < -self._rounding, axis=1)
         binding: Array = np.logical_and(low <= self._rounding, ~lost[:, None])
         binding[index, y] = False
@@ -96,7 +96,7 @@ class RunningAccuracy:
             at, member = np.nonzero(surely != maybe)
             row = rows[first[at]]
             vote = self.sum[row] + self.ballots.at(member, row)
-            surely[at, member] = vote.argmax(-1) != self.ballots.labels[row]
+            surely[at, member] = winners(vote / (self.count + 1)) != self.ballots.labels[row]
         # Summing bytes in groups of at most 255 is several times faster than summing booleans.
         starts = np.arange(0, len(surely), 255)
         return np.asarray(np.add.reduceat(surely.view(np.uint8), starts, axis=0, dtype=np.uint8).sum(0, dtype=np.int64))

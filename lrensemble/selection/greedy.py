@@ -23,6 +23,10 @@ class Greedy(Selector):
     better NLL, then to the lower index. Of all the steps' teams the best is returned (of equals the earliest). The
     picks are those of the plain loop over all members, to the last tie.
 
+    Two votes for accuracy are a tie wherever they differ, so that of hard votes no second member improves on the first.
+    Where the best of the steps is a single member, for accuracy, selection starts again from the two best members, and
+    from those two or more best that vote best together; the best of the three ways is taken (of equals the first).
+
     Parameters
     ----------
     objective : {"nll", "accuracy"}
@@ -103,9 +107,8 @@ class Greedy(Selector):
         self._tried = 0
         singles = ballots.singles(self.objective) if self.initial else None
         if not self.bags:
-            self.trajectory_ = self._climb(ballots, np.arange(total), singles)
-            best = int(np.argmax([step.score for step in self.trajectory_]))
-            weights = self.trajectory_[best].weights
+            self.trajectory_ = self._way(ballots, np.arange(total), singles)
+            weights = _best(self.trajectory_).weights
         else:
             rng = np.random.default_rng(self.seed)
             share = max(1, round(self.bag_share * total))
@@ -114,22 +117,34 @@ class Greedy(Selector):
                 if bag > 1 and self._over():
                     self.stopped_ = f"time limit of {self.time_limit:g} s after {bag - 1} of {self.bags} bags"
                     break
-                steps = self._climb(ballots, np.sort(rng.choice(total, share, replace=False)), singles)
-                weights = weights + max(steps, key=lambda step: step.score).weights
+                steps = self._way(ballots, np.sort(rng.choice(total, share, replace=False)), singles)
+                weights = weights + _best(steps).weights
                 mean = weights / bag
                 self.trajectory_.append(Step(mean, ballots.score(ballots.cast(mean), self.objective)))
         del self._over, self._running, self._tie_break
         return weights, self._tried
 
-    def _climb(self, ballots: Ballots, pool: Array, singles: Array | None) -> list[Step]:
-        """Teams of all steps when the members of `pool` may be chosen."""
+    def _way(self, ballots: Ballots, pool: Array, singles: Array | None) -> list[Step]:
+        """Teams of all steps when the members of `pool` may be chosen, from one start or, if need be, others."""
+        start = self._initial(ballots, _ranked(singles, pool)) if singles is not None else pool[:0]
+        steps = self._climb(ballots, pool, start)
+        most = len(pool) if self.size is None else min(self.size, len(pool))
+        if self.objective == "nll" or _best(steps).size > 1 or most < 2 or self._over():
+            return steps
+        ranked = _ranked(ballots.singles(self.objective), pool)[:most]
+        self._tried += len(pool) + most
+        together = 2 + int(np.argmax(ballots.prefixes(ranked, self.objective)[1:]))
+        ways = [steps, *(self._climb(ballots, pool, ranked[:start]) for start in sorted({2, together}))]
+        return max(ways, key=lambda way: _best(way).score)
+
+    def _climb(self, ballots: Ballots, pool: Array, start: Array) -> list[Step]:
+        """Teams of all steps from the members of `start`, when those of `pool` may be added."""
         self._running.reset()
         if self._tie_break is not self._running:
             self._tie_break.reset()
         counts = np.zeros(ballots.total, dtype=int)
         steps: list[Step] = []
-        if singles is not None:
-            start = self._initial(ballots, pool[np.argsort(-singles[pool], kind="stable")])
+        if len(start):
             for member in start:
                 self._add(member, counts)
             weights = counts / counts.sum()
@@ -169,6 +184,15 @@ class Greedy(Selector):
         if self._tie_break is not self._running:
             self._tie_break.add(member)
         counts[member] += 1
+
+
+def _best(steps: list[Step]) -> Step:
+    return max(steps, key=lambda step: step.score)  # of equals the first
+
+
+def _ranked(singles: Array, pool: Array) -> Array:
+    """Members of `pool` from the best on, of equals the lower index first."""
+    return np.asarray(pool[np.argsort(-singles[pool], kind="stable")])
 
 
 def _running(ballots: Ballots, objective: str) -> tuple[Running, Running]:

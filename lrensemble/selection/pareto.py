@@ -14,6 +14,7 @@ from lrensemble.selection.one_se import smallest_within_one_se
 
 Array = NDArray[Any]
 _EXACT = 10  # members up to which all teams are scored
+_KEPT = 5  # teams of a size that grow although they are not on the front
 
 
 class Pareto(Selector):
@@ -21,7 +22,8 @@ class Pareto(Selector):
 
     A team costs the sum of its members' costs (`fit`'s `costs`, in FLOPs or seconds a sample; without them every member
     costs 1). Up to 10 members all teams are scored and the front is exact. For more, the front of the single members
-    grows: every team on it is tried with every further member, until nothing new is on the front.
+    grows: every team on it is tried with every further member; and so are the best teams of every size up to the
+    largest, also where a size brings nothing new (of hard votes two members are no better than one).
 
     Parameters
     ----------
@@ -90,9 +92,10 @@ class Pareto(Selector):
         tried = len(teams)
         teams, scores = self._front(teams, scores)
         done: set[bytes] = set()
+        largest = teams  # the best of the largest size so far
         while total > _EXACT:
-            spread = np.unique(np.linspace(0, len(teams) - 1, min(self.width, len(teams))).round().astype(int))
-            parents = [team for team in teams[spread] if team.tobytes() not in done and team.sum() < most]
+            spread = np.concatenate([_spread(teams, self.width), _spread(largest, min(self.width, _KEPT))])
+            parents = [team for team in np.unique(spread, axis=0) if team.tobytes() not in done and team.sum() < most]
             if not parents:
                 break
             if over():
@@ -105,6 +108,10 @@ class Pareto(Selector):
             both = np.concatenate([teams, grown])
             new = ballots.scores(grown / grown.sum(1, keepdims=True), self.objective)
             teams, scores = self._front(both, np.concatenate([scores, new]))
+            sizes = grown.sum(1)
+            if sizes.max() > largest[0].sum():
+                here = sizes == sizes.max()
+                largest, _ = self._front(grown[here], new[here])
         return teams, scores, tried
 
     def _front(self, teams: Array, scores: Array) -> tuple[Array, Array]:
@@ -113,3 +120,8 @@ class Pareto(Selector):
         teams, scores = teams[order], scores[order]
         best_before = np.concatenate([[-np.inf], np.maximum.accumulate(scores)[:-1]])
         return teams[scores > best_before], scores[scores > best_before]
+
+
+def _spread(teams: Array, width: int) -> Array:
+    """At most `width` of the teams (F, M), evenly spread."""
+    return np.asarray(teams[np.unique(np.linspace(0, len(teams) - 1, min(width, len(teams))).round().astype(int))])

@@ -9,7 +9,9 @@
 | borda | 0 points for its least probable class, C - 1 for the first; ties share | the share of the points |
 
 Every vote takes the team's weights, so *weighted* is the soft vote by another name; a *rank* vote within a row is the
-Borda count. Ties of the final arg max go to the lower class, as in NumPy; so does a member's own tie in `plurality`.
+Borda count. Ties of the final arg max go to the lower class, and so does a member's own tie in `plurality`: rounding
+decides none of them. Weights that are shares of whole numbers (greedy's counts, equal weights) vote as these numbers,
+so that plurality and Borda are exact; shares within `TIE` (1e-12) of the largest are tied with it, for every vote.
 
 Averages and hard votes: Kuncheva, "Combining Pattern Classifiers" (2nd ed. 2014), ch. 4 and 5.
 """
@@ -21,15 +23,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.metrics import TINY
+from lrensemble.metrics import TINY, settled
 
 Array = NDArray[Any]
 _MORE = 1e-9  # more than half by more than rounding
+_MOST, _NEAR = 1000, 1e-9  # the largest sum of whole numbers that weights are compared with, and how near they are
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,37 @@ class Vote:
 
     def __call__(self, predictions: Array, weights: Array) -> Array:
         """Vote of members with these weights (normalised here to sum 1): (N, C), float64."""
-        weights = np.asarray(weights, dtype=np.float64)
-        total = sum(w * self.ballot(p).astype(np.float64) for w, p in zip(weights, predictions, strict=True) if w)
-        return self.tally(np.asarray(total / weights.sum()))
+        counts = counts_of(weights)
+        total = sum(w * self.ballot(p).astype(np.float64) for w, p in zip(counts, predictions, strict=True) if w)
+        return self.outcome(np.asarray(total / counts.sum()))
+
+    def outcome(self, mean: Array) -> Array:
+        """Probabilities (..., C) from the mean ballots (..., B), ties `settled`."""
+        return settled(self.tally(mean))
+
+
+def counts_of(weights: ArrayLike) -> Array:
+    """The smallest whole numbers that the weights (M,) are shares of; the weights themselves where there are none.
+
+    Equal weights are ones, whatever their number; others are looked for up to a sum of 1,000.
+
+    >>> counts_of([0.075, 0.025, 0.9])
+    array([ 3.,  1., 36.])
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    shares = weights / weights.sum()
+    kinds, first, times = np.unique(shares[shares > 0], return_inverse=True, return_counts=True)
+    if len(kinds) and kinds[-1] - kinds[0] <= _NEAR * kinds[0]:
+        return np.asarray(shares > 0, dtype=np.float64)
+    sums = np.arange(1.0, _MOST + 1)[:, None]
+    counts = np.rint(sums * kinds)
+    fits = (np.abs(counts / sums - kinds) <= _NEAR).all(1) & (counts.min(1, initial=1) >= 1)
+    fits &= counts @ times == sums[:, 0]
+    if not fits.any():
+        return weights
+    whole = np.zeros(len(weights))
+    whole[shares > 0] = counts[int(fits.argmax())][first]
+    return whole
 
 
 def _same(x: Array) -> Array:

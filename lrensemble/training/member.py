@@ -225,7 +225,7 @@ def _resumed(begin: Callable[[], Run], state: State | None) -> Run:
         return run
     try:
         run.load_state(state)
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):  # of a model or averages changed since
+    except (UserError, RuntimeError, KeyError, ValueError, TypeError, AttributeError):  # of what has changed since
         return begin()
     return run
 

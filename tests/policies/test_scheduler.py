@@ -148,3 +148,245 @@ def test_a_compiled_step_sees_every_lr():
     torch._dynamo.utils.counters.clear()
     torch.testing.assert_close(run(True), run(False))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2  # the first step makes the momentum buffers
+
+
+# Groups with their own LR, and groups that come and go
+
+
+def parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(1))
+
+
+def lrs(optimizer) -> list[float]:
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize(
+    ("own", "default", "base_lr", "expected"),
+    [
+        ([1.0, 1.0], None, None, [0.05, 0.05]),
+        ([1e-5, 1e-4], None, None, [0.005, 0.05]),
+        ([1e-4, 1e-5, 1e-4], None, None, [0.05, 0.005, 0.05]),
+        ([None, 1e-2], None, None, [0.05, 0.5]),  # the first is at torch's 1e-3
+        ([None, 1.0], 0.1, None, [0.05, 0.5]),
+        ([None, 0.01], 0.1, None, [0.05, 0.005]),
+        ([0.2, 1.0], 0.1, None, [0.01, 0.05]),
+        ([1e-5, 1e-4], None, 1e-5, [0.05, 0.5]),
+        ([None, 1.0], 0.1, 1.0, [0.005, 0.05]),
+        ([None, 0.0], 0.1, None, [0.05, 0.0]),
+        ([None, 1e-2], 0.0, None, [0.0, 0.05]),  # frozen, although it is the default
+    ],
+)
+@pytest.mark.parametrize("tensor", [False, True])
+def test_what_gets_the_policys_value(kind, own, default, base_lr, expected, tensor):
+    def lr(value):
+        return torch.tensor(value) if tensor else value
+
+    groups = [{"params": [parameter()]} | ({} if value is None else {"lr": lr(value)}) for value in own]
+    options = ({} if default is None else {"lr": lr(default)}) | ({"foreach": False} if tensor else {})
+    optimizer = kind(groups, **options)
+    policy = Policy.parse("STEP(k0=0.05, gamma=0.5, l=2)")
+    scheduler = policy.scheduler(optimizer, base_lr=base_lr)
+    for step in range(5):
+        assert lrs(optimizer) == pytest.approx([value * 0.5 ** (step // 2) for value in expected], rel=1e-6)
+        assert [float(x) for x in scheduler.get_last_lr()] == lrs(optimizer)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "all parameter groups have lr 0.*base_lr"),
+        ({"base_lr": 0}, "base_lr = 0 is not possible"),
+        ({"base_lr": -1.0}, "base_lr = -1.0 is not possible"),
+        ({"base_lr": float("nan")}, "base_lr = nan is not possible"),
+    ],
+)
+def test_no_base(options, message):
+    with pytest.raises(UserError, match=message):
+        Policy.parse("FIX(0.1)").scheduler(torch.optim.SGD([parameter()], lr=0.0), **options)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=3.0, total_steps=50),
+        lambda o: torch.optim.lr_scheduler.CyclicLR(o, 1e-4, 0.3, cycle_momentum=False),
+        lambda o: torch.optim.lr_scheduler.StepLR(o, 2, gamma=0.1),
+        lambda o: Policy.parse("EXP(k0=7, gamma=0.1)").scheduler(o),
+        lambda o: Policy.parse("EXP(k0=7, gamma=0.1)").scheduler(o, base_lr=4.0),
+    ],
+)
+def test_what_an_earlier_scheduler_did_is_no_ratio(earlier):
+    optimizer = torch.optim.SGD([parameter()], lr=0.1)
+    first = earlier(optimizer)
+    for _ in range(7):
+        optimizer.step()
+        first.step()
+    policy = Policy.parse("TRI(k0=0.5, k1=0.01, l=7)")
+    policy.scheduler(optimizer)
+    assert lrs(optimizer) == [policy(0)]
+
+
+def test_an_earlier_scheduler_keeps_the_ratios_of_the_groups():
+    optimizer = two_groups()
+    first = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)
+    optimizer.step()
+    first.step()
+    Policy.parse("FIX(0.05)").scheduler(optimizer)
+    assert lrs(optimizer) == pytest.approx([0.05, 0.5])
+
+
+@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize(("own", "ratio"), [({}, 1.0), ({"lr": 0.01}, 0.1), ({"lr": 0.5}, 5.0), ({"lr": 0.0}, 0.0)])
+def test_a_group_added_later_follows(after, own, ratio):
+    policy = Policy.parse("STEP(k0=0.2, gamma=0.1, l=1)")
+    optimizer = torch.optim.SGD([parameter()], lr=0.1, momentum=0.9)
+    scheduler = policy.scheduler(optimizer, momentum=(0.8, 0.95), total_steps=10)
+    for _ in range(after):
+        optimizer.step()
+        scheduler.step()
+    optimizer.add_param_group({"params": [parameter()], **own})
+    for step in range(after + 1, after + 4):
+        optimizer.step()
+        scheduler.step()
+        assert lrs(optimizer) == pytest.approx([policy(step), ratio * policy(step)])
+        assert optimizer.param_groups[0]["momentum"] == optimizer.param_groups[1]["momentum"]
+    # A resumed run, whose groups are there before the state.
+    other = torch.optim.SGD([{"params": [parameter()]}, {"params": [parameter()], **own}], lr=0.1, momentum=0.9)
+    resumed = policy.scheduler(other, momentum=(0.8, 0.95), total_steps=10)
+    other.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    assert lrs(other) == lrs(optimizer)
+    resumed.step()
+    scheduler.step()
+    assert lrs(other) == lrs(optimizer)
+    # The first group goes; the other one keeps its own ratio.
+    del optimizer.param_groups[0]
+    optimizer.step()
+    scheduler.step()
+    assert lrs(optimizer) == pytest.approx([ratio * policy(after + 5)])
+    with pytest.raises(UserError, match="2 parameter groups, this one has 1"):
+        scheduler.load_state_dict(resumed.state_dict())
+
+
+def test_a_group_without_an_lr_joins_groups_that_have_their_own():
+    optimizer = torch.optim.SGD([{"params": [parameter()], "lr": 1.0}, {"params": [parameter()], "lr": 2.0}])
+    scheduler = Policy.parse("FIX(0.05)").scheduler(optimizer)
+    optimizer.add_param_group({"params": [parameter()]})  # torch gives it 1e-3
+    optimizer.step()
+    scheduler.step()
+    assert lrs(optimizer) == pytest.approx([0.025, 0.05, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("text", "theirs"),
+    [
+        ("STEP(k0=0.1, gamma=0.5, l=3)", lambda o: torch.optim.lr_scheduler.StepLR(o, 3, gamma=0.5)),
+        ("EXP(k0=0.1, gamma=0.9)", lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9)),
+        ("COS(k0=0.1, l=20)", lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 20)),
+        ("POLY(k0=0.1, p=2, l=20)", lambda o: torch.optim.lr_scheduler.PolynomialLR(o, 20, power=2)),
+    ],
+)
+def test_several_groups_equal_torchs_schedulers(text, theirs):
+    """With the policy's peak at the base of the groups, each is where torch's own scheduler puts it."""
+    for own in ({}, {"lr": 0.1}):
+        ours, reference = (
+            torch.optim.SGD(
+                [{"params": [parameter()], **own}, {"params": [parameter()], "lr": 0.02}],
+                **({} if own else {"lr": 0.1}),
+            )
+            for _ in range(2)
+        )
+        pairs = ((ours, Policy.parse(text).scheduler(ours)), (reference, theirs(reference)))
+        for _ in range(20):
+            assert lrs(ours) == pytest.approx(lrs(reference), abs=1e-12)
+            for optimizer, scheduler in pairs:
+                optimizer.step()
+                scheduler.step()
+
+
+def test_inside_torchs_sequential_scheduler():
+    optimizer = two_groups()
+    parts = [Policy.parse(f"EXP(k0={k0}, gamma=0.5)").scheduler(optimizer) for k0 in (0.1, 0.3)]
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, parts, milestones=[2])
+    for body in (0.1, 0.05, 0.3, 0.15):
+        assert lrs(optimizer) == pytest.approx([body, 10 * body])
+        optimizer.step()
+        scheduler.step()
+
+
+# States of other schedulers
+
+
+def stepped(text, total, steps, **options):
+    optimizer = torch.optim.SGD([parameter()], lr=0.1, momentum=0.9)
+    scheduler = Policy.parse(text).scheduler(optimizer, steps_per_epoch=5, total_steps=total, **options)
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+    return optimizer, scheduler
+
+
+COSINE = "COS(k0=0.1, l=100%)"
+
+
+@pytest.mark.parametrize(
+    ("text", "total", "options", "named"),
+    [
+        (COSINE, 20, {}, ["COS(k0=0.1, l=100%) (5 steps an epoch, 10 steps in all)", "20 steps in all"]),
+        ("FIX(k0=0.005)", 10, {}, [COSINE, "FIX(k0=0.005)"]),
+        (COSINE, 10, {"momentum": (0.8, 0.9)}, [COSINE, "momentum (0.8, 0.9)"]),
+    ],
+)
+def test_a_state_of_another_policy_or_budget(text, total, options, named):
+    state = stepped(COSINE, 10, 10)[1].state_dict()
+    optimizer, scheduler = stepped(text, total, 3, **options)
+    before = lrs(optimizer), scheduler.state_dict()
+    with pytest.raises(UserError) as error:
+        scheduler.load_state_dict(state)
+    assert all(part.replace("(0.8, 0.9)", "[0.8, 0.9]") in str(error.value) for part in [*named, 'on_change="new"'])
+    assert (lrs(optimizer), scheduler.state_dict()) == before  # nothing half loaded
+    # Asked for, in either place, the step alone is taken, and the new policy goes on from there.
+    scheduler.load_state_dict(state, on_change="new")
+    other_optimizer, other = stepped(text, total, 0, **options, on_change="new")
+    other.load_state_dict(state)
+    expected_optimizer, expected = stepped(text, total, 10, **options)
+    for _ in range(4):
+        for opt, sched in ((optimizer, scheduler), (other_optimizer, other), (expected_optimizer, expected)):
+            assert lrs(opt) == lrs(expected_optimizer)
+            assert opt.param_groups[0]["momentum"] == expected_optimizer.param_groups[0]["momentum"]
+            assert sched.last_epoch == expected.last_epoch
+        for opt, sched in ((optimizer, scheduler), (other_optimizer, other), (expected_optimizer, expected)):
+            opt.step()
+            sched.step()
+
+
+def test_a_state_that_means_the_same_policy():
+    """A budget that changes nothing, and the bound text of earlier versions."""
+    assert stepped("FIX(0.1)", 10, 2)[1].state_dict()["policy"] == "FIX(k0=0.1)"
+    _, scheduler = stepped("FIX(0.1)", 20, 0)
+    scheduler.load_state_dict(stepped("FIX(0.1)", 10, 2)[1].state_dict())
+    assert scheduler.last_epoch == 2
+    _, scheduler = stepped(COSINE, 10, 0)
+    scheduler.load_state_dict({"policy": "COS(k0=0.1, l=10)", "ratios": [1.0], "last_epoch": 4})
+    assert scheduler.get_last_lr() == [Policy.parse("COS(k0=0.1, l=10)")(4)]
+
+
+def test_a_state_of_a_torch_scheduler():
+    optimizer = torch.optim.SGD([parameter()], lr=0.1)
+    torchs = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    for _ in range(4):
+        optimizer.step()
+        torchs.step()
+    _, scheduler = stepped(COSINE, 10, 0)
+    with pytest.raises(UserError, match=r"another kind of scheduler \(it holds .*gamma.*COS\(k0=0.1, l=100%\)"):
+        scheduler.load_state_dict(torchs.state_dict())
+    scheduler.load_state_dict(torchs.state_dict(), on_change="new")
+    assert scheduler.get_last_lr() == [Policy.parse("COS(k0=0.1, l=10)")(4)]
+    with pytest.raises(UserError, match="no state of a scheduler"):
+        scheduler.load_state_dict({"model": 1}, on_change="new")
+    with pytest.raises(UserError, match="on_change = 'old'"):
+        scheduler.load_state_dict(torchs.state_dict(), on_change="old")

@@ -60,15 +60,19 @@ def sklearn_score(weights, P, y, objective):
     return -log_loss(y, vote / vote.sum(1, keepdims=True), labels=range(P.shape[2]))
 
 
-def plain_greedy(P, y, objective, steps=40, size=None, replacement=True):
-    """Caruana's loop over sums in float64, all members in every step: the picks."""
+def plain_greedy(P, y, objective, steps=40, size=None, replacement=True, start=()):
+    """Caruana's loop over sums in float64, all members in every step, from the members of `start`: the picks."""
     P = P.astype(np.float64)
     members, n = P.shape[:2]
     true = P[:, np.arange(n), y]
     total, true_total = np.zeros(P.shape[1:]), np.zeros(n)
     counts = np.zeros(members, dtype=int)
     picks = []
-    for step in range(1, steps + 1):
+    for m in start:
+        counts[m] += 1
+        total += P[m]
+        true_total += true[m]
+    for step in range(len(start) + 1, len(start) + steps + 1):
         chosen = counts > 0
         open_ = np.flatnonzero(chosen) if size is not None and chosen.sum() == size else np.arange(members)
         if not replacement:
@@ -84,3 +88,25 @@ def plain_greedy(P, y, objective, steps=40, size=None, replacement=True):
         total += P[best]
         true_total += true[best]
     return picks
+
+
+def plain_way(P, y, objective, steps=40, size=None, replacement=True):
+    """`plain_greedy`, and for accuracy from its other starts where a single member is best: picks, -1 for a start."""
+
+    def way(start):
+        picks = plain_greedy(P, y, objective, steps, size, replacement, start)
+        first = max(1, len(start))
+        teams = [np.bincount([*start, *picks][:k], minlength=len(P)) for k in range(first, len(start) + len(picks) + 1)]
+        scores = [plain_score(team, P, y, objective) for team in teams]
+        best = int(np.argmax(scores))
+        return scores[best], teams[best], ([-1] if len(start) else []) + picks
+
+    first = way([])
+    most = len(P) if size is None else min(size, len(P))
+    if objective == "nll" or (first[1] > 0).sum() > 1 or most < 2:
+        return first[2]
+    singles = [plain_score(team, P, y, "accuracy") for team in np.eye(len(P))]
+    ranked = np.argsort(-np.array(singles), kind="stable")[:most]
+    together = [plain_score(np.isin(range(len(P)), ranked[:k]), P, y, "accuracy") for k in range(2, most + 1)]
+    others = [way(ranked[:k].tolist()) for k in sorted({2, 2 + int(np.argmax(together))})]
+    return max([first, *others], key=lambda found: found[0])[2]

@@ -124,7 +124,12 @@ def test_selectors_optimise_the_vote_that_is_used(vote, objective):
             picks.append(best)
             counts[best] += 1
         selector = Greedy(objective=objective, vote=vote, steps=6).fit(P, y)
-        assert [step.member for step in selector.trajectory_] == picks
+        if selector.trajectory_[0].member >= 0:
+            assert [step.member for step in selector.trajectory_] == picks
+        else:  # another start, as nobody could be added to the best single member
+            assert objective == "accuracy"
+            assert len(set(picks)) == 1
+            assert len(selector.members_) > 1
         score = plain_score(selector.weights_, P, y, objective, vote)
         assert score == pytest.approx(max(step.score for step in selector.trajectory_), rel=1e-5)
         np.testing.assert_allclose(selector.predict_proba(P), plain_vote(selector.weights_, P, vote), rtol=1e-5)

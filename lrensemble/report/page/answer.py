@@ -62,12 +62,16 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
         0: "Not shown to be worth it: its accuracy cannot be told from the best single model's",
         -1: f"Not worth it: {abs(gain.value):.2f} points less accurate than the best single model",
     }[gain.direction]
-    if gain.direction == 0 and nll.direction == 1:
+    if gain.direction == 0 and nll and nll.direction == 1:
         heading = "Worth it for its probabilities; its accuracy cannot be told from the best single model's"
-    interval = f"95 % CI {-nll.high:+.4f} to {-nll.low:+.4f}; lower is better"
+    if nll:
+        interval = f"95 % CI {-nll.high:+.4f} to {-nll.low:+.4f}; lower is better"
+        change = f" Its NLL changes by {-nll.value:+.4f} nats ({interval})."
+    else:
+        change = " Members that give labels alone have no NLL."
     lines = [
         f"On test (n = {evaluation.rows:,}) team {team.name} ({_members(score.members)}) gains {_points(gain)} of "
-        f"accuracy over the best single model. Its NLL changes by {-nll.value:+.4f} nats ({interval}).",
+        f"accuracy over the best single model.{change}",
         *_selection(against),
         _diversity(against, evaluation.control_note),
     ]

@@ -143,6 +143,8 @@ def size_charts(report: Report) -> list[tuple[str, Chart]]:
         ("accuracy", "Test accuracy, %", 100.0),
         ("nll", "Test NLL, nats (lower is better)", 1.0),
     ):
+        if any(getattr(row, key) is None for row in [*rows, *scores]):  # members that give labels have no NLL
+            continue
         values = [getattr(row, key) for row in rows]
         named = [(score.name, score.members, float(getattr(score, key))) for score in scores]
         everything = [v for value in values for v in value] + [v for *_, v in named]
@@ -233,7 +235,7 @@ def heatmap(report: Report) -> dict[str, Any] | None:
 
 def loss_strips(report: Report) -> tuple[Axis, dict[int, Markup]]:
     """Bars of what the team loses in validation NLL without each of its members."""
-    values = {seat.member: seat.val.nll for seat in report.seats if seat.val}
+    values = {seat.member: seat.val.nll for seat in report.seats if seat.val and seat.val.nll is not None}
     x = axis(min(0.0, *values.values(), 0.0), max(0.0, *values.values(), 0.0), pad=0.06, count=3)
     return x, {
         member: strip(x, "helps" if value > 0 else "hurts", min(0.0, value), max(0.0, value))

@@ -42,7 +42,7 @@ class MemberRow:
     reason: str
     weight: float  # in the report's team
     val: dict[str, float | None]
-    test: dict[str, float]
+    test: dict[str, float | None]
     costs: dict[str, int | float]
 
 
@@ -117,7 +117,10 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     selected, notes = _readable_teams(pool, numbers)
     chosen = _chosen(pool, selected, team)
     evaluation = evaluate(pool, selected, save=False) if selected else None
-    test = [summary(np.asarray(p), labels["test"]) for p in predictions["test"]]
+    test: list[dict[str, float | None]] = [dict(summary(np.asarray(p), labels["test"])) for p in predictions["test"]]
+    for scores, member in zip(test, members, strict=True):
+        if member.record.is_labels:
+            scores |= dict.fromkeys(("nll", "brier", "ece"))
     rest = [member for member in pool.members if member.id not in numbers]
     weights = chosen.members if chosen else {}
     numbered = [(numbers[member.id], member) for member in members]
@@ -133,7 +136,10 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         data=pool.task.data,
         answer=answer(evaluation, chosen, len(members), pool.path),
         team=chosen,
-        why_team="asked for" if team else "of the teams of two or more the one with the lowest validation NLL",
+        why_team="asked for"
+        if team
+        else "of the teams of two or more the one with the "
+        + ("highest validation accuracy" if chosen and "nll" not in chosen.validation else "lowest validation NLL"),
         selected=selected,
         evaluation=evaluation,
         members=[_row(numbers[m.id], m, weights.get(m.id, 0.0), test[numbers[m.id] - 1]) for m in members],
@@ -141,7 +147,9 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         lr=curves,
         histories=logged,
         pairs=_pairs(predictions["val"], labels["val"]),
-        teams=score_teams_of_all_sizes(predictions, labels) if len(members) > 1 else None,
+        teams=score_teams_of_all_sizes(predictions, labels, hard=any(m.record.is_labels for m in members))
+        if len(members) > 1
+        else None,
         seats=seats_of(pool, chosen, numbers, labels) if chosen else [],
         calibration=calibration_of(pool, chosen, best, labels["test"]),
         costs=costs_of(pool, chosen, best),
@@ -177,10 +185,14 @@ def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
             raise UserError(f"team {name} cannot be used: its members are gone, or it is for other data: select again")
         return found
     several = [team for team in teams if len(team.members) > 1] or teams
-    return min(several, key=lambda t: (t.validation.get("nll", np.inf), len(t.members), t.name), default=None)
+    return min(
+        several,
+        key=lambda t: (t.validation.get("nll", np.inf), -t.validation["accuracy"], len(t.members), t.name),
+        default=None,
+    )
 
 
-def _row(number: int, member: Member, weight: float, test: dict[str, float]) -> MemberRow:
+def _row(number: int, member: Member, weight: float, test: dict[str, float | None]) -> MemberRow:
     status = member.status
     if status == "damaged":
         return MemberRow(number, member.id, "", 0, "", "", status, "the record cannot be read", 0.0, {}, {}, {})
@@ -195,7 +207,7 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float]) -> 
         status=status,
         reason=record.reason or "",
         weight=weight,
-        val=record.metrics.get("val", {}),
+        val=record.val,
         test=test,
         costs=record.costs,
     )

@@ -39,7 +39,7 @@ class SizeRow:
     size: int
     teams: int
     accuracy: tuple[float, float, float]  # mean, 5 %, 95 %
-    nll: tuple[float, float, float]
+    nll: tuple[float, float, float] | None  # None where members give labels
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ class Teams:
         return self.scored < self.total
 
 
-def score_teams_of_all_sizes(predictions: dict[str, Any], labels: dict[str, Array], *, seed: int = 0) -> Teams:
+def score_teams_of_all_sizes(
+    predictions: dict[str, Any], labels: dict[str, Array], *, seed: int = 0, hard: bool = False
+) -> Teams:
     """Score every team of up to `EVERY` members, of more a random sample of several sizes.
 
     Parameters
@@ -103,6 +105,7 @@ def score_teams_of_all_sizes(predictions: dict[str, Any], labels: dict[str, Arra
     predictions : dict of str to sequences of (N, C) arrays with a ``shape``
         Of ``val`` and ``test``; members in the order of their numbers.
     labels : dict of str to (N,) arrays
+    hard : some members give labels, and teams have no NLL
     """
     metric = get_metric(METRIC)
     members = len(predictions["val"])
@@ -137,7 +140,12 @@ def score_teams_of_all_sizes(predictions: dict[str, Any], labels: dict[str, Arra
         cells=_density(x, y, len(labels["val"])),
         correlation=rank_correlations(sizes[several], y, METRICS[METRIC].orient(x)),
         sizes=[
-            SizeRow(int(size), int(here.sum()), *(_spread(test[key][here]) for key in ("accuracy", "nll")))
+            SizeRow(
+                int(size),
+                int(here.sum()),
+                _spread(test["accuracy"][here]),
+                None if hard else _spread(test["nll"][here]),
+            )
             for size in np.unique(sizes)
             if (here := sizes == size).any()
         ],

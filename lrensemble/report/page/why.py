@@ -21,7 +21,7 @@ class Loss:
     """What a team loses without one member: points of accuracy, and nats of NLL; positive = the member helps."""
 
     accuracy: float
-    nll: float
+    nll: float | None  # None where members that give labels take part
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Seat:
 
 
 def leave_one_out(
-    predictions: Any, weights: Array, labels: Array, vote: str, temperatures: Array | None
+    predictions: Any, weights: Array, labels: Array, vote: str, temperatures: Array | None, hard: bool = False
 ) -> dict[int, Loss]:
     """The loss for each member of a team of two or more, the others' weights scaled up to sum 1.
 
@@ -46,6 +46,7 @@ def leave_one_out(
     ----------
     predictions : (S, N, C) array, or a sequence of (N, C) arrays with a ``shape``
     weights, temperatures : (S,) arrays
+    hard : members that give labels take part, and there is no NLL
     """
     members, rows, classes = predictions.shape
     if members < 2:
@@ -60,7 +61,7 @@ def leave_one_out(
     losses = {}
     for i in np.argsort(-weights, kind="stable")[:affordable]:
         accuracy, nll = whole - scores(np.where(np.arange(members) == i, 0.0, weights))
-        losses[int(i)] = Loss(float(accuracy), float(nll))
+        losses[int(i)] = Loss(float(accuracy), None if hard else float(nll))
     return losses
 
 
@@ -70,8 +71,9 @@ def seats_of(pool: Pool, team: Team, numbers: dict[str, int], labels: dict[str, 
     weights = np.array([team.members[i] for i in ids])
     temperatures = np.array([team.temperatures[i] for i in ids]) if team.temperatures else None
     members = [pool.find(i) for i in ids]
+    hard = any(member.record.is_labels for member in members)
     losses = {
-        split: leave_one_out(pool.predictions(split, members), weights, labels[split], team.vote, temperatures)
+        split: leave_one_out(pool.predictions(split, members), weights, labels[split], team.vote, temperatures, hard)
         for split in labels
     }
     return [
