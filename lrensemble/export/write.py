@@ -28,6 +28,7 @@ from lrensemble.export.readme import readme
 from lrensemble.export.team import resolve, team_module
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
+from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
 
@@ -121,6 +122,7 @@ def export_team(
 def _check_place(out: Path, force: bool) -> None:
     if not out.name:
         raise UserError(f"{out} is no name for a new folder: -o team, for example")
+    refuse_links(out)
     if out.is_file():
         raise UserError(f"{out} is a file: choose another folder for the team")
     if out.is_dir() and any(out.iterdir()):

@@ -182,7 +182,7 @@ class Pool:
             try:
                 _ = member.record
             except UserError as error:
-                warnings.warn(f"member {member.id} is left out: {error}", stacklevel=2)
+                warnings.warn(f"member {member.id} is left out: {error}", stacklevel=1)  # once a command
             else:
                 members.append(member)
         return members
