@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from lrensemble import Pool, UserError, evaluate
 from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.pool.files import json_text, read_array, read_model, write_array, write_json, write_sealed
+from lrensemble.pool.gc import plan_gc
 from lrensemble.pool.record import Task, loop_spec
 from lrensemble.pool.select import select_teams
 from lrensemble.report.page import report_info
@@ -353,3 +354,12 @@ def test_labels_and_predictions_of_another_pool(pool: Pool):
     write_array(pool.path / "labels" / "test.npy", labels[::-1].copy())
     with pytest.raises(UserError, match="not the labels that the pool was made with"):
         pool.labels("test")
+
+
+def test_gc_deletes_nothing_where_a_team_cannot_be_read(pool: Pool):
+    """Nobody knows whose weights it needs."""
+    select_teams(pool, ["all"])
+    path = pool.path / "teams" / "all.json"
+    path.write_text(path.read_text().replace("0.25", "0.26", 1))
+    with pytest.raises(UserError, match=r"all\.json was changed after it was written"):
+        plan_gc(pool, 0)
