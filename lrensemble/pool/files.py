@@ -92,13 +92,14 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_sealed(path: Path, data: dict[str, Any]) -> None:
     """JSON that ends with a hash of itself, which `read_model` checks."""
-    write_json(path, {**data, SEAL: _digest(data)})
+    plain = json.loads(json_text(data))
+    write_json(path, {**plain, SEAL: _digest(plain)})
 
 
-def _digest(data: dict[str, Any]) -> str:
-    plain = json.loads(json_text({key: value for key, value in data.items() if key != SEAL}))
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(plain: dict[str, Any]) -> str:
+    """Of what JSON can hold, without the digest; order and layout of the file do not count."""
+    rest = {key: value for key, value in plain.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_text(path: Path) -> str:
