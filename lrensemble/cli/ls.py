@@ -43,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
             }
         )
     members.sort(key=lambda m: (-(m.get("val", {}).get("accuracy") or -1), m["id"]))
-    teams = pool.teams
+    teams = []
+    for name in pool.team_names:
+        try:
+            teams.append(pool.team(name))
+        except UserError as error:
+            output.note(f"team {name} is left out: {error}")
     if args.format == "json":
         output.print_json(
             {

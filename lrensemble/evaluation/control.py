@@ -61,7 +61,12 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
         for team in teams
         if team.candidates != candidates
     }
-    selectors = {team.name: make_selector(team.selector, **team.parameters) for team in teams}
+    selectors = {}
+    for team in teams:
+        try:
+            selectors[team.name] = make_selector(team.selector, **team.parameters)
+        except UserError as error:  # of another version, or not installed here
+            left_out[team.name] = f"not compared with seeds-only: {error}"
     if average:
         selectors[average] = make_selector("all")
     val_labels = control.labels("val")
@@ -85,7 +90,7 @@ def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
     """Finished members of the control that differ from the pool's best run in nothing but the seed."""
     return [
         member
-        for member in control.members
+        for member in control.readable
         if member.record.status in FINISHED and member.record.spec.model_copy(update={"seed": spec.seed}) == spec
     ]
 

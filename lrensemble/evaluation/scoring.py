@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from lrensemble.evaluation.results import (
     Score,
 )
 from lrensemble.evaluation.same_size import SameSize
+from lrensemble.evaluation.stored import write_evaluation
 from lrensemble.evaluation.teams import (
     Entry,
     Teams,
@@ -35,7 +35,6 @@ from lrensemble.evaluation.teams import (
 from lrensemble.evaluation.verdict import caution, verdict
 from lrensemble.metrics import holm, mcnemar, member_scores, utility
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.files import now, write_json
 
 Array = NDArray[Any]
 
@@ -112,7 +111,7 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     if single_name != f"({BEST_SINGLE})":
         result.verdicts[single_name] = "this team is the best single member"
     for team in chosen if save else ():
-        _write(pool, result, team.name)
+        write_evaluation(pool, result, team, known)
     return result
 
 
@@ -198,19 +197,3 @@ def _adjusted(comparisons: list[Comparison], teams: set[str]) -> list[Comparison
         for i, value in zip(numbers, p, strict=True):
             adjusted[i] = dataclasses.replace(comparisons[i], p_holm=value)
     return adjusted
-
-
-def _write(pool: Pool, result: Evaluation, name: str) -> None:
-    """``evaluations/<name>.json``."""
-    data = {
-        "created": now(),
-        "split": "test",
-        "rows": result.rows,
-        "best_single": result.best_single,
-        "score": asdict(result.score(name)),
-        "comparisons": [asdict(row) for row in result.comparisons if row.name == name],
-        "control": result.control_note,
-        "verdict": result.verdicts[name],
-        "caution": result.caution,
-    }
-    write_json(pool.path / "evaluations" / f"{name}.json", data)

@@ -56,22 +56,24 @@ def resolve(pool: Pool, teams: Teams, members: Sequence[Member]) -> tuple[list[T
     if teams is not None:
         wanted = [teams] if isinstance(teams, Team | str) else list(teams)
         if not wanted:
-            raise UserError(f"no team is named: {did_you_mean('', [team.name for team in pool.teams])}")
+            raise UserError(f"no team is named: {did_you_mean('', pool.team_names)}")
         chosen = [pool.team(team) if isinstance(team, str) else team for team in wanted]
         for team in chosen:
             _check(pool, team, members)
         return list({team.name: team for team in chosen}.values()), {}
-    if not pool.teams:
+    names = pool.team_names
+    if not names:
         raise UserError(f"{pool.path} has no teams yet: run lrensemble select {pool.path}")
     left_out: dict[str, str] = {}
     errors: list[UserError] = []
     chosen = []
-    for team in pool.teams:
+    for name in names:
         try:
+            team = pool.team(name)
             _check(pool, team, members)
             chosen.append(team)
         except UserError as error:
-            left_out[team.name] = str(error)
+            left_out[name] = str(error)
             errors.append(error)
     if not chosen:
         raise errors[0]

@@ -92,7 +92,7 @@ class Card(Part):
     validation: dict[str, float]
     validation_rows: int
     abstention: tuple[tuple[float, float, float | None], ...]  # threshold, share answered, accuracy of these
-    test: dict[str, Any] | None  # evaluations/<team>.json, where the team was evaluated
+    test: dict[str, Any] | None  # evaluations/<team>.json, where it is of this very team (`evaluation.stored`)
     single: MemberCard  # the best single member, by validation accuracy
     checks: dict[str, Check] = {}
     timings: tuple[Timing, ...] = ()

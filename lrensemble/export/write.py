@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from lrensemble import __version__
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
+from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.formats import FILES, write_module
@@ -25,7 +25,8 @@ from lrensemble.export.module import TeamModule
 from lrensemble.export.readme import readme
 from lrensemble.export.team import resolve, team_module
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.files import clear_disk_errors, file_hash, now, read_text, write_atomic, write_json
+from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
+from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
 from lrensemble.tasks import Dataset
@@ -82,7 +83,10 @@ def export_team(
     data, note = _data(pool)
     if note:
         say(note)
-    card = _card(pool, team, members, data)
+    test, why_none = read_evaluation(pool, team)
+    if why_none:
+        say(f"no test numbers: {why_none}")
+    card = _card(pool, team, members, data, test)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
         with clear_disk_errors(out):
@@ -118,6 +122,7 @@ def export_team(
 def _check_place(out: Path, force: bool) -> None:
     if not out.name:
         raise UserError(f"{out} is no name for a new folder: -o team, for example")
+    refuse_links(out)
     if out.is_file():
         raise UserError(f"{out} is a file: choose another folder for the team")
     if out.is_dir() and any(out.iterdir()):
@@ -150,7 +155,9 @@ def _info(path: Path) -> FileInfo:
 # The card
 
 
-def _card(pool: Pool, team: Team, members: dict[str, Member], data: Dataset | None) -> Card:
+def _card(
+    pool: Pool, team: Team, members: dict[str, Member], data: Dataset | None, test: dict[str, Any] | None
+) -> Card:
     task, total = pool.task, sum(team.members[i] for i in members)
     return Card(
         name=team.name,
@@ -169,7 +176,7 @@ def _card(pool: Pool, team: Team, members: dict[str, Member], data: Dataset | No
         validation=team.validation,
         validation_rows=team.validation_rows,
         abstention=_abstention(pool, team, members),
-        test=_evaluation(pool, team),
+        test=test and {key: test[key] for key in ("rows", "score", "verdict")},
         single=_member(pool.best_single(), 1.0, 1.0),
         created=now(),
         version=__version__,
@@ -219,18 +226,6 @@ def _abstention(pool: Pool, team: Team, members: dict[str, Member]) -> tuple[tup
         (threshold, float(rows.mean()), float(right[rows].mean()) if rows.any() else None)
         for threshold, rows in answered
     )
-
-
-def _evaluation(pool: Pool, team: Team) -> dict[str, Any] | None:
-    """What `lrensemble evaluate` found on the test split, unless the team was selected again since."""
-    path = pool.path / "evaluations" / f"{team.name}.json"
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(read_text(path))
-        return {key: found[key] for key in ("rows", "score", "verdict")} if found["created"] >= team.created else None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: cut off or damaged: run lrensemble evaluate again") from None
 
 
 # The checks

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from lrensemble.errors import UserError
+from lrensemble.pool.links import refuse_links
 
 M = TypeVar("M", bound=BaseModel)
+SEAL = "sha256"  # entry of a JSON file: hash of all others
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -44,8 +46,9 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True) -> None:
     """Make `path` appear with everything that ``write(file)`` writes, or not at all.
 
-    `sync` False leaves out fsync: enough for files that only show progress.
+    `sync` False leaves out fsync: enough for files that only show progress. Never through a link inside of a pool.
     """
+    refuse_links(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with clear_disk_errors(path):
         try:
@@ -87,6 +90,18 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, lambda file: file.write(json_text(data).encode() + b"\n"))
 
 
+def write_sealed(path: Path, data: dict[str, Any]) -> None:
+    """JSON that ends with a hash of itself, which `read_model` checks."""
+    plain = json.loads(json_text(data))
+    write_json(path, {**plain, SEAL: _digest(plain)})
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    """Of what JSON can hold, without the digest; order and layout of the file do not count."""
+    rest = {key: value for key, value in plain.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def read_text(path: Path) -> str:
     """Text of a file of a pool, or a `UserError`."""
     try:
@@ -96,12 +111,27 @@ def read_text(path: Path) -> str:
 
 
 def read_model(kind: type[M], path: Path, fix: str = "") -> M:
-    """A pydantic model from a JSON file; a `UserError` that ends with the `fix` where it is cut off or another kind."""
+    """A pydantic model from a JSON file.
+
+    A `UserError` that ends with the `fix` where it is cut off, of another kind, or was changed after it was written.
+    Files of older versions have no hash, and are taken as they are.
+    """
+    advice = f": {fix}" if fix else ""
+    text = read_text(path)
     try:
-        return kind.model_validate_json(read_text(path))
+        data = json.loads(text)
+        if isinstance(data, dict) and SEAL in data and data[SEAL] != _digest(data):
+            raise UserError(
+                f'{path} was changed after it was written (its "{SEAL}" is of other contents){advice}. Whoever changed '
+                f'it on purpose deletes its entry "{SEAL}"'
+            )
+        return kind.model_validate(data)
     except ValidationError as error:
-        advice = f": {fix}" if fix else ""
-        raise UserError(f"{path}: cut off or damaged ({error.errors()[0]['msg']}){advice}") from None
+        first = error.errors()[0]
+        why = ".".join(map(str, first["loc"])) + f": {first['msg']}"
+    except (ValueError, RecursionError) as error:
+        why = str(error)
+    raise UserError(f"{path}: cut off or damaged ({why.removeprefix(': ')}){advice}")
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

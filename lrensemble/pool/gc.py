@@ -7,13 +7,13 @@
    they are the pool.
 
 Never touched: members in a team, the best few on validation, a member that a process holds, damaged records (a person
-should look), anything that lrensemble did not write.
+should look), anything behind a link inside of the pool, anything that lrensemble did not write.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,8 +24,9 @@ from filelock import Timeout
 
 from lrensemble.errors import UserError
 from lrensemble.pool.files import clear_disk_errors, now
+from lrensemble.pool.links import delete, link_above
 from lrensemble.pool.member import Member
-from lrensemble.pool.pool import Pool
+from lrensemble.pool.pool import CONTROL, Pool
 from lrensemble.pool.record import FINISHED
 
 WEIGHTS = "weights.safetensors"
@@ -110,7 +111,12 @@ def plan_gc(
     total = _bytes(pool.path)
     skipped: list[str] = []
     found: dict[What, list[Item]] = {"leftover": [], "weights": [], "failed": [], "member": []}
-    for part in [*([pool.control] if pool.control else []), pool]:  # the control's weights are of the least use
+    parts = [pool]
+    if (pool.path / CONTROL).is_symlink():
+        skipped.append(f"{pool.path / CONTROL}: it is a link")
+    elif pool.control:
+        parts.insert(0, pool.control)  # its weights are of the least use
+    for part in parts:
         members = _readable(part, skipped)
         in_teams = {i for team in part.teams for i in team.members}
         ranked = sorted((m for m in members if m.record.status in FINISHED), key=_accuracy)
@@ -140,7 +146,7 @@ def collect(plan: Plan) -> Plan:
     for item in plan.items:
         with clear_disk_errors(item.path):
             if item.member is None:
-                item.path.unlink(missing_ok=True)
+                delete(item.path)
                 done.append(item)
                 continue
             folder = item.path if item.path.name == item.member else _folder(item)
@@ -175,13 +181,13 @@ def _changed(member: Member, item: Item) -> str:
 
 def _delete(member: Member, item: Item) -> None:
     if item.what == "leftover" and item.path != member.path:
-        item.path.unlink(missing_ok=True)
+        delete(item.path)
     elif item.what == "weights":
         _delete_weights(member)
     else:
         # Without its record a folder is no member: killed from here on, the rest is a leftover.
-        member.record_path.unlink(missing_ok=True)
-        shutil.rmtree(member.path)
+        delete(member.record_path)
+        delete(member.path)
 
 
 def _delete_weights(member: Member) -> None:
@@ -193,15 +199,17 @@ def _delete_weights(member: Member) -> None:
     try:
         member.write_record(changed)
     except UserError:  # a disk without room for a record: the weights make room
-        path.unlink()
+        delete(path)
         member.write_record(changed)
-    path.unlink(missing_ok=True)
+    delete(path)
 
 
 def _readable(pool: Pool, skipped: list[str]) -> list[Member]:
     members = []
     for member in pool.members:
-        if member.status == "damaged":
+        if link_above(member.path, itself=True):
+            skipped.append(f"{member.path}: it is a link, or behind one")
+        elif member.status == "damaged":
             skipped.append(f"{member.path}: its record cannot be read")
         elif member.is_held():
             skipped.append(f"{member.path}: a process is training it")
@@ -244,11 +252,11 @@ def _leftovers(pool: Pool, members: Sequence[Member]) -> list[Item]:
         if WEIGHTS in member.record.removed and orphan.is_file():
             items.append(Item("leftover", orphan, _bytes(orphan), member.id, "weights that were removed before"))
     for folder in _folders(pool.path / "members"):
-        if not (folder / "record.json").exists() and not Member(folder).is_held():
+        if not os.path.lexists(folder / "record.json") and not Member(folder).is_held():
             items.append(Item("leftover", folder, _bytes(folder), folder.name, "folder without a record"))
     own = [pool.path, *(pool.path / name for name in ("labels", "teams", "evaluations"))]
     old = time.time() - STALE_SECONDS
-    for path in sorted(path for folder in own for path in folder.glob(".*.tmp")):
+    for path in sorted(path for folder in own for path in folder.glob(".*.tmp") if not link_above(path)):
         with contextlib.suppress(FileNotFoundError):  # its writer was not dead after all
             if path.stat().st_mtime < old:
                 items.append(Item("leftover", path, _bytes(path), None, "temporary file of a killed process"))
@@ -256,7 +264,7 @@ def _leftovers(pool: Pool, members: Sequence[Member]) -> list[Item]:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         yield from sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 

@@ -12,8 +12,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lrensemble.errors import UserError
-from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_json
-from lrensemble.pool.record import Record
+from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_sealed
+from lrensemble.pool.links import link_above, refuse_links
+from lrensemble.pool.record import FINISHED, Record
+
+HISTORY = "history.jsonl"
 
 
 class Member:
@@ -29,14 +32,22 @@ class Member:
 
     @cached_property
     def record(self) -> Record:
-        """The record; `UserError` when it is missing, cut off or of another kind."""
-        record = read_model(Record, self.record_path, f"delete the folder {self.path} and train again")
+        """The record; `UserError` when it is missing, cut off, of another kind, changed or of another member."""
+        if self.path.is_symlink() and not self.record_path.exists():
+            raise UserError(
+                f"{self.path} is a link to {self.path.readlink()}, and no member is there: mount the disk that it is "
+                "on, or remove the link"
+            )
+        fix = f"delete the folder {self.path} and train again"
+        record = read_model(Record, self.record_path, fix)
         if record.id != self.id:
             raise UserError(f"{self.path} is a copy of member {record.id}: move it out of the pool")
+        if record.spec.id(record.data_fingerprint) != record.id:
+            raise UserError(f"{self.record_path}: its spec is not the one that its id {record.id} was made of: {fix}")
         return record
 
     def write_record(self, record: Record) -> None:
-        write_json(self.record_path, record.model_dump(mode="json"))
+        write_sealed(self.record_path, record.model_dump(mode="json"))
         self.__dict__["record"] = record
 
     @property
@@ -52,8 +63,10 @@ class Member:
     def hold(self, *, wait: bool = True) -> Iterator[None]:
         """Be the only one who plans or trains this member; the kernel frees the lock of a killed process.
 
-        Raises ``filelock.Timeout`` when another process holds it and `wait` is False.
+        Raises ``filelock.Timeout`` when another process holds it and `wait` is False, `UserError` for a member behind
+        a link.
         """
+        refuse_links(self._lock_path, itself=True)
         with clear_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._lock_path)
@@ -72,7 +85,7 @@ class Member:
 
     def is_held(self) -> bool:
         """True while a process plans, trains or cleans this member."""
-        if not self._lock_path.exists():
+        if not self._lock_path.exists() or link_above(self._lock_path, itself=True):
             return False
         try:
             with FileLock(self._lock_path).acquire(timeout=0):
@@ -99,14 +112,23 @@ class Member:
         return path
 
     def history(self) -> list[dict[str, Any]]:
-        """One dict per evaluation while training: step, epoch, lr, losses, accuracies, seconds."""
-        path = self.path / "history.jsonl"
-        if not path.exists():
+        """One dict per evaluation while training: step, epoch, lr, losses, accuracies, seconds.
+
+        Of a finished member checked against its record.
+        """
+        path = self.path / HISTORY
+        if self.record.status in FINISHED and HISTORY in self.record.files:
+            self.check_file(HISTORY)
+        elif not path.exists():
             return []
+        *lines, rest = read_text(path).split("\n")
         try:
-            return [json.loads(line) for line in read_text(path).splitlines()]
-        except ValueError as error:
+            history = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: cut off or damaged ({error})") from None
+        if rest or not all(isinstance(line, dict) for line in history):
+            raise UserError(f"{path}: cut off or damaged ({'its last line has no end' if rest else 'not a table'})")
+        return history
 
     def weights(self) -> dict[str, Any]:
         """The final weights as a state dict."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrensemble import __version__
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.pool.files import now, read_array, read_model, write_array, write_json
+from lrensemble.pool.files import now, read_array, read_model, write_array, write_sealed
 from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
+from lrensemble.pool.links import POOL
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
-from lrensemble.pool.team import Team
+from lrensemble.pool.team import LONGEST_NAME, Team, is_name
 
 if TYPE_CHECKING:
     from lrensemble.policies import Policy
@@ -37,7 +40,8 @@ def _is_unfinished(path: Path) -> bool:
     """True for a folder in which nothing but the beginning of a pool is, as a killed `Pool.create` leaves it."""
     ours = {Path("labels")} | {Path("labels") / f"{split}.npy" for split in PREDICTED}
     return path.is_dir() and all(
-        file.relative_to(path) in ours or file.name.endswith(".tmp") for file in path.rglob("*")
+        not file.is_symlink() and (file.relative_to(path) in ours or file.name.endswith(".tmp"))
+        for file in path.rglob("*")
     )
 
 
@@ -73,6 +77,13 @@ def _checked_labels(
     return numbers, list(class_names)
 
 
+def _folder(path: Path) -> Path | None:
+    """A folder of a pool, None where it is not there yet; `UserError` for a link that leads nowhere."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to {path.readlink()}, which is not there: mount the disk that it is on")
+    return path if path.is_dir() else None
+
+
 class Pool:
     """All members of one task.
 
@@ -88,12 +99,12 @@ class Pool:
     def open(cls, path: str | Path) -> Self:
         """Open the pool in the folder `path`; raise `UserError` when there is none."""
         path = Path(path)
-        file = path / "pool.json"
+        file = path / POOL
         if not file.is_file():
             why = "it does not exist" if not path.exists() else "there is no pool.json in it"
-            near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob("*/pool.json")])
+            near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob(f"*/{POOL}")])
             raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
-        task = read_model(Task, file)
+        task = read_model(Task, file, "copy it from where the pool was made")
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
         return cls(path, task)
@@ -134,7 +145,7 @@ class Pool:
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
         if data_fingerprint is None:
             data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
-        if (path / "pool.json").exists():
+        if (path / POOL).exists():
             pool = cls.open(path)
             if pool.task.data_fingerprint != data_fingerprint:
                 raise UserError(
@@ -158,15 +169,36 @@ class Pool:
             created=now(),
             version=__version__,
         )
-        write_json(path / "pool.json", task.model_dump(mode="json"))
+        write_sealed(path / POOL, task.model_dump(mode="json"))
         return cls(path, task)
 
     # Members
 
     @property
     def members(self) -> list[Member]:
-        """Every member, whatever its status, in the order of the ids. A member exists once it has a record."""
-        return [Member(path.parent) for path in sorted((self.path / "members").glob("*/record.json"))]
+        """Every member, whatever its status, in the order of the ids. A member exists once it has a record.
+
+        A link that leads to no record (a disk that is not mounted) is a member too, a damaged one.
+        """
+        folder = _folder(self.path / "members")
+        return [
+            Member(path)
+            for path in (sorted(folder.iterdir()) if folder else ())
+            if path.is_symlink() or os.path.lexists(path / "record.json")
+        ]
+
+    @property
+    def readable(self) -> list[Member]:
+        """`members` but those whose record cannot be read: they are named in a warning."""
+        members = []
+        for member in self.members:
+            try:
+                _ = member.record
+            except UserError as error:
+                warnings.warn(f"member {member.id} is left out: {error}", stacklevel=1)  # once a command
+            else:
+                members.append(member)
+        return members
 
     def find(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""
@@ -185,9 +217,10 @@ class Pool:
     def complete(self) -> list[Member]:
         """Members that can be in a team, in the order of the ids.
 
-        Raises `UserError` when a record cannot be read, or comes from other data than the pool's.
+        Members whose record is damaged are left out with a warning. Raises `UserError` when one comes from other
+        data than the pool's.
         """
-        members = [member for member in self.members if member.record.status == "complete"]
+        members = [member for member in self.readable if member.record.status == "complete"]
         for member in members:
             if member.record.data_fingerprint != self.task.data_fingerprint:
                 raise UserError(
@@ -219,7 +252,7 @@ class Pool:
     @property
     def runs(self) -> list[Member]:
         """Finished runs of our trainer: no snapshots or averages of a run, nothing that a user trained or imported."""
-        records = ((member, member.record) for member in self.members)
+        records = ((member, member.record) for member in self.readable)
         return [
             member
             for member, record in records
@@ -233,29 +266,34 @@ class Pool:
     @property
     def control(self) -> Pool | None:
         """The seeds-only pool that was trained beside this one, if there is one."""
-        path = self.path / CONTROL
-        return Pool.open(path) if (path / "pool.json").is_file() else None
+        path = _folder(self.path / CONTROL)
+        return Pool.open(path) if path and (path / POOL).is_file() else None
 
     def plan(self, specs: Iterable[MemberSpec]) -> list[Member]:
-        """Add members that are to be trained; those that are there stay as they are."""
-        members = []
+        """Add members that are to be trained; those that are there stay as they are.
+
+        Raises `UserError` for one that is there under the same id and is another: nobody asked for its spec.
+        """
+        members, data = [], self.task.data_fingerprint
         for spec in specs:
             member = self.member_of(spec)
             if not member.record_path.exists():
                 # Another process may be planning, even training, the same member.
                 with member.hold():
                     if not member.record_path.exists():
-                        parent = spec.run.id(self.task.data_fingerprint) if spec.derived else None
+                        parent = spec.run.id(data) if spec.derived else None
                         member.write_record(
                             Record(
                                 id=member.id,
                                 status="planned",
                                 spec=spec,
-                                data_fingerprint=self.task.data_fingerprint,
+                                data_fingerprint=data,
                                 created=now(),
                                 parent=parent,
                             )
                         )
+            if member.record.spec.identity(member.record.data_fingerprint) != spec.identity(data):
+                raise UserError(f"{member.path} is another member under the same id: move it out of the pool")
             members.append(member)
         return members
 
@@ -325,15 +363,28 @@ class Pool:
     @property
     def teams(self) -> list[Team]:
         """The teams that were selected, by name."""
-        return [Team.read(path) for path in sorted((self.path / "teams").glob("*.json"))]
+        return [self.team(name) for name in self.team_names]
+
+    @property
+    def team_names(self) -> list[str]:
+        folder = _folder(self.path / "teams")
+        return sorted(path.stem for path in folder.glob("*.json")) if folder else []
 
     def team(self, name: str) -> Team:
         """The team called `name`; raise `UserError` with the nearest name."""
-        path = self.path / "teams" / f"{name}.json"
-        if not path.is_file():
-            known = [p.stem for p in (self.path / "teams").glob("*.json")]
-            raise UserError(f"{self.path} has no team {name!r}: {did_you_mean(name, known)}")
-        return Team.read(path)
+        if name not in self.team_names:
+            raise UserError(f"{self.path} has no team {name!r}: {did_you_mean(name, self.team_names)}")
+        return Team.read(self.path / "teams" / f"{name}.json")
 
     def save_team(self, team: Team) -> None:
-        write_json(self.path / "teams" / f"{team.name}.json", team.model_dump(mode="json"))
+        """Write a team under its name; `UserError` for what is no name."""
+        write_sealed(self.file_of_team("teams", team.name), team.model_dump(mode="json"))
+
+    def file_of_team(self, folder: str, name: str) -> Path:
+        """Where something about a team is kept; `UserError` for what is no name of a team."""
+        if not is_name(name):
+            raise UserError(
+                f"{name!r} is no name for a team: a letter or a digit first, then anything that prints but / \\ and :, "
+                f"at most {LONGEST_NAME} characters"
+            )
+        return self.path / folder / f"{name}.json"

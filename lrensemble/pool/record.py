@@ -142,14 +142,17 @@ class MemberSpec(Strict):
             return run_id
         return f"{self.model.model_dump_json()} {self.seed}"
 
-    def id(self, data_fingerprint: str) -> str:
-        """Short hash of the spec and the data. Options at their defaults do not count.
+    def identity(self, data_fingerprint: str) -> str:
+        """The spec and the data as text. Options at their defaults do not count.
 
         So that a later version that adds an option recognises the members of an older pool.
         """
         spec = self.model_dump(mode="json", exclude_defaults=True)
-        text = json.dumps([spec, data_fingerprint], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return json.dumps([spec, data_fingerprint], sort_keys=True)
+
+    def id(self, data_fingerprint: str) -> str:
+        """Short hash of the spec and the data."""
+        return hashlib.sha256(self.identity(data_fingerprint).encode()).hexdigest()[:10]
 
 
 class RunSpec(MemberSpec):
@@ -191,7 +194,7 @@ class FileInfo(Strict):
 class Record(BaseModel):
     """``record.json``: written when the member is planned, replaced once when it is finished, then immutable.
 
-    Only `gc` writes it once more, when it deletes the weights.
+    Only `gc` writes it once more, when it deletes the weights. It carries a hash of itself (older ones do not).
 
     No number in it comes from the test split: selection reads records.
     """

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lrensemble.errors import UserError
 from lrensemble.pool.files import read_model
 from lrensemble.selection import canonical_vote
+
+LONGEST_NAME = 150
+ROUNDING = 1e-6  # of weights that sum to 1
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+MemberId = Annotated[str, Field(pattern=r"^[0-9a-f]{10}$")]
+
+
+def is_name(text: str) -> bool:
+    """Whether a file may be called so: a letter or a digit first, then whatever prints but / \\ and :."""
+    return text[:1].isalnum() and len(text) <= LONGEST_NAME and text.isprintable() and not set(text) & set("/\\:")
 
 
 class Point(BaseModel):
@@ -16,9 +32,9 @@ class Point(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    members: int
-    cost: float  # sum of its members' costs, in the team's cost_unit
-    score: float  # on the validation rows, higher is better
+    members: int = Field(gt=0)
+    cost: Cost  # sum of its members' costs, in the team's cost_unit
+    score: Finite  # on the validation rows, higher is better
 
 
 class SelectionStability(BaseModel):
@@ -26,12 +42,12 @@ class SelectionStability(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    repeats: int
-    frequency: dict[str, float]  # member id -> share of the repeats in which it was chosen
-    optimism: float  # mean score on the rows that chose the team, minus on the other half
-    promised_gain: float  # over the best single member, on the rows that chose both
-    gain: float  # the same on the other half
-    overlap: float  # mean share of members that two repeats have in common
+    repeats: int = Field(gt=0)
+    frequency: dict[MemberId, Share]  # member id -> share of the repeats in which it was chosen
+    optimism: Finite  # mean score on the rows that chose the team, minus on the other half
+    promised_gain: Finite  # over the best single member, on the rows that chose both
+    gain: Finite  # the same on the other half
+    overlap: Share  # mean share of members that two repeats have in common
 
 
 class Team(BaseModel):
@@ -42,25 +58,46 @@ class Team(BaseModel):
     name: str
     selector: str
     parameters: dict[str, Any]  # of the selector, so that it can be run again
-    members: dict[str, float]  # member id -> weight; they sum to 1
+    members: dict[MemberId, Cost] = Field(min_length=1)  # member id -> weight; they sum to 1
     vote: str = "soft"  # how it was selected, and how it is to be used
-    temperatures: dict[str, float] = {}  # member id -> temperature, applied before the vote; none: 1
-    validation: dict[str, float]  # what this team scores on the rows that it was chosen on
-    validation_rows: int
-    teams_tried: int
-    candidates: list[str]  # ids of the members that could have been chosen, sorted
+    temperatures: dict[MemberId, Positive] = {}  # member id -> temperature, applied before the vote; none: 1
+    validation: dict[str, Cost]  # what this team scores on the rows that it was chosen on
+    validation_rows: int = Field(gt=0)
+    teams_tried: int = Field(ge=0)
+    candidates: list[MemberId]  # ids of the members that could have been chosen, sorted
     data_fingerprint: str
     created: str
-    cost: float | None = None  # of one prediction: the sum of the members' costs
+    cost: Cost | None = None  # of one prediction: the sum of the members' costs
     cost_unit: str = ""
     trajectory: list[Point] = []  # teams on the way, for selectors that go one
     stopped: str = ""  # why the search ended early
     stability: SelectionStability | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if not is_name(name):
+            raise ValueError(f"{name!r} is no name for a team")
+        return name
+
     @field_validator("vote")
     @classmethod
     def _known(cls, vote: str) -> str:
-        return canonical_vote(vote)
+        try:
+            return canonical_vote(vote)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        total = math.fsum(self.members.values())
+        if abs(total - 1) > ROUNDING:
+            raise ValueError(f"its weights sum to {total:.6g}, not to 1")
+        if self.temperatures and self.temperatures.keys() != self.members.keys():
+            raise ValueError("its temperatures are of other members than its weights")
+        if self.validation.get("accuracy", 0) > 1:
+            raise ValueError(f"a validation accuracy of {self.validation['accuracy']:g}")
+        return self
 
     @property
     def is_plain(self) -> bool:
@@ -69,4 +106,8 @@ class Team(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        return read_model(cls, path, "run lrensemble select again")
+        """The team in a file of its name; `UserError` where it is damaged, or was changed by hand."""
+        team = read_model(cls, path, "run lrensemble select again")
+        if team.name != path.stem:
+            raise UserError(f"{path} is a copy of team {team.name}: a team and its file have one name")
+        return team

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lrensemble import __version__
 from lrensemble.metrics import is_one_hot, summary
 from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
-from lrensemble.pool.member import Member
+from lrensemble.pool.links import delete
+from lrensemble.pool.member import HISTORY, Member
 from lrensemble.pool.record import FileInfo, Record
 
 History = Sequence[Mapping[str, Any]]
@@ -24,7 +25,7 @@ History = Sequence[Mapping[str, Any]]
 def write_history(member: Member, history: History, *, sync: bool = True) -> None:
     """One line of JSON for every entry."""
     text = "".join(json_text(line, indent=None) + "\n" for line in history)
-    write_atomic(member.path / "history.jsonl", lambda file: file.write(text.encode()), sync=sync)
+    write_atomic(member.path / HISTORY, lambda file: file.write(text.encode()), sync=sync)
 
 
 def write_complete(
@@ -74,7 +75,7 @@ def write_end(member: Member, *, history: History, files: Iterable[str] = (), **
     names = list(files)
     if history:
         write_history(member, history)
-        names.append("history.jsonl")
+        names.append(HISTORY)
     infos = {
         name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name))
         for name in names
@@ -84,7 +85,7 @@ def write_end(member: Member, *, history: History, files: Iterable[str] = (), **
         update={"finished": now(), "reason": None, "traceback": None, "files": infos, **values}
     )
     member.write_record(record)
-    (member.path / "state.pt").unlink(missing_ok=True)
+    delete(member.path / "state.pt")
     return record
 
 

@@ -18,7 +18,8 @@ from filelock import FileLock
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, Pool, Record, RunSpec
-from lrensemble.pool.files import clear_disk_errors, now, read_model, write_json
+from lrensemble.pool.files import clear_disk_errors, now, read_model, write_sealed
+from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import Strict
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
@@ -157,6 +158,7 @@ def _alone(pool: Pool) -> Iterator[None]:
     """One process at a time proposes; the kernel frees the lock of a killed one."""
     folder = pool.path / FOLDER
     with clear_disk_errors(folder):
+        refuse_links(folder / ".lock", itself=True)
         folder.mkdir(exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire(poll_interval=0.2)
@@ -183,7 +185,7 @@ def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:
         else:
             proposals = propose(pool, n, seed=seed + number, bases=plan.specs)
         made = Round(number=number, seed=seed, proposals=tuple(proposals), created=now())
-        write_json(path, made.model_dump(mode="json"))
+        write_sealed(path, made.model_dump(mode="json"))
         return made
 
 

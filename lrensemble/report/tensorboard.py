@@ -12,6 +12,7 @@ from typing import Any
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
+from lrensemble.pool.links import delete, refuse_links
 
 LONGEST = 100  # characters of a run's name that are the policy; a file's name has at most 255 bytes
 EVENTS = "events.out.tfevents.*"
@@ -59,8 +60,9 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
             continue
         path = folder / (name + run_name(record))
         with clear_disk_errors(path):
+            refuse_links(path, itself=True)
             for old in path.glob(EVENTS):
-                old.unlink()
+                delete(old)
             with SummaryWriter(str(path)) as writer:
                 start = _start(member, history)
                 for tag, value, step, seconds in scalars(history):

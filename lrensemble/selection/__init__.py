@@ -43,7 +43,7 @@ DEFAULT_SELECTORS = ("best-single", "all", "top-k", "random", "greedy", "brute-f
 _NEVER_LEFT_OUT = {"vote": "soft", "temperature": False}
 
 
-def make_selector(name: str, **parameters: Any) -> Selector:
+def make_selector(name: str, /, **parameters: Any) -> Selector:
     """Build a selector by name; parameters that this selector does not have are left out.
 
     So that one ``objective`` and one ``size`` can be given to several selectors at once. A vote and a temperature are

@@ -118,6 +118,7 @@ class Run:
             self.optimizer,
             steps_per_epoch=self.steps_per_epoch,
             total_steps=self.steps_per_epoch * spec.training.epochs,
+            base_lr=1.0,  # groups have ratios to it
         )
         self.averages = {i: Average(named, self.model) for i, named in (averages or {}).items()}
         self.autocast = self.engine.autocast(data.device)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import io
-import pickle
 import random
 import time
 import traceback
@@ -22,7 +20,7 @@ from pydantic import Field
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, Named, Pool, RunSpec
-from lrensemble.pool.files import write_atomic
+from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
 from lrensemble.tasks import load_dataset
@@ -31,6 +29,7 @@ from lrensemble.training.config import DataConfig
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, State, fit
 from lrensemble.training.stack import fit_stack
+from lrensemble.training.state import STATE, read_state, write_state
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into saving states ...
 CHECKPOINT_SECONDS = 2.0  # ... but there is no need to save more often than this
@@ -106,7 +105,7 @@ def train_members(job: Job) -> list[str]:
                 held.append(member_id)
                 for member in job.all_of(member_id):
                     for path in member.path.rglob(".*.tmp"):  # what a killed process left
-                        path.unlink(missing_ok=True)
+                        delete(path)
         todo = [member_id for member_id in held if not job.is_done(member_id)]
         if todo:
             with _torch_as_wanted(job):
@@ -134,7 +133,9 @@ def _train(job: Job, todo: list[str]) -> None:
 def _train_stack(job: Job, todo: list[str], data: DeviceData) -> None:
     members = {member_id: job.member(member_id) for member_id in todo}
     runs = [
-        _resumed(functools.partial(Run, RunSpec.of(member.record.spec), i, data, job.engine), _read_state(member, job))
+        _resumed(
+            functools.partial(Run, RunSpec.of(member.record.spec), i, data, job.engine), read_state(member, job.device)
+        )
         for i, member in members.items()
     ]
     checkpoints = {i: _Checkpoints(member, CHECKPOINT_SHARE / len(members)) for i, member in members.items()}
@@ -188,7 +189,7 @@ def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
             reason=f"its run {member_id} ended before: {outcome.reason}",
             environment=_environment(job, outcome),
         )
-    (member.path / "state.pt").unlink(missing_ok=True)  # it lasted until everything that came of the run was written
+    delete(member.path / STATE)  # it lasted until everything that came of the run was written
 
 
 def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int) -> Outcome:
@@ -196,7 +197,7 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
     specs = {i: one.record.spec.derived or Named(name="") for i, one in derived.items()}
     snapshots = {i: named.parameters["epoch"] for i, named in specs.items() if named.name == "snapshot"}
     averages = {i: named for i, named in specs.items() if named.name != "snapshot"}
-    state = _read_state(member, job)
+    state = read_state(member, job.device)
     if state is not None and any(epoch <= state["epoch"] for epoch in snapshots.values()):
         state = None  # a snapshot was asked for that lies behind it
     checkpoint = _Checkpoints(member, CHECKPOINT_SHARE)
@@ -264,24 +265,12 @@ class _Checkpoints:
     def __call__(self, run: Run) -> None:
         moment = time.monotonic()
         if moment - self.saved >= self.pause and run.epoch < run.spec.training.epochs:
-            buffer = io.BytesIO()
-            torch.save(run.state(), buffer)
-            write_atomic(self.member.path / "state.pt", lambda file: file.write(buffer.getbuffer()))
+            write_state(self.member, run.state())
             self.saved = time.monotonic()
             self.pause = max(CHECKPOINT_SECONDS, (self.saved - moment) / self.share)
         if moment - self.shown >= HISTORY_SECONDS and self.member.record.status not in FINISHED:
             write_history(self.member, run.history, sync=False)
             self.shown = moment
-
-
-def _read_state(member: Member, job: Job) -> State | None:
-    try:
-        state = torch.load(member.path / "state.pt", map_location=job.device, weights_only=True)
-    except FileNotFoundError:
-        return None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
-        return None  # it only saves time: without it the member starts again
-    return state if isinstance(state, dict) and isinstance(state.get("epoch"), int) else None
 
 
 def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:

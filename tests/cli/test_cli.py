@@ -216,12 +216,17 @@ def test_failed_members_give_exit_code_1(config_file, tmp_path, monkeypatch, cap
     assert "FAILED: RuntimeError: a bug in the user's model" in captured.err
 
 
-def test_ls_shows_damaged_members(pool: Pool, capsys):
+def test_ls_shows_damaged_members_and_teams(pool: Pool, capsys):
     (pool.members[0].path / "record.json").write_text("{")
+    (pool.path / "teams").mkdir()
+    (pool.path / "teams" / "mine.json").write_text("{")
     assert main(["ls", str(pool.path)]) == 0
-    assert "damaged" in capsys.readouterr().out
-    assert main(["select", str(pool.path)]) == 2
-    assert "delete the folder" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "damaged" in captured.out
+    assert "team mine is left out: " in captured.err
+    (pool.path / "teams" / "mine.json").unlink()
+    with pytest.warns(UserWarning, match=f"member {pool.members[0].id} is left out: .*delete the folder"):
+        assert main(["select", str(pool.path)]) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

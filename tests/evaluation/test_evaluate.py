@@ -11,6 +11,8 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss
 
 from lrensemble import Pool, UserError, evaluate
+from lrensemble.evaluation.stored import read_evaluation
+from lrensemble.evaluation.teams import TEST
 from lrensemble.pool.select import select_teams
 from lrensemble.selection import make_selector, team_vote
 
@@ -158,7 +160,9 @@ def test_another_budget_is_said(pool: Pool):
     member = next(m for m in pool.members if m.id != best)
     spec = member.record.spec
     longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 40})})
-    member.write_record(member.record.model_copy(update={"spec": longer}))
+    other = pool.member_of(longer)
+    member.path.rename(other.path)
+    other.write_record(member.record.model_copy(update={"spec": longer, "id": other.id}))
     select_teams(pool, ["greedy"])
     assert "NOT the same budget: 52 epochs in all, the control 16" in evaluate(pool).control_note
 
@@ -205,3 +209,68 @@ def test_a_team_is_evaluated_with_its_own_vote(pool: Pool, name):
     assert row.baseline_accuracy == pytest.approx(accuracy_score(control.labels("test"), expected), abs=1e-12)
     # The baseline stays the plain average.
     assert [score.name for score in result.scores][:2] == ["(best single)", "(all-average)"]
+
+
+# Evaluations as they lie in a pool
+
+
+def test_an_evaluation_belongs_to_a_team_and_not_to_a_time(pool: Pool):
+    """Members, weights, vote, temperatures and test predictions count; name and clock do not."""
+    select_teams(pool, ["greedy"])
+    evaluate(pool)
+    team = pool.team("greedy")
+    known = {member.id: member for member in pool.complete}
+    equal = {i: 1 / len(known) for i in known}
+    assert read_evaluation(pool, team)[0]["score"]["members"] == len(team.members)
+    same = team.model_copy(
+        update={"created": "1999-01-01T00:00:00+00:00", "members": dict(reversed(team.members.items()))}
+    )
+    assert read_evaluation(pool, same)[0] is not None
+    for changes in ({"members": equal}, {"vote": "logit"}, {"temperatures": dict.fromkeys(team.members, 2.0)}):
+        found, why = read_evaluation(pool, team.model_copy(update={**changes, "created": team.created}))
+        assert found is None
+        assert "greedy.json is of another team of this name" in why
+    member = known[next(iter(team.members))]  # trained again on another device, say
+    infos = member.record.files | {TEST: member.record.files[TEST].model_copy(update={"sha256": "0" * 64})}
+    member.write_record(member.record.model_copy(update={"files": infos}))
+    assert read_evaluation(pool, team)[0] is None
+
+
+def test_evaluations_of_an_older_version(pool: Pool):
+    """They do not say which team they are of: what can be checked is checked."""
+    [team] = select_teams(pool, ["greedy"])
+    evaluate(pool)
+    path = pool.path / "evaluations" / "greedy.json"
+    old = json.loads(path.read_text())
+    del old["sha256"], old["fingerprint"]
+    path.write_text(json.dumps(old))
+    assert read_evaluation(pool, team)[0] is not None
+    others = [
+        {"created": "2999-01-01T00:00:00+00:00"},
+        {"validation": {**team.validation, "nll": team.validation["nll"] + 1e-9}},
+        {"members": {member.id: 1 / 4 for member in pool.complete}},
+    ]
+    for changes in others:
+        assert read_evaluation(pool, team.model_copy(update=changes))[0] is None
+    path.write_text(json.dumps(old | {"score": {**old["score"], "accuracy": 9.0}}))
+    with pytest.raises(UserError, match=r"greedy.json: cut off or damaged \(score.accuracy: .*run lrensemble evaluate"):
+        read_evaluation(pool, team)
+    path.unlink()
+    assert "was not evaluated on the test split" in read_evaluation(pool, team)[1]
+
+
+def test_a_damaged_team_is_left_out_and_said(pool: Pool):
+    select_teams(pool, ["greedy", "all"])
+    (pool.path / "teams" / "greedy.json").write_text("{")
+    result = evaluate(pool)
+    assert "greedy.json: cut off or damaged" in result.left_out["greedy"]
+    assert result.score("all").members == 4
+
+
+def test_a_selector_that_is_not_known_here_is_not_compared_with_the_control(pool: Pool):
+    [team] = select_teams(pool, ["top-k"], size=2)
+    pool.save_team(team.model_copy(update={"name": "theirs", "selector": "of-a-plug-in", "parameters": {"name": "x"}}))
+    result = evaluate(pool, "theirs")
+    assert result.score("theirs").accuracy == evaluate(pool, team.name).score(team.name).accuracy
+    assert [row.name for row in result.against("seeds-only")] == ["(all-average)"]
+    assert "unknown selector 'of-a-plug-in'" in result.verdicts["theirs"]

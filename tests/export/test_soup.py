@@ -114,8 +114,8 @@ def test_killed_before_its_record_it_is_made_again(soups_pool: Pool):
     [first] = make_soups(soups_pool, device="cpu")
     folder = soups_pool.find(first.written).path
     files = {p: p.read_bytes() for p in folder.rglob("*") if p.name in ("val.npy", "test.npy", "weights.safetensors")}
-    record = json.loads((folder / "record.json").read_text()) | {"status": "planned", "files": {}, "metrics": {}}
-    (folder / "record.json").write_text(json.dumps(record))
+    member = soups_pool.find(first.written)
+    member.write_record(member.record.model_copy(update={"status": "planned", "files": {}, "metrics": {}}))
     (folder / "weights.safetensors").write_bytes(b"cut")
     [second] = make_soups(soups_pool, device="cpu")
     assert (second.written, second.new) == (first.written, True)

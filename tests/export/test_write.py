@@ -12,7 +12,9 @@ import torch
 
 from lrensemble import Ensemble, Pool, UserError, evaluate, export_team, load_config, select_teams, train_pool
 from lrensemble.cli.main import main
+from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import Card
+from lrensemble.pool.files import write_sealed
 from lrensemble.selection import VOTES, team_vote
 from tests.conftest import tiny_config
 from tests.export.conftest import FORMATS, save_team
@@ -113,7 +115,7 @@ def test_without_the_data_it_says_so(pool: Pool, tmp_path, capsys):
     file = pool.path / "pool.json"
     task = json.loads(file.read_text())
     task["data"] = {"name": "npz", "root": str(tmp_path / "gone.npz")}
-    file.write_text(json.dumps(task))
+    write_sealed(file, task)
     assert main(["export", str(pool.path), "best-single", "-o", str(tmp_path / "team"), "--no-benchmark"]) == 0
     captured = capsys.readouterr()
     assert "not checked against the stored predictions" in captured.err
@@ -140,9 +142,13 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     assert f"| FLOPs per image | {flops:,} |" in text
     assert [t.batch for t in card.timings] == [1, 128]
     assert all(t.team_ms > 0 and t.single_ms > 0 for t in card.timings)
-    # Selected again: the old evaluation is of another team.
+    # Selected again: the same team has the same numbers, whatever the clock says; another has none.
     pool.save_team(team.model_copy(update={"created": "2999-01-01T00:00:00+00:00"}))
-    assert export_team(pool, "greedy", out, force=True, benchmark=False).test is None
+    assert read_evaluation(pool, pool.team("greedy"))[0] is not None
+    pool.save_team(team.model_copy(update={"members": {i: 1 / len(team.members) for i in team.members}}))
+    said: list[str] = []
+    assert export_team(pool, "greedy", out, force=True, benchmark=False, say=said.append).test is None
+    assert "evaluations/greedy.json is of another team of this name, its numbers are not used" in said[0]
 
 
 def test_abstention_on_validation(shipped):

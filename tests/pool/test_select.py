@@ -121,7 +121,7 @@ def test_teams_of_an_older_version_are_read(pool: Pool):
     select_teams(pool, ["all"])
     path = pool.path / "teams" / "all.json"
     old = json.loads(path.read_text())
-    for key in ("vote", "temperatures", "cost", "cost_unit", "trajectory", "stopped", "stability"):
+    for key in ("vote", "temperatures", "cost", "cost_unit", "trajectory", "stopped", "stability", "sha256"):
         del old[key]
     path.write_text(json.dumps(old))
     team = pool.team("all")

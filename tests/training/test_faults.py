@@ -19,6 +19,7 @@ from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.pool import files
 from lrensemble.training import member as member_module
 from lrensemble.training import runner
+from lrensemble.training import state as state_module
 from lrensemble.training.loop import Run
 from lrensemble.training.runner import control_specs
 from lrensemble.training.worker import Worker, WorkerDied
@@ -98,6 +99,50 @@ def test_states_cut_off_cost_time_only(tmp_path: Path, quiet: Path, often, monke
         data = path.read_bytes()
         path.write_bytes(data[: len(data) * percent // 100])
     assert contents(fill(pool.path).path) == contents(quiet)
+
+
+def flip_a_bit(paths: list[Path]) -> None:
+    """Of a weight: torch itself loads what comes out."""
+    for path in paths:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 1
+        path.write_bytes(data)
+
+
+def without_hash(paths: list[Path]) -> None:
+    """A bit flipped in a state of an older version: its archive has checksums."""
+    for path in paths:
+        path.write_bytes(path.read_bytes()[: -state_module._SIZE])
+    flip_a_bit(paths)
+
+
+def exchange(paths: list[Path]) -> None:
+    """Two states of the same model: each is whole."""
+    first, second = paths[0].read_bytes(), paths[1].read_bytes()
+    paths[0].write_bytes(second)
+    paths[1].write_bytes(first)
+
+
+@pytest.mark.parametrize("change", [flip_a_bit, without_hash, exchange])
+def test_changed_states_are_not_gone_on_from(tmp_path: Path, quiet: Path, often, monkeypatch, change):
+    pool = interrupted(tmp_path / "p", monkeypatch)
+    paths = sorted(pool.path.rglob("state.pt"))
+    change(paths)
+    with pytest.warns(UserWarning, match="state.pt is damaged or of another run: member .* starts again") as warned:
+        assert contents(fill(pool.path).path) == contents(quiet)
+    for path in paths[: 2 if change is exchange else 3]:
+        assert any(str(path) in str(warning.message) for warning in warned)
+
+
+def test_states_of_an_older_version_are_gone_on_from(tmp_path: Path, quiet: Path, often, monkeypatch):
+    pool = interrupted(tmp_path / "p", monkeypatch)
+    for path in pool.path.rglob("state.pt"):
+        path.write_bytes(path.read_bytes()[: -state_module._SIZE])
+    epochs = []
+    end = Run.end_epoch
+    monkeypatch.setattr(Run, "end_epoch", lambda run, totals: (epochs.append(run.epoch), end(run, totals))[1])
+    assert contents(fill(pool.path).path) == contents(quiet)
+    assert sorted(epochs) == [4, 4, 4, 5, 5, 5]
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 2}, None, 7])

@@ -228,6 +228,11 @@ def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list
             counts[member.status] = counts.get(member.status, 0) + 1
         what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
         notes.append(f"{len(rest)} of {len(rest) + len(members)} members are not complete ({what}) and in no team.")
+    for member in unlogged:
+        try:
+            member.history()
+        except UserError as error:
+            notes.append(str(error))
     if unlogged:
         notes.append(f"{len(unlogged)} of {len(members)} members have no training history: they have no curves here.")
     test = pool.task.rows["test"]

@@ -1,0 +1,51 @@
+"""Nothing is written or deleted through a link inside of a pool: a pool from elsewhere must not reach out of itself.
+
+The pool's own folder may be a link, or lie behind one: whoever wants a pool on a larger disk moves all of it and links
+its folder. Below it a link is read through, and left alone by everything that writes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lrensemble.errors import UserError
+
+POOL = "pool.json"  # a folder with this file is a pool
+
+
+def link_above(path: Path, *, itself: bool = False) -> Path | None:
+    """The first link between the outermost pool that `path` lies in and its folder; None: there is none.
+
+    The outermost, because the control is a pool inside of a pool, and its folder may be a link too. `itself`: `path`
+    is looked at as well.
+    """
+    path = path.absolute()
+    parts = path.parts
+    if ".." in parts:  # what comes before the last one decides where that leads
+        last = len(parts) - parts[::-1].index("..")
+        path = Path(*parts[:last]).resolve().joinpath(*parts[last:])
+    above = [*reversed(path.parents)]
+    root = next((i for i, folder in enumerate(above) if (folder / POOL).is_file()), None)
+    if root is None:
+        return None
+    inside = [*above[root + 1 :], *([path] if itself else [])]
+    return next((part for part in inside if part.is_symlink()), None)
+
+
+def refuse_links(path: Path, *, itself: bool = False) -> None:
+    """`UserError` where `path` would be written or deleted through a link of a pool."""
+    if link := link_above(path, itself=itself):
+        raise UserError(
+            f"{link} is a link to {link.readlink()}, and nothing is written or deleted through a link inside of a "
+            "pool: put what it leads to in its place, or move the whole pool and make its own folder a link"
+        )
+
+
+def delete(path: Path) -> None:
+    """Remove a file, a link (not what it leads to) or a whole folder, if it is there."""
+    refuse_links(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
