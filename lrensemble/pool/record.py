@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lrensemble.errors import UserError
 from lrensemble.metrics import TINY
-from lrensemble.policies import Policy
+from lrensemble.policies import Controlled, Policy, parse_schedule
 
 Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
 FINISHED = ("complete", "diverged", "stopped")  # not trained again; all cost (some of) their budget
@@ -123,7 +123,7 @@ class MemberSpec(Strict):
     @field_validator("policy")
     @classmethod
     def _canonical(cls, text: str | None) -> str | None:
-        return None if text is None else str(Policy.parse(text))
+        return None if text is None else str(parse_schedule(text))
 
     @property
     def label(self) -> str:
@@ -170,7 +170,7 @@ class RunSpec(MemberSpec):
 
 def loop_spec(source: Literal["loop", "import"], **values: Any) -> MemberSpec:
     """The spec of a member that our trainer does not train; a `UserError` for what it cannot be."""
-    if isinstance(values.get("policy"), Policy):
+    if isinstance(values.get("policy"), Policy | Controlled):
         values["policy"] = str(values["policy"])
     try:
         spec = MemberSpec(source=source, **values)
@@ -209,6 +209,7 @@ class Record(BaseModel):
     finished: str | None = None
     reason: str | None = None  # why it failed or diverged
     traceback: str | None = None  # of a failed member
+    trace: str | None = None  # policy whose LRs a controlled run had
     parent: str | None = None  # id of the run's final model, for a member that came of the same run
     metrics: dict[str, dict[str, float | None]] = {}  # split -> metric -> value
     targets: dict[str, dict[str, float] | None] = {}  # validation accuracy -> first step and seconds, None: never
@@ -235,6 +236,11 @@ class Record(BaseModel):
         """Metrics on validation; None for what labels do not have. Empty unless complete."""
         val = self.metrics.get("val", {})
         return {key: value if key == "accuracy" else None for key, value in val.items()} if self.is_labels else val
+
+    @property
+    def followed(self) -> MemberSpec:
+        """The spec with the policy whose LRs it had: what a controller chose is one, once it is over."""
+        return self.spec if self.trace is None else self.spec.model_copy(update={"policy": self.trace})
 
     @property
     def runs(self) -> list[str]:

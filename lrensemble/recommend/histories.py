@@ -25,7 +25,7 @@ def finished_curves(pool: Pool, epochs: int | None = None) -> list[Curve]:
     for part in (pool, pool.control):
         for member in part.runs if part else []:
             record = member.record
-            spec = RunSpec.of(record.spec)
+            spec = RunSpec.of(record.followed)
             if record.status == "complete" and epochs in (None, spec.training.epochs):
                 curves.append(curve_of(spec, member.history(), pool.task.rows["val"]))
     return curves

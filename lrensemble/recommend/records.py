@@ -80,7 +80,6 @@ def why_not(record: Record) -> str | None:
 def run_of(pool: Pool, member: Member) -> Run:
     """The run that a finished member is."""
     record = member.record
-    assert record.spec.policy is not None
     curve = [
         [line["epoch"], line["step"], line["seconds"], line["val_accuracy"]]
         for line in member.history()
@@ -88,7 +87,7 @@ def run_of(pool: Pool, member: Member) -> Run:
     ]
     return Run(
         member=member.id,
-        policy=record.spec.policy,
+        policy=record.followed.policy or "",
         seed=record.spec.seed,
         status=record.status,
         reason=record.reason,

@@ -44,7 +44,7 @@ def read_runs(pool: Pool) -> Runs:
             "came of them: lrensemble train CONFIG first, or lrensemble run CONFIG, which does both"
         )
     complete = np.array([member.record.status == "complete" for member in members])
-    return Runs(members, [RunSpec.of(member.record.spec) for member in members], complete)
+    return Runs(members, [RunSpec.of(member.record.followed) for member in members], complete)
 
 
 def total_steps(spec: RunSpec, train_rows: int) -> tuple[int, int]:

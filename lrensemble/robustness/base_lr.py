@@ -60,7 +60,7 @@ def train_scaled(pool: Pool, members: Sequence[Member], factors: Sequence[float]
     load_data(pool)  # says so when the data have changed
     groups: dict[str, list[RunSpec]] = defaultdict(list)
     for member in members:
-        spec = RunSpec.of(member.record.spec)
+        spec = RunSpec.of(member.record.followed)
         groups[json.dumps(spec.model_dump(mode="json", exclude={"policy"}), sort_keys=True)].append(spec)
     path = pool.path / FOLDER
     for specs in groups.values():
@@ -97,7 +97,7 @@ def lr_robustness(
     by_spec = {_key(run.record.spec): run for run in runs}
     found = []
     for member in pool.runs if members is None else members:
-        spec = member.record.spec
+        spec = member.record.followed
         of: dict[str, Member] = {}
         for factor in factors:
             scaled = spec.model_copy(update={"policy": str(scaled_policy(spec.policy or "", factor))})

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies import Policy, Space, parse_policies
+from lrensemble.policies import Controlled, Policy, Space, parse_schedules
 from lrensemble.policies.units import Length
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES
@@ -138,9 +138,9 @@ class Config(Strict):
         return list(specs.values())
 
 
-def _expand(entry: str | Sample) -> list[Policy]:
+def _expand(entry: str | Sample) -> Sequence[Policy | Controlled]:
     if isinstance(entry, str):
-        return parse_policies(entry)
+        return parse_schedules(entry)
     return Space.parse(entry.sample).sample(entry.n, entry.seed)
 
 

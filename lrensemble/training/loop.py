@@ -7,11 +7,12 @@ one bit for bit (same device and threads).
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrensemble.models import build_model
-from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
@@ -33,6 +33,7 @@ from lrensemble.training.engine import Engine
 from lrensemble.training.groups import freeze
 from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.optimizer import build_optimizer, trainable
+from lrensemble.training.steering import Steering
 from lrensemble.training.totals import Ended, Totals
 
 State = dict[str, Any]
@@ -64,6 +65,7 @@ class Outcome:
     weights: dict[str, Tensor]
     probabilities: dict[str, NDArray[np.float32]]  # val, test: (N, C)
     engine: dict[str, Any]  # what computed it, for the record
+    trace: str | None = None  # of a controlled run: the policy that gives its LRs again
 
 
 @functools.lru_cache(maxsize=4)
@@ -114,12 +116,8 @@ class Run:
         self.model.to(memory_format=self.engine.memory_format(self.model))
         self.optimizer = build_optimizer(spec.optimizer, self.model, fused=self.engine.is_fused(data.device))
         self.parameters: list[Tensor] = [*trainable(self.model)]
-        self.scheduler = Policy.parse(spec.policy).scheduler(
-            self.optimizer,
-            steps_per_epoch=self.steps_per_epoch,
-            total_steps=self.steps_per_epoch * spec.training.epochs,
-            base_lr=1.0,  # groups have ratios to it
-        )
+        total = self.steps_per_epoch * spec.training.epochs
+        self.steering = Steering(self.optimizer, spec.policy, steps_per_epoch=self.steps_per_epoch, total_steps=total)
         self.averages = {i: Average(named, self.model) for i, named in (averages or {}).items()}
         self.autocast = self.engine.autocast(data.device)
         # float16 gradients underflow without one; it skips steps with overflows.
@@ -141,7 +139,7 @@ class Run:
             "history": self.history,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
+            "scheduler": self.steering.state(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "averages": {i: average.model.state_dict() for i, average in self.averages.items()},
         }
@@ -152,7 +150,7 @@ class Run:
             average.model.load_state_dict(state["averages"][i])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        self.steering.load_state(state["scheduler"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
@@ -189,6 +187,7 @@ class Run:
                 "seconds": round(self.seconds, 3),
             }
         )
+        self.steering.after_epoch(self.history[-1])
         if not math.isfinite(val_loss):
             raise Ended("diverged", f"the validation loss is not finite after epoch {self.epoch} (LR {totals.lr:.3g})")
 
@@ -198,9 +197,29 @@ class Run:
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One optimizer step on a batch of training rows: mean loss and how many were right, as it was before it."""
-        task, training = self.task, self.spec.training
-        batch = task.augment(batch, training)
-        rows = len(batch["y"])
+        batch = self.task.augment(batch, self.spec.training)
+        loss, right = self._optimize(batch)
+        self.after_step()
+        if self.steering.is_looking():
+            self.steering.observe(float(loss), lambda lrs: self._probe(batch, lrs))
+        return loss, right
+
+    def _probe(self, batch: Batch, lrs: Sequence[float]) -> list[float]:
+        """The loss of a batch after a step on it with each LR, from where the run stands. Nothing is changed."""
+        model, optimizer = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.optimizer.state_dict())
+        losses = []
+        with torch.random.fork_rng(devices=[self.data.device] if self.data.device.type == "cuda" else []):
+            for lr in lrs:
+                self.steering.apply(lr)
+                self._optimize(batch)
+                with torch.no_grad():
+                    losses.append(float(self.task.loss(self.forward, batch, self.spec.training)[0].mean()))
+                self.model.load_state_dict(model)
+                self.optimizer.load_state_dict(copy.deepcopy(optimizer))
+        return losses
+
+    def _optimize(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        task, training, rows = self.task, self.spec.training, len(batch["y"])
         count = min(self.micro_batches, rows)
         losses: list[Tensor] = []
         rights: list[Tensor] = []
@@ -227,7 +246,6 @@ class Run:
             self.scaler.update()
         else:
             self.optimizer.step(closure)  # type: ignore[arg-type]
-        self.after_step()
         return sum_of(losses[:count]), sum_of(rights[:count] or [torch.full((), math.nan)])
 
     def after_step(self) -> None:
@@ -237,7 +255,7 @@ class Run:
                 torch._foreach_mul_(self.parameters, 1 - decay)
         for average in self.averages.values():
             average.after_step(self.model)
-        self.scheduler.step()
+        self.steering.step()
 
     # Evaluation
 
@@ -288,6 +306,7 @@ class Run:
                 "compile": self.engine.compile,
                 "micro_batches": self.micro_batches,
             },
+            trace=self.steering.trace,
         )
 
     def _flops(self) -> int:

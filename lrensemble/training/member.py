@@ -279,6 +279,7 @@ def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
         "costs": outcome.costs,
         "environment": _environment(job, outcome, stack),
         "targets": reached(outcome.history, job.targets),
+        "trace": outcome.trace,
     }
     if outcome.history:
         last = outcome.history[-1]

@@ -61,7 +61,7 @@ def _one(spec: RunSpec, data: DeviceData, number: int, steps: int) -> RangeTest:
             smooth = mean / (1 - SMOOTHING ** (step + 1))
             if not math.isfinite(smooth) or (losses and smooth > GONE * min(losses)):
                 break
-            lrs.append(float(run.scheduler.policy(step)))
+            lrs.append(run.steering.lr(step))
             losses.append(smooth)
     return chosen(lrs, losses)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lrensemble.models import is_users_own
+from lrensemble.policies import Controlled, parse_schedule
 from lrensemble.pool import RunSpec
 from lrensemble.tasks.rows import DeviceData, Rows
 from lrensemble.tasks.task import Batch, right_rows
@@ -43,7 +44,11 @@ def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
     training = spec.training
     if training.augment or training.cutout or training.mixup or training.clip or engine.compile != "no":
         return False
-    if spec.optimizer.name.lower() == "lbfgs" or engine.dtype(device) is torch.float16:
+    if (
+        isinstance(parse_schedule(spec.policy), Controlled)
+        or spec.optimizer.name.lower() == "lbfgs"
+        or engine.dtype(device) is torch.float16
+    ):
         return False
     return not list(model.buffers()) and not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
 
@@ -158,7 +163,6 @@ def _joint_optimizer(runs: list[Run]) -> torch.optim.Optimizer:
     joint.state = defaultdict(dict)
     for run in runs:
         joint.state.update(run.optimizer.state)
-        run.optimizer._opt_called = True  # type: ignore[attr-defined]  # else its scheduler warns
     return joint
 
 

@@ -62,7 +62,7 @@ class Totals:
         few = self.window_steps < FEW_STEPS
         self.window_steps = 0
         step = run.epoch * run.steps_per_epoch + self.steps
-        self.lr = float(run.scheduler.policy(step - 1))
+        self.lr = run.steering.lr(step - 1)
         # A state written before it was kept has none: a uniform guess, where networks usually begin.
         began = math.log(run.task.num_classes) if run.first_loss is None else float(run.first_loss)
         run.first_loss = began

@@ -13,6 +13,7 @@ from lrensemble.pool import Named
 from lrensemble.training.groups import freeze, parameter_groups
 from lrensemble.training.loop import derive_seed
 from lrensemble.training.optimizer import build_optimizer
+from lrensemble.training.steering import Steering
 from tests.training.runs import digits, specs_of, train
 
 HEAD, BODY = r"^3\.", r"^1\."  # of an MLP with one hidden layer: Flatten, Linear, ReLU, Linear
@@ -81,7 +82,7 @@ def test_ratios_follow_the_policy():
     """Also where every group has a ratio of its own: 1 is the policy's LR, whatever the largest is."""
     groups = [{"params": HEAD, "lr": 0.5}, {"params": BODY, "lr": 0.1}]
     optimizer = build_optimizer(Named(name="SGD", groups=groups), mlp())
-    Policy.parse("FIX(0.02)").scheduler(optimizer, steps_per_epoch=1, total_steps=2, base_lr=1.0)
+    Steering(optimizer, "FIX(0.02)", steps_per_epoch=1, total_steps=2)
     assert sorted(group["lr"] for group in optimizer.param_groups) == pytest.approx([0.002, 0.01])
 
 

@@ -60,7 +60,7 @@ def lr_curves(members: list[tuple[int, Member]]) -> list[LRCurve]:
 
 
 def _policy_curve(number: int, member: Member) -> LRCurve | None:
-    spec, history = member.record.spec, read_history(member)
+    spec, history = member.record.followed, read_history(member)
     if spec.policy is None or spec.training is None or not history:
         return None
     first = history[0]
