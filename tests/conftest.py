@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from lrensemble import Config, Pool, load_config, train_pool
+from lrensemble.pool import Member, MemberSpec
 
 # The time of one example says nothing on a busy machine.
 settings.register_profile("lrensemble", deadline=None)
@@ -47,3 +48,11 @@ def trained(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pool(trained: Path, tmp_path: Path) -> Pool:
     """A copy of the finished pool, to do anything with."""
     return Pool.open(shutil.copytree(trained, tmp_path / "tiny"))
+
+
+def as_another(pool: Pool, member: Member, spec: MemberSpec) -> Member:
+    """The same member with another spec, and so with another id."""
+    other = pool.member_of(spec)
+    member.path.rename(other.path)
+    other.write_record(member.record.model_copy(update={"spec": spec, "id": other.id}))
+    return other

@@ -15,6 +15,7 @@ from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.evaluation.teams import TEST
 from lrensemble.pool.select import select_teams
 from lrensemble.selection import make_selector, team_vote
+from tests.conftest import as_another
 
 
 def vote(pool: Pool, weights: dict[str, float], split: str = "test") -> np.ndarray:
@@ -160,9 +161,7 @@ def test_another_budget_is_said(pool: Pool):
     member = next(m for m in pool.members if m.id != best)
     spec = member.record.spec
     longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 40})})
-    other = pool.member_of(longer)
-    member.path.rename(other.path)
-    other.write_record(member.record.model_copy(update={"spec": longer, "id": other.id}))
+    as_another(pool, member, longer)
     select_teams(pool, ["greedy"])
     assert "NOT the same budget: 52 epochs in all, the control 16" in evaluate(pool).control_note
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from lrensemble import Pool, UserError
 from lrensemble.cli.main import main
-from lrensemble.pool.files import write_json
+from lrensemble.pool.files import write_sealed
 from lrensemble.recommend.database import choose_tasks, find_pools, read_tasks, sync
 from lrensemble.recommend.ranking import check_target, default_target, rank
 from lrensemble.recommend.records import Run
@@ -83,7 +83,7 @@ def test_diverged_stopped_and_the_rest(pool: Pool, tmp_path):
         strict=False,
     ):
         data = json.loads(member.record_path.read_text())
-        write_json(member.record_path, {**data, **changes})
+        write_sealed(member.record_path, {**data, **changes})
     shutil.rmtree(pool.path / "control")
     (pool.path / "members" / "broken").mkdir()
     (pool.path / "members" / "broken" / "record.json").write_text("{")

@@ -15,9 +15,11 @@ from lrensemble import Pool, select_teams
 from lrensemble.cli.main import main
 from lrensemble.pool.files import file_hash
 from lrensemble.pool.record import FileInfo
+from lrensemble.pool.writing import write_end
 from lrensemble.report.page import page, report_info, svg
 from lrensemble.report.page.teams import sample_teams
 from lrensemble.report.page.why import leave_one_out
+from tests.conftest import as_another
 from tests.report.html_checks import check
 from tests.report.pools import synthetic_pool
 
@@ -153,10 +155,13 @@ def test_missing_and_damaged_histories(pool: Pool):
     first, second, third, _ = pool.members
     (first.path / "history.jsonl").unlink()
     (second.path / "history.jsonl").write_text("{cut off")
-    (third.path / "history.jsonl").write_text('{"epoch": 1, "step": 16, "lr": 0.1, "val_loss": null}\n')
+    files = [name for name in third.record.files if name != "history.jsonl"]
+    write_end(third, history=[{"epoch": 1, "step": 16, "lr": 0.1, "val_loss": None}], files=files)
     report = report_info(pool)
     assert len(report.histories) == 2
-    assert "2 of 4 members have no training history" in text_of(check(page(report)))
+    text = text_of(check(page(report)))
+    assert "2 of 4 members have no training history" in text
+    assert all(f"{member.path}/history.jsonl: cut off or damaged" in text for member in (first, second))
 
 
 def test_a_damaged_team_is_a_note(pool: Pool):
@@ -173,7 +178,7 @@ def test_names_are_text_never_markup(tmp_path, capsys):
     for member in pool.members:
         spec = member.record.spec.model_copy(update={"policy": None})
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"name": evil})})
-        member.write_record(member.record.model_copy(update={"spec": spec}))
+        as_another(pool, member, spec)
     select_teams(pool, ["all"])
     text = page(report_info(Pool.open(pool.path)))
     found = check(text)
