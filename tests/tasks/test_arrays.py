@@ -1,0 +1,112 @@
+"""Rows of any numbers: tabular data, torch datasets, own losses; and every way to give them wrongly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import Dataset, TensorDataset
+
+from lrensemble import UserError
+from lrensemble.tasks.arrays import ArrayTask
+from lrensemble.tasks.rows import DeviceData
+from lrensemble.training.loop import Run, fit
+from tests.training.runs import CPU, assert_equal, specs_of
+
+X, Y = load_breast_cancer(return_X_y=True)
+SPLITS = [(X[a:b], Y[a:b]) for a, b in ((0, 400), (400, 480), (480, 569))]
+
+
+def trained(task: ArrayTask, **engine):
+    [spec] = specs_of(["FIX(0.05)"], "training.epochs=4")
+    return fit(Run(spec, "id", DeviceData.of(task, CPU, **engine)))
+
+
+def test_tabular_rows_are_standardised_and_learnt():
+    task = ArrayTask(*SPLITS)
+    assert dict(task.facts) == {"input_shape": (30,), "num_classes": 2}
+    rows = DeviceData.of(task, CPU).val.arrays["x"]
+    np.testing.assert_allclose(rows, StandardScaler().fit(X[:400]).transform(X[400:480]), rtol=1e-3, atol=1e-4)
+    outcome = trained(task)
+    assert outcome.history[-1]["val_accuracy"] > 0.9
+    assert_equal(outcome, trained(task, stream=True))
+
+
+def test_a_dataset_is_read_anew_in_every_epoch():
+    class Noisy(Dataset):
+        reads = 0
+
+        def __len__(self) -> int:
+            return 400
+
+        def __getitem__(self, i: int):
+            Noisy.reads += 1
+            return torch.tensor((X[i] - X.mean(0)) / X.std(0), dtype=torch.float32), int(Y[i])
+
+    scaled = [((x - X.mean(0)) / X.std(0), y) for x, y in SPLITS]
+    task = ArrayTask(Noisy(), scaled[1], scaled[2], standardise=False)
+    before = Noisy.reads
+    outcome = trained(task)
+    assert outcome.history[-1]["val_accuracy"] > 0.9
+    assert Noisy.reads - before >= 4 * (400 // 64) * 64
+    kept = ArrayTask(scaled[0], scaled[1], scaled[2], standardise=False)
+    assert outcome.history[-1]["val_loss"] == pytest.approx(trained(kept).history[-1]["val_loss"], rel=1e-4)
+
+
+def test_a_loss_of_ones_own():
+    def hinge(scores, y):
+        return torch.nn.functional.multi_margin_loss(scores, y, reduction="none")
+
+    assert trained(ArrayTask(*SPLITS, loss=hinge)).history[-1]["val_accuracy"] > 0.9
+
+
+def test_the_fingerprint_knows_every_row():
+    first = ArrayTask(*SPLITS).fingerprint
+    assert first == ArrayTask(*[(torch.tensor(x), list(y)) for x, y in SPLITS]).fingerprint
+    changed = [(x.copy(), y) for x, y in SPLITS]
+    changed[1][0][3, 4] += 1
+    assert first != ArrayTask(*changed).fingerprint
+    assert first != ArrayTask(*SPLITS, class_names=("malignant", "benign")).fingerprint
+
+
+class Shrinking(TensorDataset):
+    def __len__(self) -> int:
+        return 10
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ((X[:400],), "train: \\(x, y\\) is needed"),
+        ({"x": X[:400]}, "train has no labels: 'y' is missing"),
+        ((X[:400], Y[:399]), "train: 400 rows of x, but 399 labels"),
+        ((X[:400], Y[:400] + 0.5), "labels must be one whole number"),
+        ((X[:400], Y[:400] - 1), "labels must be one whole number from 0"),
+        ((X[:400], Y[:400] * 10**9), "a label is 1000000000, but there are 569 rows"),
+        ((X[:400, :7], Y[:400]), "rows of val have the shapes"),
+        ((np.where(X[:400] > 2000, np.nan, X[:400]), Y[:400]), "x of row \\d+ is not finite"),
+        ((X[:400].astype(str), Y[:400]), "numbers are needed"),
+        ((X[:0], Y[:0]), "train has no rows"),
+    ],
+)
+def test_bad_rows_are_one_line(train, words):
+    with pytest.raises(UserError, match=words):
+        ArrayTask(train, *SPLITS[1:])
+
+
+def test_one_class_is_no_task():
+    with pytest.raises(UserError, match="at least 2 classes"):
+        ArrayTask(*[(x, y * 0) for x, y in SPLITS])
+
+
+def test_a_loss_of_the_wrong_shape_is_one_line():
+    from lrensemble.training.plan import _try
+
+    for loss, words in (
+        (lambda scores, y: scores.sum(), "the loss is \\(\\) for 2 rows"),
+        (lambda scores, y: scores.sum(1) * torch.nan, "must be finite"),
+    ):
+        with pytest.raises(UserError, match=words):
+            _try(specs_of(["FIX(0.05)"])[0], ArrayTask(*SPLITS, loss=loss), 2)
