@@ -53,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
 def _sync(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.progress import Progress
 
     from lrensemble.recommend.database import find_pools, sync
@@ -61,14 +60,14 @@ def _sync(args: argparse.Namespace) -> int:
 
     pools = find_pools(args.pools)
     store = open_store(args.storage, create=True)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=output.console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sync", total=None)
         result = sync(store, pools, tick=lambda done, total: progress.update(bar, completed=done, total=total))
     if args.format == "json":
         output.print_json({"storage": store.url, **asdict(result)})
         return 0
     left = "".join(f", {count} left out ({reason})" for reason, count in sorted(result.left_out.items()))
-    print(
+    output.say(
         f"{store.url}: {result.added} runs added, {result.known} were there, from {result.pools} pools and "
         f"{result.tasks} tasks{left}. Next: lrensemble database ls"
     )
@@ -111,7 +110,7 @@ def _top(args: argparse.Namespace) -> int:
         bad = [row for row in rows if row.n == 0]
         if bad:
             what = ", ".join(f"{row.policy} ({row.diverged} diverged, {row.stopped} stopped)" for row in bad[:5])
-            print(f"never complete: {what}{' ...' if len(bad) > 5 else ''}")
+            output.say(f"never complete: {what}{' ...' if len(bad) > 5 else ''}")
     return 0
 
 

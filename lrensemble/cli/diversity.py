@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
         check_target(args.output)
     with output.working("scoring teams"):
-        info = pool_diversity(Pool.open(args.pool), args.metric, best=args.best)
+        pool = Pool.open(args.pool)
+        info = pool_diversity(pool, args.metric, best=args.best)
     if args.pairs and info.pairs is None:
         raise UserError(f"--pairs: {info.metric} is defined on teams, not on pairs; use CK, QS, BD, rho or DF")
     if args.output:
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
                 "interrupted": info.interrupted,
                 "correlation": info.correlation,
                 "best": tops,
+                "left_out": pool.left_out,
             }
         )
         return 0
@@ -136,7 +138,7 @@ def _print_best(info: Any, tops: list[dict[str, Any]]) -> None:
     )
     if info.correlation:
         pairs = ", ".join(f"{size}: {value:+.2f}" for size, value in info.correlation.items())
-        print(f"Rank correlation of accuracy with diversity ({info.metric}) among teams of one size: {pairs}")
+        output.say(f"Rank correlation of accuracy with diversity ({info.metric}) among teams of one size: {pairs}")
 
 
 def _cell(value: float) -> str:

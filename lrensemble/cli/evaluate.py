@@ -138,13 +138,13 @@ def _print(result: Evaluation, best_policy: str) -> None:
         "in what is right, its deviation, and that of its means over classes.",
     )
     if result.against("seeds-only"):
-        print(result.control_note)
+        output.say(result.control_note)
     for name, reason in result.left_out.items():
-        print(f"left out: {name}: {reason}")
+        output.say(f"left out: {name}: {reason}")
     for name, text in sorted(result.verdicts.items()):
-        print(f"{name}: {text}")
+        output.say(f"{name}: {text}")
     if result.caution:
-        print(f"Note: {result.caution}.")
+        output.say(f"Note: {result.caution}.")
 
 
 def _comparisons(result: Evaluation) -> list[list[str]]:

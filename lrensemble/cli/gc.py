@@ -96,8 +96,8 @@ def _print(plan: Plan, deleted: bool) -> None:
         output.note(f"left alone: {line}")
     sizes = f"{size_text(plan.bytes)} -> {size_text(plan.bytes_after)}"
     if not plan.items:
-        print(f"{plan.pool}: {size_text(plan.bytes)}, nothing to delete")
+        output.say(f"{plan.pool}: {size_text(plan.bytes)}, nothing to delete")
     elif deleted:
-        print(f"{plan.pool}: {sizes}")
+        output.say(f"{plan.pool}: {sizes}")
     else:
-        print(f"{plan.pool}: {sizes}. Nothing was deleted yet: the same with --yes does it")
+        output.say(f"{plan.pool}: {sizes}. Nothing was deleted yet: the same with --yes does it")

@@ -94,5 +94,5 @@ def run(args: argparse.Namespace) -> int:
     )
     if diverged := sum(member.record.status == "diverged" for member in members):
         output.note(f"{diverged} with predictions that are not finite: kept as diverged, never selected")
-    print(f"Next: lrensemble select {pool.path}")
+    output.say(f"Next: lrensemble select {pool.path}")
     return 0

@@ -79,10 +79,10 @@ def _show(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json({**facts, "example": example})
         return 0
-    print(f"{facts['name']}: {facts['formula']}")
+    output.say(f"{facts['name']}: {facts['formula']}")
     if facts["formula"].startswith("g"):
-        print(CAPTION)
-    print(f"Source: {facts['source']}")
+        output.say(CAPTION)
+    output.say(f"Source: {facts['source']}")
     output.print_table(
         "",
         ["<name", "<meaning", "<allowed", "<default"],
@@ -92,7 +92,7 @@ def _show(args: argparse.Namespace) -> int:
         ],
     )
     total_steps, _ = _budget(BUDGET, STEPS_PER_EPOCH)
-    print(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
+    output.say(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
     _print_curve(policy_curves([Policy.parse(example)], STEPS_PER_EPOCH, total_steps)[0])
     return 0
 
@@ -113,12 +113,12 @@ def _plot(args: argparse.Namespace) -> int:
     if args.output is None:
         if args.log:
             output.note("--log is for files: these are scaled from 0 to the highest LR of each policy")
-        print(f"learning rate over {length}, each from 0 to its maximum")
+        output.say(f"learning rate over {length}, each from 0 to its maximum")
         for curve in curves:
             _print_curve(curve)
         return 0
     draw_policies(curves, args.output, epochs=epochs, log=args.log)
-    print(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
+    output.say(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
     return 0
 
 
@@ -146,8 +146,8 @@ def _print_curve(curve: Curve) -> None:
     from lrensemble.report.policy_curves import sparkline
 
     width = max(10, min(60, shutil.get_terminal_size().columns - 24))
-    print(curve.label)
-    print(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
+    output.say(curve.label)
+    output.say(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
 
 
 def _facts(definition: Function | Alias) -> dict[str, Any]:

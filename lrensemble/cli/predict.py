@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from rich.console import Console
     from rich.progress import Progress
 
     from lrensemble.errors import UserError
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     assert team.card is not None
     reader = Reader(team.card.preprocessing, args.convert, args.resize, args.scale, args.key)
     files = list(find_images([Path(image) for image in args.images]))
-    console = Console(stderr=True)
+    console = output.console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("predicting", total=len(files))
         answers = list(predict_files(team, files, reader, batch=args.batch, done=lambda n: progress.advance(bar, n)))

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
                 "split": "val",
                 "rows": pool.task.rows["val"],
                 "proposals": [p.model_dump(mode="json") for p in proposals],
+                "left_out": pool.left_out,
             }
         )
         return 0
@@ -60,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
         "which just one of it and a member of the team is right. Gain: of the team's NLL, given those above.",
     )
     for p in proposals:
-        print(f"{p.spec.policy}: {p.explanation}")
+        output.say(f"{p.spec.policy}: {p.explanation}")
     return 0

@@ -100,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(found: Any) -> None:
-    print(f"task: {found.task}")
+    output.say(f"task: {found.task}")
     test = found.test
-    print(
+    output.say(
         f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: the loss falls from {test.low:.3g} on and "
         f"is lowest at {test.high:.3g})"
         + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
@@ -114,16 +114,16 @@ def _print(found: Any) -> None:
     pruned = [row for row in found.tried if row.stopped and not row.n]
     for row in [*avoid, *low]:
         reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
-        print(f"avoid {row.policy}: {reason}")
+        output.say(f"avoid {row.policy}: {reason}")
     if pruned:
-        print(f"stopped early: {len(pruned)} policies, such as {', '.join(row.policy for row in pruned[:3])}")
+        output.say(f"stopped early: {len(pruned)} policies, such as {', '.join(row.policy for row in pruned[:3])}")
     print_ranking(f"the best with {len(found.seeds)} fresh seeds ({found.seeds[0]} on)", found.best, target)
     for row in found.best:
-        print(f"{row.policy}: {_claim(row)}")
+        output.say(f"{row.policy}: {_claim(row)}")
     if found.defaults:
         print_ranking("the defaults with the same seeds", list(found.defaults.values()), target)
         for name, row in found.defaults.items():
-            print(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
+            output.say(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
 
 
 def _best(found: Any) -> float:

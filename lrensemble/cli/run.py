@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         "These are promises: the rows that chose a team flatter it, the more members to choose from the more.",
     )
     control = f" lrensemble train {args.config} trains the control." if config.control else ""
-    print(f"Ended after {ended}.{control} Next: lrensemble evaluate {pool.path}")
+    output.say(f"Ended after {ended}.{control} Next: lrensemble evaluate {pool.path}")
     return 0
 
 

@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
                 "pool": str(pool.path),
                 "split": "val",
                 "teams": [team.model_dump(mode="json") for team in teams],
+                "left_out": pool.left_out,
             }
         )
         return 0
@@ -124,8 +125,8 @@ def run(args: argparse.Namespace) -> int:
         _print_stability(teams, args.objective)
     for team in teams:
         if team.stopped:
-            print(f"{team.name}: {team.stopped}")
-    print(f"Next: lrensemble evaluate {pool.path}")
+            output.say(f"{team.name}: {team.stopped}")
+    output.say(f"Next: lrensemble evaluate {pool.path}")
     return 0
 
 

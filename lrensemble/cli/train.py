@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        print(f"{pool.path}: {what}. Next: lrensemble select {pool.path}")
+        output.say(f"{pool.path}: {what}. Next: lrensemble select {pool.path}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1

@@ -94,10 +94,10 @@ def _print(answer: Answer) -> None:
         "The first epoch above a target is helped by noise of that size.",
     )
     for change in answer.proposals:
-        print(f"{'next' if answer.attempts[1:] else 'try'}: {change.policy}  ({change.why})")
+        output.say(f"{'next' if answer.attempts[1:] else 'try'}: {change.policy}  ({change.why})")
     if any(run.given_up for attempt in answer.attempts for run in attempt.runs):
-        print(_how_sure(answer))
-    print(_verdict(answer))
+        output.say(_how_sure(answer))
+    output.say(_verdict(answer))
 
 
 def _median(attempt: Attempt, key: str) -> str:

@@ -54,7 +54,7 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
         return Control(note=f"all {len(members)} members of the seeds-only control diverged")
     note = f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds" + _budgets(finished, members)
 
-    candidates = sorted(member.id for member in pool.complete)
+    candidates = sorted(member.id for member in pool.usable("val"))
     left_out = {
         team.name: f"selected from {len(team.candidates)} members, the pool has {len(candidates)} now: select again to "
         "compare with seeds-only"
@@ -85,7 +85,7 @@ def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
     """Finished members of the control that differ from the pool's best run in nothing but the seed."""
     return [
         member
-        for member in control.members
+        for member in control.readable
         if member.record.status in FINISHED and member.record.spec.model_copy(update={"seed": spec.seed}) == spec
     ]
 

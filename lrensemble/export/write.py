@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from lrensemble.export.module import TeamModule
 from lrensemble.export.readme import readme
 from lrensemble.export.team import resolve, team_module
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.files import clear_disk_errors, file_hash, now, read_text, write_atomic, write_json
+from lrensemble.pool.files import clear_disk_errors, damaged, file_hash, now, read_json, write_atomic, write_json
 from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
 
@@ -227,10 +226,10 @@ def _evaluation(pool: Pool, team: Team) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(read_text(path))
+        found = read_json(path, "run lrensemble evaluate again")
         return {key: found[key] for key in ("rows", "score", "verdict")} if found["created"] >= team.created else None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: cut off or damaged: run lrensemble evaluate again") from None
+    except (KeyError, TypeError) as error:
+        raise damaged(path, repr(error), "run lrensemble evaluate again") from None
 
 
 # The checks

@@ -195,11 +195,9 @@ def repeat(m: Any, of: LR, l: float, grow: float, decay: float) -> LR:  # noqa: 
     def many(t: Any) -> Any:
         if grow == 1.0:
             return powers(np, decay)(np.floor(t / l)) * of(t % l)
-        rounds = math.ceil(math.log(float(np.max(t, initial=0)) / l * (grow - 1) + 1) / math.log(grow)) + 2
-        i = np.arange(rounds)
-        edges, factors, stretch = begins(i), decay**i, grow**i
-        inside = np.searchsorted(edges, t, side="right") - 1
-        return factors[inside] * of((t - edges[inside]) / stretch[inside])
+        i = np.floor(np.log(t / l * (grow - 1) + 1) / math.log(grow))
+        i += (t >= begins(i + 1)).astype(float) - (t < begins(i))
+        return decay**i * of((t - begins(i)) / grow**i)
 
     return one if m is math else many
 

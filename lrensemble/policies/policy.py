@@ -73,12 +73,9 @@ class Policy:
     @classmethod
     def parse(cls, text: str) -> Policy:
         """Parse the text form, e.g. ``STEP(k0=0.1, gamma=0.1, l=30e)``; inverse of ``str(policy)``."""
-        from lrensemble.policies.text import parse_policies
+        from lrensemble.policies.text import Space
 
-        policies = parse_policies(text)
-        if len(policies) != 1:
-            raise UserError(f"{text!r} is a grid of {len(policies)} policies where one is needed")
-        return policies[0]
+        return Space.parse(text, most=1).grid()[0]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Policy:

@@ -13,6 +13,7 @@ search space: it has infinitely many policies, to sample from or to search in.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ _TOKEN = re.compile(
 )
 
 
+MOST_CHARACTERS = 1_000_000  # of a text
+MOST_POLICIES = 100_000  # of a grid: counted before one is built
+LONGEST_TOKEN = 200  # characters of a name or a number
+DEEPEST = 50  # policies and lists inside each other
+
+
 @dataclass
 class Call:
     """``NAME(...)`` as it was written: arguments are lengths, words, calls, ranges, and lists of them."""
@@ -42,14 +49,18 @@ class _Reader:
     """The tokens of one text, with a position."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        if len(text) > MOST_CHARACTERS:
+            raise UserError(f"policy {_cut(text)} has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read")
+        self.text = _cut(text)
         self.tokens: list[str] = []
+        self.depth = 0
+        text = text.rstrip()
         position = 0
-        while text[position:].strip():
+        while position < len(text):
             match = _TOKEN.match(text, position)
-            if match is None:
-                rest = text[position:].strip()
-                raise UserError(f"cannot read policy {text!r} at {rest!r}: write NAME(parameter=value, ...)")
+            if match is None or len(match.group().strip()) > LONGEST_TOKEN:
+                rest = _cut(text[position:].strip())
+                raise UserError(f"cannot read policy {self.text} at {rest}: write NAME(parameter=value, ...)")
             self.tokens.append(match.group().strip())
             position = match.end()
         self.position = 0
@@ -63,8 +74,11 @@ class _Reader:
         if not token or (expected and token != expected):
             found = repr(token) if token else "the end"
             wanted = f"{expected!r} expected, " if expected else ""
-            raise UserError(f"cannot read policy {self.text!r}: {wanted}found {found}")
+            raise UserError(f"cannot read policy {self.text}: {wanted}found {found}")
         self.position += 1
+        self.depth += (token in "([") - (token in ")]")
+        if self.depth > DEEPEST:
+            raise UserError(f"policy {self.text} has more than {DEEPEST} policies or lists inside each other")
         return token
 
     def call(self) -> Call:
@@ -86,9 +100,9 @@ class _Reader:
             elif len(found) < len(names):
                 name = names[len(found)]
             else:
-                raise UserError(f"policy {self.text!r} has more values than parameters ({', '.join(names)})")
+                raise UserError(f"policy {self.text} has more values than parameters ({', '.join(names)})")
             if name in found:
-                raise UserError(f"policy {self.text!r} gives {name} twice")
+                raise UserError(f"policy {self.text} gives {name} twice")
             found[name] = self._value()
             if self.peek() != ")":
                 self.next(",")
@@ -132,7 +146,7 @@ class _Reader:
         try:
             return Length.parse(token)
         except UserError:
-            raise UserError(f"cannot read policy {self.text!r}: a finite number expected, found {token!r}") from None
+            raise UserError(f"cannot read policy {self.text}: a finite number expected, found {token!r}") from None
 
 
 @dataclass(frozen=True)
@@ -149,11 +163,16 @@ class Space:
     axes: dict[str, Any]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, most: int | None = None) -> Self:
+        """Read a text; `UserError` when it has more than `most` policies, before the first one is built."""
         reader = _Reader(text)
         call = reader.call()
         if reader.peek():
-            raise UserError(f"cannot read policy {text!r}: {reader.peek()!r} after its end")
+            raise UserError(f"cannot read policy {reader.text}: {reader.peek()!r} after its end")
+        if most is not None and (count := _count(call)) > most:
+            many = f"{count:,}" if count < 10**15 else "more than 10^15"
+            limit = "where one is needed" if most == 1 else f"at once, at most {most:,} are possible"
+            raise UserError(f"{reader.text} is a grid of {many} policies {limit}")
         axes: dict[str, Any] = {}
         _collect(call, "", axes)
         return cls(call, axes)
@@ -194,6 +213,8 @@ def _collect(call: Call, prefix: str, axes: dict[str, Any]) -> None:
         elif isinstance(value, list) and (not is_list or all(isinstance(item, list) for item in value)):
             if any(isinstance(item, Call) for item in value):
                 # A choice between policies: each can vary by itself.
+                if sum(map(_count, value)) > MOST_POLICIES:
+                    raise UserError(f"{call.name}: {name} is a choice between more than {MOST_POLICIES:,} policies")
                 value = [policy for item in value for policy in _space(item).grid()]
             axes[path] = tuple(value)
         elif isinstance(value, list):
@@ -202,6 +223,27 @@ def _collect(call: Call, prefix: str, axes: dict[str, Any]) -> None:
                     _collect(item, f"{path}.{i}.", axes)
         elif isinstance(value, Call):
             _collect(value, f"{path}.", axes)
+
+
+def _count(value: Any) -> int:
+    """Policies of a call as it was written, ranges counted as one value; of any other value 1."""
+    if not isinstance(value, Call):
+        return 1
+    kinds = _parameter_kinds(value)
+    counts = []
+    for name, argument in value.arguments.items():
+        if isinstance(argument, list):
+            is_list = name in kinds and kinds[name].is_list
+            chosen = not is_list or all(isinstance(item, list) for item in argument)
+            counts.append(sum(map(_count, argument)) if chosen else math.prod(map(_count, argument)))
+        else:
+            counts.append(_count(argument))
+    return math.prod(counts)
+
+
+def _cut(text: str) -> str:
+    """As an error shows it."""
+    return repr(text if len(text) <= 200 else f"{text[:200]} ...")
 
 
 def _space(item: Any) -> Space:
@@ -228,4 +270,4 @@ def _build(call: Call, prefix: str, values: Mapping[str, Any]) -> Policy:
 
 def parse_policies(text: str) -> list[Policy]:
     """Return every policy of a (grid) text, in the order in which the lists are written, last list fastest."""
-    return Space.parse(text).grid()
+    return Space.parse(text, MOST_POLICIES).grid()

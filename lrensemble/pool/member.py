@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,8 +12,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lrensemble.errors import UserError
-from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_json
+from lrensemble.errors import MachineError, UserError
+from lrensemble.pool.files import (
+    MOST_HISTORY,
+    MOST_LINE,
+    clear_disk_errors,
+    clear_read_errors,
+    damaged,
+    file_hash,
+    read_model,
+    read_text,
+    write_json,
+)
 from lrensemble.pool.record import Record
 
 
@@ -44,6 +55,8 @@ class Member:
         """planned, running, complete, diverged, failed, or damaged (the record cannot be read)."""
         try:
             status = self.record.status
+        except MachineError:
+            raise
         except UserError:
             return "damaged"
         return "running" if status in ("planned", "failed") and self.is_held() else status
@@ -92,10 +105,12 @@ class Member:
             )
         if info is None:
             raise UserError(f"{path}: the record of member {self.id} knows no such file ({self.record.status})")
-        size = path.stat().st_size if path.is_file() else None
-        if size != info.bytes or file_hash(path) != info.sha256:
-            found = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
-            raise UserError(f"{path}: cut off or damaged ({found}): delete the folder {self.path} and train again")
+        with clear_read_errors(path):
+            found = path.stat() if path.is_file() else None
+        size = found.st_size if found else None
+        if found is None or size != info.bytes or _hash(path, found.st_ino, size, found.st_mtime_ns) != info.sha256:
+            what = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
+            raise damaged(path, what, f"delete the folder {self.path} and train again")
         return path
 
     def history(self) -> list[dict[str, Any]]:
@@ -104,9 +119,9 @@ class Member:
         if not path.exists():
             return []
         try:
-            return [json.loads(line) for line in read_text(path).splitlines()]
-        except ValueError as error:
-            raise UserError(f"{path}: cut off or damaged ({error})") from None
+            return [_line(text) for text in read_text(path, MOST_HISTORY).splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise damaged(path, error) from None
 
     def weights(self) -> dict[str, Any]:
         """The final weights as a state dict."""
@@ -115,6 +130,23 @@ class Member:
 
         path = self.check_file("weights.safetensors")
         try:
-            return dict(load_file(path))
+            with clear_read_errors(path):
+                return dict(load_file(path))
         except SafetensorError as error:
-            raise UserError(f"{path}: cut off or damaged ({error})") from None
+            raise damaged(path, error) from None
+
+
+@functools.lru_cache(maxsize=100_000)
+def _hash(path: Path, *state: int) -> str:
+    """Of a file in this state: read once a command, however many questions there are."""
+    return file_hash(path)
+
+
+def _line(text: str) -> dict[str, Any]:
+    """A line of a history: names and plain values; ValueError for anything else."""
+    if len(text) > MOST_LINE:
+        raise ValueError(f"a line of {len(text):,} characters")
+    line = json.loads(text)
+    if not isinstance(line, dict) or any(isinstance(value, list | dict) for value in line.values()):
+        raise ValueError("a line is not of plain values by name")
+    return line

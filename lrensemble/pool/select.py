@@ -90,7 +90,7 @@ def select_teams(
     names = [n for n in DEFAULT_SELECTORS if _votes(n, vote, temperature)] if selectors is None else selectors
     chosen = [(name, make_selector(name, **parameters)) for name in dict.fromkeys(names)]
     _check_options(options or {}, [selector for _, selector in chosen])
-    members = pool.usable()
+    members = pool.usable("val")
     labels = pool.labels("val")
     on_disk = pool.predictions("val", members)
     predictions = np.asarray(on_disk) if on_disk.nbytes <= memory // 2 else on_disk

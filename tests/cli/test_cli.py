@@ -220,8 +220,9 @@ def test_ls_shows_damaged_members(pool: Pool, capsys):
     (pool.members[0].path / "record.json").write_text("{")
     assert main(["ls", str(pool.path)]) == 0
     assert "damaged" in capsys.readouterr().out
-    assert main(["select", str(pool.path)]) == 2
-    assert "delete the folder" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="delete the folder"):
+        assert main(["select", str(pool.path), "--selector", "all"]) == 0
+    assert "teams from 3 members" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
