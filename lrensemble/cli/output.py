@@ -24,10 +24,13 @@ _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+# Of a URL (postgresql://USER:PASSWORD@HOST), or named: it may stand where nobody expects it, in a wrong option.
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)(\S+)@|(\b(?:ssl)?(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
 
 
 def shown(text: str) -> str:
-    """`text` with what a terminal would obey as escapes: ``\\x1b`` for ESC. Line feeds and tabs stay."""
+    """`text` with what a terminal would obey as escapes: ``\\x1b`` for ESC. No passwords."""
+    text = _PASSWORD.sub(lambda match: f"{match[1] or match[3]}***{'@' if match[1] else ''}", text)
     return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

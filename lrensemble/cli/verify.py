@@ -51,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
 
     is_pool = args.config.is_dir()
     answer = verify(
-        load_config(args.config / "config.json" if is_pool else args.config, args.overrides),
+        # A pool may be a stranger's: nothing is fetched for it unless it is asked for here.
+        load_config(args.config / "config.json", ["data.download=false", *args.overrides])
+        if is_pool
+        else load_config(args.config, args.overrides),
         args.policy,
         args.target,
         budget=args.budget,

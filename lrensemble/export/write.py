@@ -25,8 +25,9 @@ from lrensemble.export.latency import timings
 from lrensemble.export.module import TeamModule
 from lrensemble.export.readme import readme
 from lrensemble.export.team import resolve, team_module
+from lrensemble.opening import damaged
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.files import clear_disk_errors, damaged, file_hash, now, read_json, write_atomic, write_json
+from lrensemble.pool.files import clear_disk_errors, file_hash, now, read_json, write_atomic, write_json
 from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
 

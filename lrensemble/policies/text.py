@@ -177,6 +177,11 @@ class Space:
         _collect(call, "", axes)
         return cls(call, axes)
 
+    @property
+    def size(self) -> int:
+        """Policies of the grid; a range counts once."""
+        return math.prod(1 if isinstance(axis, Range) else len(axis) for axis in self.axes.values())
+
     def policy(self, values: Mapping[str, Any]) -> Policy:
         """The policy at a point: a value for every axis."""
         return _build(self.call, "", values)

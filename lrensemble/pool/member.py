@@ -13,17 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lrensemble.errors import MachineError, UserError
-from lrensemble.pool.files import (
-    MOST_HISTORY,
-    MOST_LINE,
-    clear_disk_errors,
-    clear_read_errors,
-    damaged,
-    file_hash,
-    read_model,
-    read_text,
-    write_json,
-)
+from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged
+from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_json
 from lrensemble.pool.record import Record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -13,12 +14,17 @@ from ruamel.yaml.error import YAMLError
 
 from lrensemble.data import SOURCES
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies import Policy, Space, parse_policies
+from lrensemble.policies import Space
+from lrensemble.policies.text import MOST_POLICIES
 from lrensemble.policies.units import Length
+from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.training.engine import Engine
 
 MAX_SEEDS = 100_000
+MAX_RUNS = 100_000  # policies x seeds x grid, counted before the first is made
+MOST_YAML = 512 << 10  # bytes: its reader takes seconds for them
+MOST_VALUES = 100_000  # in it, with every alias written out
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -86,7 +92,9 @@ class Config(Strict):
     @classmethod
     def _seed_count(cls, value: Any) -> Any:
         """``seeds: 3`` is ``seeds: [0, 1, 2]``."""
-        return tuple(range(value)) if isinstance(value, int) and 0 < value <= MAX_SEEDS else value
+        if isinstance(value, int) and value > MAX_SEEDS:
+            raise UserError(f"seeds = {short(value)}: at most {MAX_SEEDS:,} seeds at once")
+        return tuple(range(value)) if isinstance(value, int) and value > 0 else value
 
     @field_validator("snapshots", "averages", "targets", mode="before")
     @classmethod
@@ -112,7 +120,16 @@ class Config(Strict):
 
     def specs(self) -> list[RunSpec]:
         """The members this configuration asks for, each once."""
-        policies = [policy for entry in self.policies for policy in _expand(entry)]
+        spaces = [_space(entry) for entry in self.policies]
+        counts = [sum(n for _, n, _ in spaces), len(self.seeds), math.prod(map(len, self.grid.values()))]
+        if math.prod(counts) > MAX_RUNS:
+            what = " x ".join(
+                f"{short(n)} {name}" for n, name in zip(counts, ("policies", "seeds", "of the grid"), strict=True)
+            )
+            raise UserError(f"{what} are more than {MAX_RUNS:,} runs, which is the most of a configuration")
+        policies = [
+            policy for space, n, seed in spaces for policy in (space.grid() if seed is None else space.sample(n, seed))
+        ]
         base = {
             "model": self.model.model_dump(),
             "optimizer": self.optimizer.model_dump(),
@@ -131,10 +148,12 @@ class Config(Strict):
         return list(specs.values())
 
 
-def _expand(entry: str | Sample) -> list[Policy]:
+def _space(entry: str | Sample) -> tuple[Space, int, int | None]:
+    """What an entry under `policies` means: a space, how many policies of it, and the seed if they are sampled."""
     if isinstance(entry, str):
-        return parse_policies(entry)
-    return Space.parse(entry.sample).sample(entry.n, entry.seed)
+        space = Space.parse(entry, MOST_POLICIES)
+        return space, space.size, None
+    return Space.parse(entry.sample), entry.n, entry.seed
 
 
 def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -171,14 +190,43 @@ def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any)
             # Optional parts, as `stop: Hopeless | None`, are looked through.
             inside = next(a for a in (annotation, *get_args(annotation)) if isinstance(a, type(BaseModel)))
         return f"unknown key {path!r}: {did_you_mean(location[-1], inside.model_fields)}"
-    return f"{path} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{path} = {short(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def short(value: object) -> str:
+    """As an error shows it; a number of thousands of digits has no text in Python."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"({type(value).__name__}, too long to be shown)"
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def _size(value: Any, sizes: dict[int, int]) -> int:
+    """Values in `value` with every alias written out; ValueError for one that is inside itself."""
+    if not isinstance(value, dict | list | set):
+        return 1
+    if id(value) not in sizes:
+        sizes[id(value)] = 0  # not known yet: whoever meets it here is inside of it
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(one, sizes) for one in inside)
+    elif not sizes[id(value)]:
+        raise ValueError("an alias inside of what it stands for")
+    return sizes[id(value)]
 
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+        if len(text) > MOST_YAML:
+            raise ValueError(f"{len(text):,} characters, at most {MOST_YAML:,} are read")
+        data = YAML(typ="safe", pure=True).load(text)
+        if _size(data, {}) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values with its aliases written out")
+        return data
+    except RecursionError:
+        raise UserError(f"{where}: nested too deeply") from None
+    except (YAMLError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:  # of odd scalars
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())[:500]}") from None
 
 
 def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -194,11 +242,8 @@ def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     else:
         path = Path(source)
         where = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        data = _yaml(text, where)
+        # What a pool has is JSON, of any length: the reader of YAML is slow.
+        data = read_json(path) if path.suffix == ".json" else _yaml(read_text(path), where)
         if not isinstance(data, dict):
             raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {type(data).__name__}")
         data = {"name": path.stem, **data}

@@ -19,8 +19,8 @@ import pytest
 from lrensemble import Pool, UserError, evaluate, export_team
 from lrensemble.cli.main import main
 from lrensemble.errors import MachineError
-from lrensemble.pool import files
-from lrensemble.pool.files import array_bytes, file_hash, read_array, read_bytes, read_json, read_text
+from lrensemble.opening import clear_read_errors, read_bytes
+from lrensemble.pool.files import array_bytes, file_hash, read_array, read_json, read_text
 from lrensemble.pool.select import select_teams
 
 
@@ -277,7 +277,7 @@ def test_too_many_open_files_is_said_of_the_machine(pool: Pool, monkeypatch):
     ],
 )
 def test_every_trouble_has_its_own_line(tmp_path: Path, error, kind, message):
-    with pytest.raises(kind, match=message) as caught, files.clear_read_errors(tmp_path):
+    with pytest.raises(kind, match=message) as caught, clear_read_errors(tmp_path):
         raise error
     assert "damaged (" not in str(caught.value)
 
