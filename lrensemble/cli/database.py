@@ -33,14 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     top = actions.add_parser("top", help="the best policies of a task", allow_abbrev=False)
     top.add_argument("--by", choices=ORDERS, default="accuracy", help="default: accuracy (on validation)")
     top.add_argument("--target", metavar="SHARE", type=float, help="validation accuracy (default: the median run's)")
-    top.add_argument("-n", metavar="N", type=int, default=10, help="so many policies (default: 10)")
+    top.add_argument("-n", metavar="N", type=output.whole(), default=10, help="so many policies (default: 10)")
     tasks = actions.add_parser("ls", help="the tasks", allow_abbrev=False)
     for chooser in (top, tasks):
         chooser.add_argument("--data", metavar="NAME")
         chooser.add_argument("--model", metavar="NAME")
         chooser.add_argument("--optimizer", metavar="NAME")
-        chooser.add_argument("--batch-size", metavar="N", type=int)
-        chooser.add_argument("--epochs", metavar="N", type=int)
+        chooser.add_argument("--batch-size", metavar="N", type=output.whole(1, 10**9))
+        chooser.add_argument("--epochs", metavar="N", type=output.whole())
     for action in (sync, top, tasks):
         add_storage(action)
         output.add_format(action)
@@ -77,13 +77,10 @@ def _sync(args: argparse.Namespace) -> int:
 def _top(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from lrensemble.errors import UserError
     from lrensemble.recommend.database import choose_tasks, read_tasks
     from lrensemble.recommend.ranking import check_target, default_target, rank
     from lrensemble.recommend.store import open_store
 
-    if args.n < 1:
-        raise UserError(f"-n {args.n} is not possible: it must be at least 1")
     if args.target is not None:
         check_target(args.target)
     found = []

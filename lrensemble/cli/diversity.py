@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--metric", default="BD", help="CK, QS, BD, FK, KW, GD, rho, DF, E or CF (default: BD)")
     parser.add_argument("--pairs", action="store_true", help="print the matrix of pairs")
-    parser.add_argument("--best", metavar="N", type=int, help="only the N best members by validation accuracy")
-    parser.add_argument("--top", metavar="Q", type=int, default=5, help="teams to list (default: 5)")
+    parser.add_argument(
+        "--best", metavar="N", type=output.whole(2), help="only the N best members by validation accuracy"
+    )
+    parser.add_argument("--top", metavar="Q", type=output.whole(), default=5, help="teams to list (default: 5)")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
     output.add_format(parser)
 
@@ -36,8 +38,6 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.report.diversity_info import pool_diversity
 
-    if args.top < 1:
-        raise UserError(f"--top {args.top} is not possible: it must be 1 or more")
     if args.output:
         from lrensemble.report.diversity_plot import draw_diversity
         from lrensemble.report.figures import check_target

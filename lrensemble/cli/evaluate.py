@@ -25,7 +25,12 @@ HELP = "score teams on the test split"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pools", metavar="POOL", nargs="+", help="folder of a pool; several: means over them")
     parser.add_argument("--team", metavar="NAME", nargs="+", action="extend", help="one or more (default: all teams)")
-    parser.add_argument("--repeats", metavar="N", type=int, help="select again on N divisions of the rows (one pool)")
+    parser.add_argument(
+        "--repeats",
+        metavar="N",
+        type=output.whole(2, 10_000),
+        help="select again on N divisions of the rows (one pool)",
+    )
     parser.add_argument("--classes", action="store_true", help="recall, precision and confusions of every team")
     output.add_format(parser)
 

@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-check", action="store_true", help="do not compare with the stored test predictions")
     parser.add_argument("--no-benchmark", action="store_true", help="do not measure the time per batch")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-5, metavar="T", help="largest difference of a probability (1e-5)"
+        "--tolerance",
+        type=output.real(0, 0.1),
+        default=1e-5,
+        metavar="T",
+        help="largest difference of a probability (1e-5)",
     )
     output.add_format(parser)
 

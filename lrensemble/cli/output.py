@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,6 +103,43 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     """A spinner on stderr for work of seconds to minutes; what it yields changes its text."""
     with console(stderr=True).status(text(what)) as status:
         yield lambda words: status.update(text(words))
+
+
+MOST = 1024  # workers, threads
+
+
+def whole(low: int = 1, high: int = 1_000_000) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `low` to `high`."""
+
+    def parse(words: str) -> int:
+        try:
+            value = int(words)
+        except ValueError:  # also of thousands of digits
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{words[:100]} is not possible: a whole number from {low:,} to {high:,} is needed"
+            )
+        return value
+
+    return parse
+
+
+def real(low: float, high: float) -> Callable[[str], float]:
+    """The type of an option that takes a number from `low` to `high`."""
+
+    def parse(words: str) -> float:
+        try:
+            value = float(words)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:  # NaN is nowhere
+            raise argparse.ArgumentTypeError(
+                f"{words[:100]} is not possible: a number from {low:,g} to {high:,g} is needed"
+            )
+        return value
+
+    return parse
 
 
 def percent(share: float | None) -> str:

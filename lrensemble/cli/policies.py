@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plot.add_argument("policies", metavar="POLICY", nargs="+", help='for example "COS(k0=[0.05, 0.1], l=100%%)"')
     plot.add_argument("--budget", default=BUDGET, help=f"epochs (200e) or steps (5000) to draw (default: {BUDGET})")
     plot.add_argument(
-        "--steps-per-epoch", metavar="N", type=int, default=STEPS_PER_EPOCH, help=f"default: {STEPS_PER_EPOCH}"
+        "--steps-per-epoch",
+        metavar="N",
+        type=output.whole(1, LONGEST),
+        default=STEPS_PER_EPOCH,
+        help=f"default: {STEPS_PER_EPOCH}",
     )
     plot.add_argument("--log", action="store_true", help="a logarithmic axis for the learning rate")
     plot.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")

@@ -15,18 +15,17 @@ HELP = "which policies to train next"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
-    parser.add_argument("--n", metavar="N", type=int, default=5, help="proposals (default: 5)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the candidates (default: 0)")
+    parser.add_argument("--n", metavar="N", type=output.whole(1, 10_000), default=5, help="proposals (default: 5)")
+    parser.add_argument(
+        "--seed", metavar="N", type=output.whole(0, 2**63 - 1), default=0, help="of the candidates (default: 0)"
+    )
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.errors import UserError
     from lrensemble.pool import Pool
     from lrensemble.recommend.propose import propose
 
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed} is not possible: give 0 or more")
     pool = Pool.open(args.pool)
     with output.working("proposing"):
         proposals = propose(pool, args.n, seed=args.seed)

@@ -30,32 +30,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="SHARE", type=float, help="fewest steps to this validation accuracy, not highest accuracy"
     )
-    parser.add_argument("--trials", metavar="N", type=int, default=30, help="policies to search in all (default: 30)")
-    parser.add_argument("--minutes", metavar="N", type=float, help="begin no new policy after this time")
+    parser.add_argument(
+        "--trials", metavar="N", type=output.whole(), default=30, help="policies to search in all (default: 30)"
+    )
+    parser.add_argument("--minutes", metavar="N", type=output.real(0, 1e7), help="begin no new policy after this time")
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: tpe")
     parser.add_argument("--pruner", choices=PRUNERS, default="median", help="default: median")
-    parser.add_argument("--finalists", metavar="N", type=int, default=3, help="trained again (default: 3)")
-    parser.add_argument("--seeds", metavar="N", type=int, default=5, help="fresh seeds of each (default: 5)")
-    parser.add_argument("--first-seed", metavar="N", type=int, default=1000, help="of the fresh ones (default: 1000)")
+    parser.add_argument("--finalists", metavar="N", type=output.whole(), default=3, help="trained again (default: 3)")
+    parser.add_argument(
+        "--seeds", metavar="N", type=output.whole(2), default=5, help="fresh seeds of each (default: 5)"
+    )
+    parser.add_argument(
+        "--first-seed", metavar="N", type=output.whole(0, 2**62), default=1000, help="of the fresh ones (default: 1000)"
+    )
     parser.add_argument("--baseline", action="store_true", help="also train Caffe's and PyTorch's default schedules")
     parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default: 1; run the command several times")
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        default=1,
+        help="default: 1; run the command several times",
+    )
     add_storage(parser)
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.cli.progress import Progress
-    from lrensemble.errors import UserError
     from lrensemble.recommend.ranking import check_target
     from lrensemble.recommend.recommend import recommend
     from lrensemble.recommend.store import open_store
     from lrensemble.training import load_config, make_plan
 
-    for name, least in (("trials", 1), ("finalists", 1), ("seeds", 2), ("first_seed", 0), ("minutes", 0)):
-        value = getattr(args, name)
-        if value is not None and not least <= value <= 1_000_000:
-            raise UserError(f"--{name.replace('_', '-')} {value:g} is not possible: it must be at least {least}")
     if args.target is not None:
         check_target(args.target)
     config = load_config(args.config, args.overrides)

@@ -31,15 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", metavar="LENGTH", help="epochs (20e) or steps (2000) of a run (default: the configuration's epochs)"
     )
-    parser.add_argument("--seeds", metavar="N", type=int, default=1, help="runs; yes = more than half reach it (1)")
     parser.add_argument(
-        "--try", "--adapt", dest="tries", metavar="N", type=int, default=0, help="on no, try N changed policies (0)"
+        "--seeds", metavar="N", type=output.whole(1, 10_000), default=1, help="runs; yes = more than half reach it (1)"
+    )
+    parser.add_argument(
+        "--try",
+        "--adapt",
+        dest="tries",
+        metavar="N",
+        type=output.whole(0, 1000),
+        default=0,
+        help="on no, try N changed policies (0)",
     )
     parser.add_argument(
         "--to-the-end", action="store_true", help="give up no run before its budget is spent, however hopeless"
     )
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: the configuration's)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads (default: cores)")
+    parser.add_argument("--threads", metavar="N", type=output.whole(1, output.MOST), help="threads (default: cores)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
     output.add_format(parser)
 

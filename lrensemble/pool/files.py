@@ -39,18 +39,25 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
             ) from None
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        if isinstance(error, FileNotFoundError):
+            raise UserError(
+                f"{path} cannot be written: its folder is gone. Was it moved or deleted meanwhile? The same command "
+                "with its new place goes on from what is finished"
+            ) from None
         raise
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True) -> None:
     """Make `path` appear with everything that ``write(file)`` writes, or not at all.
 
+    Its folder is made, but no folder above it: what was moved away while it was written into does not come back.
+
     `sync` False leaves out fsync: enough for files that only show progress.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with clear_disk_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             with temporary.open("wb") as file:
                 write(file)
                 file.flush()

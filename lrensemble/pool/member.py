@@ -59,7 +59,8 @@ class Member:
         Raises ``filelock.Timeout`` when another process holds it and `wait` is False.
         """
         with clear_disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(exist_ok=True)
+            self.path.mkdir(exist_ok=True)
             lock = FileLock(self._lock_path)
             lock.acquire(timeout=-1 if wait else 0, poll_interval=0.2)
         try:

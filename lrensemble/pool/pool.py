@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrensemble import __version__
 from lrensemble.errors import MachineError, UserError, did_you_mean
-from lrensemble.pool.files import now, read_array, read_model, write_array, write_json
+from lrensemble.pool.files import clear_disk_errors, now, read_array, read_model, write_array, write_json
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
@@ -137,6 +137,8 @@ class Pool:
             return pool
         if path.exists() and not _is_unfinished(path):
             raise UserError(f"{path} exists and is not a pool: choose another folder for it")
+        with clear_disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
         for split in PREDICTED:
             write_array(path / "labels" / f"{split}.npy", arrays[split])
         task = Task(

@@ -179,7 +179,7 @@ def _fill(argument: str, names: dict[str, str]) -> str:
         (["train", "{config}", "seeds=2024-13-45"], "not YAML"),
         (["train", "{config}", "training.epochs=1" + 400 * "0"], "training.epochs = 1"),
         (["train", "{config}", "name=.."], "name = '..'"),
-        (["train", "{config}", "--threads", "99999999999"], "threads = 99999999999 is not possible"),
+        (["train", "{config}", "--threads", "99999999999"], "--threads: 99999999999 is not possible"),
         (["train", "{config}", "--device", "hpu"], "unknown device 'hpu'"),
         (["train", "{config}", "--device", "meta"], "unknown device 'meta'"),
         (["train", "{config}", "--pool", 300 * "x"], "File name too long"),
