@@ -8,6 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from lrensemble.cli import output
+from lrensemble.errors import UserError
+from lrensemble.opening import MOST_HISTORY, read_bytes
 from lrensemble.pool import Member, Pool, Record
 
 SECONDS = 0.5  # between two looks at the files
@@ -51,8 +53,8 @@ class Progress:
             for member_id, member in self.members.items():
                 if counts[member_id] < self.epochs.get(member_id, 0):
                     try:
-                        counts[member_id] = (member.path / "history.jsonl").read_bytes().count(b"\n")
-                    except FileNotFoundError:
+                        counts[member_id] = read_bytes(member.path / "history.jsonl", MOST_HISTORY).count(b"\n")
+                    except UserError:  # not there yet
                         continue
             self.bar.update(self.task_id, completed=sum(counts.values()))
 

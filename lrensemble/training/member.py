@@ -21,7 +21,8 @@ from filelock import Timeout
 from pydantic import Field
 
 from lrensemble.data import load_dataset
-from lrensemble.errors import UserError
+from lrensemble.errors import MachineError, UserError
+from lrensemble.opening import clear_read_errors, open_regular
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.record import FINISHED, Strict
@@ -289,11 +290,15 @@ class _Checkpoints:
 
 
 def _read_state(member: Member, job: Job) -> State | None:
-    try:
-        state = torch.load(member.path / "state.pt", map_location=job.device, weights_only=True)
-    except FileNotFoundError:
+    path = member.path / "state.pt"
+    if not path.exists():
         return None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+    try:
+        with open_regular(path) as file, clear_read_errors(path):
+            state = torch.load(file, map_location=job.device, weights_only=True)
+    except MachineError:  # it may be whole: nothing is trained again because of a busy machine
+        raise
+    except (RuntimeError, EOFError, UserError, ValueError, KeyError, pickle.UnpicklingError):
         return None  # it only saves time: without it the member starts again
     return state if isinstance(state, dict) and isinstance(state.get("epoch"), int) else None
 

@@ -140,8 +140,8 @@ def _fill(argument: str, names: dict[str, str]) -> str:
         ([], "required: COMMAND"),
         (["train"], "required: CONFIG"),
         (["train", "{config}", "--worker", "2"], "did you mean '--workers'"),
-        (["train", "{config}", "--workers", "two"], "--workers: invalid int value: 'two'"),
-        (["train", "{config}", "--workers", "0"], "workers = 0"),
+        (["train", "{config}", "--workers", "two"], "--workers: two is not possible"),
+        (["train", "{config}", "--workers", "0"], "--workers: 0 is not possible"),
         (["train", "{config}", "stray"], "'stray' is not an override"),
         (["train", "{config}", "training.epoch=1"], "did you mean 'epochs'"),
         (["train", "{config}", "policies=COSS(0.1)"], "did you mean 'COS'"),
@@ -222,7 +222,7 @@ def test_ls_shows_damaged_members(pool: Pool, capsys):
     assert "damaged" in capsys.readouterr().out
     with pytest.warns(UserWarning, match="delete the folder"):
         assert main(["select", str(pool.path), "--selector", "all"]) == 0
-    assert "teams from 3 members" in capsys.readouterr().out
+    assert "3 members, selected for nll" in capsys.readouterr().out.replace("\n", "")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

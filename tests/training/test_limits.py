@@ -109,3 +109,24 @@ def test_a_pipe_is_no_configuration(tmp_path: Path):
     os.mkfifo(tmp_path / "c.yaml")
     with pytest.raises(UserError, match="named pipe"):
         load_config(tmp_path / "c.yaml")
+
+
+def test_a_state_that_a_busy_machine_cannot_read_is_not_thrown_away(tmp_path: Path, monkeypatch):
+    import torch
+
+    from lrensemble.errors import MachineError
+    from lrensemble.pool import Member
+    from lrensemble.training import member as training
+
+    class Job:
+        device = "cpu"
+
+    (tmp_path / "state.pt").write_bytes(b"cut off")
+    assert training._read_state(Member(tmp_path), Job()) is None  # type: ignore[arg-type]
+
+    def load(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MachineError, match="nothing is damaged"):
+        training._read_state(Member(tmp_path), Job())  # type: ignore[arg-type]
