@@ -10,6 +10,13 @@ class UserError(Exception):
     """Bad input or a bad environment (not a bug): the shell prints one line and exits with code 2."""
 
 
+class MachineError(UserError):
+    """Trouble of the machine (descriptors, memory, a file server): it says nothing about the file that was read.
+
+    So nothing is called damaged, and no member is left out, because of it.
+    """
+
+
 def did_you_mean(name: object, options: Iterable[str]) -> str:
     """Return ``"did you mean 'x'? "`` when something is close, then the whole list.
 

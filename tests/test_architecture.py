@@ -133,6 +133,14 @@ def test_circles_are_found_wherever_the_import_stands(tmp_path: Path):
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [("b", "c"), ("c", "b")]
 
 
+@pytest.mark.parametrize("path", [p for p in MODULES if p.relative_to(ROOT).parts[0] == "cli"], ids=lambda p: p.stem)
+def test_what_a_command_says_goes_through_output(path: Path):
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    names = {call.id for call in calls if isinstance(call, ast.Name)}
+    names |= {call.attr for call in calls if isinstance(call, ast.Attribute) and call.attr == "write"}
+    assert path.stem == "output" or not names & {"print", "Console", "write"}
+
+
 def test_modules_stay_small():
     sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
     assert max(sizes.values()) <= 400, max(sizes, key=sizes.get)

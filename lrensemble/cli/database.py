@@ -33,14 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     top = actions.add_parser("top", help="the best policies of a task", allow_abbrev=False)
     top.add_argument("--by", choices=ORDERS, default="accuracy", help="default: accuracy (on validation)")
     top.add_argument("--target", metavar="SHARE", type=float, help="validation accuracy (default: the median run's)")
-    top.add_argument("-n", metavar="N", type=int, default=10, help="so many policies (default: 10)")
+    top.add_argument("-n", metavar="N", type=output.whole(), default=10, help="so many policies (default: 10)")
     tasks = actions.add_parser("ls", help="the tasks", allow_abbrev=False)
     for chooser in (top, tasks):
         chooser.add_argument("--data", metavar="NAME")
         chooser.add_argument("--model", metavar="NAME")
         chooser.add_argument("--optimizer", metavar="NAME")
-        chooser.add_argument("--batch-size", metavar="N", type=int)
-        chooser.add_argument("--epochs", metavar="N", type=int)
+        chooser.add_argument("--batch-size", metavar="N", type=output.whole(1, 10**9))
+        chooser.add_argument("--epochs", metavar="N", type=output.whole())
     for action in (sync, top, tasks):
         add_storage(action)
         output.add_format(action)
@@ -53,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
 def _sync(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.progress import Progress
 
     from lrensemble.recommend.database import find_pools, sync
@@ -61,14 +60,14 @@ def _sync(args: argparse.Namespace) -> int:
 
     pools = find_pools(args.pools)
     store = open_store(args.storage, create=True)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=output.console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sync", total=None)
         result = sync(store, pools, tick=lambda done, total: progress.update(bar, completed=done, total=total))
     if args.format == "json":
         output.print_json({"storage": store.url, **asdict(result)})
         return 0
     left = "".join(f", {count} left out ({reason})" for reason, count in sorted(result.left_out.items()))
-    print(
+    output.say(
         f"{store.url}: {result.added} runs added, {result.known} were there, from {result.pools} pools and "
         f"{result.tasks} tasks{left}. Next: lrensemble database ls"
     )
@@ -78,13 +77,10 @@ def _sync(args: argparse.Namespace) -> int:
 def _top(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from lrensemble.errors import UserError
     from lrensemble.recommend.database import choose_tasks, read_tasks
     from lrensemble.recommend.ranking import check_target, default_target, rank
     from lrensemble.recommend.store import open_store
 
-    if args.n < 1:
-        raise UserError(f"-n {args.n} is not possible: it must be at least 1")
     if args.target is not None:
         check_target(args.target)
     found = []
@@ -111,7 +107,7 @@ def _top(args: argparse.Namespace) -> int:
         bad = [row for row in rows if row.n == 0]
         if bad:
             what = ", ".join(f"{row.policy} ({row.diverged} diverged, {row.stopped} stopped)" for row in bad[:5])
-            print(f"never complete: {what}{' ...' if len(bad) > 5 else ''}")
+            output.say(f"never complete: {what}{' ...' if len(bad) > 5 else ''}")
     return 0
 
 

@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--metric", default="BD", help="CK, QS, BD, FK, KW, GD, rho, DF, E or CF (default: BD)")
     parser.add_argument("--pairs", action="store_true", help="print the matrix of pairs")
-    parser.add_argument("--best", metavar="N", type=int, help="only the N best members by validation accuracy")
-    parser.add_argument("--top", metavar="Q", type=int, default=5, help="teams to list (default: 5)")
+    parser.add_argument(
+        "--best", metavar="N", type=output.whole(2), help="only the N best members by validation accuracy"
+    )
+    parser.add_argument("--top", metavar="Q", type=output.whole(), default=5, help="teams to list (default: 5)")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
     output.add_format(parser)
 
@@ -36,15 +38,14 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.report.diversity_info import pool_diversity
 
-    if args.top < 1:
-        raise UserError(f"--top {args.top} is not possible: it must be 1 or more")
     if args.output:
         from lrensemble.report.diversity_plot import draw_diversity
         from lrensemble.report.figures import check_target
 
         check_target(args.output)
     with output.working("scoring teams"):
-        info = pool_diversity(Pool.open(args.pool), args.metric, best=args.best)
+        pool = Pool.open(args.pool)
+        info = pool_diversity(pool, args.metric, best=args.best)
     if args.pairs and info.pairs is None:
         raise UserError(f"--pairs: {info.metric} is defined on teams, not on pairs; use CK, QS, BD, rho or DF")
     if args.output:
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
                 "interrupted": info.interrupted,
                 "correlation": info.correlation,
                 "best": tops,
+                "left_out": pool.left_out,
             }
         )
         return 0
@@ -136,7 +138,7 @@ def _print_best(info: Any, tops: list[dict[str, Any]]) -> None:
     )
     if info.correlation:
         pairs = ", ".join(f"{size}: {value:+.2f}" for size, value in info.correlation.items())
-        print(f"Rank correlation of accuracy with diversity ({info.metric}) among teams of one size: {pairs}")
+        output.say(f"Rank correlation of accuracy with diversity ({info.metric}) among teams of one size: {pairs}")
 
 
 def _cell(value: float) -> str:

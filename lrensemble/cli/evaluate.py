@@ -25,7 +25,12 @@ HELP = "score teams on the test split"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pools", metavar="POOL", nargs="+", help="folder of a pool; several: means over them")
     parser.add_argument("--team", metavar="NAME", nargs="+", action="extend", help="one or more (default: all teams)")
-    parser.add_argument("--repeats", metavar="N", type=int, help="select again on N divisions of the rows (one pool)")
+    parser.add_argument(
+        "--repeats",
+        metavar="N",
+        type=output.whole(2, 10_000),
+        help="select again on N divisions of the rows (one pool)",
+    )
     parser.add_argument("--classes", action="store_true", help="recall, precision and confusions of every team")
     output.add_format(parser)
 
@@ -138,13 +143,13 @@ def _print(result: Evaluation, best_policy: str) -> None:
         "in what is right, its deviation, and that of its means over classes.",
     )
     if result.against("seeds-only"):
-        print(result.control_note)
+        output.say(result.control_note)
     for name, reason in result.left_out.items():
-        print(f"left out: {name}: {reason}")
+        output.say(f"left out: {name}: {reason}")
     for name, text in sorted(result.verdicts.items()):
-        print(f"{name}: {text}")
+        output.say(f"{name}: {text}")
     if result.caution:
-        print(f"Note: {result.caution}.")
+        output.say(f"Note: {result.caution}.")
 
 
 def _comparisons(result: Evaluation) -> list[list[str]]:

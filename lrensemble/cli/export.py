@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-check", action="store_true", help="do not compare with the stored test predictions")
     parser.add_argument("--no-benchmark", action="store_true", help="do not measure the time per batch")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-5, metavar="T", help="largest difference of a probability (1e-5)"
+        "--tolerance",
+        type=output.real(0, 0.1),
+        default=1e-5,
+        metavar="T",
+        help="largest difference of a probability (1e-5)",
     )
     output.add_format(parser)
 
@@ -43,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     formats = [name for word in args.formats or ["torch"] for name in word.split(",") if name]
     pool = Pool.open(args.pool)
     notes: list[str] = []
-    with output.working(f"exporting {args.team}") as status:
+    with output.working(f"exporting {args.team}") as tell:
 
         def say(text: str) -> None:
             if text.startswith("not checked"):
                 notes.append(text)
             else:
-                status.update(f"exporting {args.team}: {text}")
+                tell(f"exporting {args.team}: {text}")
 
         card = export_team(
             pool,
@@ -65,17 +69,17 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         output.note(note)
     if args.format == "json":
-        output.print_json({"folder": args.output, **card.model_dump(mode="json")})
+        output.print_json({"folder": args.output, "left_out": pool.left_out, **card.model_dump(mode="json")})
         return 0
     size = size_text(sum(info.bytes for info in card.files.values()))
-    print(f"{args.output}: {card.name}, {len(card.members)} members, {', '.join(card.files)} ({size}), README.md")
+    output.say(f"{args.output}: {card.name}, {len(card.members)} members, {', '.join(card.files)} ({size}), README.md")
     for format, check in card.checks.items():
         undecided = f", beside {check.undecided:,} undecided rows (README.md)" if check.undecided else ""
-        print(
+        output.say(
             f"{format}: {check.what}: n = {check.rows:,}, largest difference {check.largest_difference:.1e}{undecided}"
         )
     for timing in card.timings:
-        print(
+        output.say(
             f"batch of {timing.batch}: {timing.team_ms:.3g} ms, the best single member {timing.single_ms:.3g} ms "
             f"({timing.format}, {timing.device})"
         )

@@ -27,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--max-size", metavar="SIZE", help="what the pool may take, e.g. 2GB; 0: all that may go")
     parser.add_argument(
-        "--keep-best", metavar="K", type=int, default=1, help="the K best on validation stay whole (default: 1)"
+        "--keep-best",
+        metavar="K",
+        type=output.whole(0),
+        default=1,
+        help="the K best on validation stay whole (default: 1)",
     )
     parser.add_argument("--team-weights", action="store_true", help="the weights of teams' members may go as well")
     parser.add_argument("--members", action="store_true", help="whole members in no team may go as well")
@@ -96,8 +100,8 @@ def _print(plan: Plan, deleted: bool) -> None:
         output.note(f"left alone: {line}")
     sizes = f"{size_text(plan.bytes)} -> {size_text(plan.bytes_after)}"
     if not plan.items:
-        print(f"{plan.pool}: {size_text(plan.bytes)}, nothing to delete")
+        output.say(f"{plan.pool}: {size_text(plan.bytes)}, nothing to delete")
     elif deleted:
-        print(f"{plan.pool}: {sizes}")
+        output.say(f"{plan.pool}: {sizes}")
     else:
-        print(f"{plan.pool}: {sizes}. Nothing was deleted yet: the same with --yes does it")
+        output.say(f"{plan.pool}: {sizes}. Nothing was deleted yet: the same with --yes does it")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", metavar="FILE", type=Path, help="predictions of the test rows (with --model)")
     parser.add_argument("--model", metavar="NAME", help="what the member is called (default: like its file)")
     parser.add_argument("--policy", help="the LR policy that it was trained with, if that is known")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", metavar="N", type=output.whole(0, 2**63 - 1), default=0, help="default: 0")
     parser.add_argument(
         "--kind",
         choices=["auto", "probabilities", "logits", "labels"],
@@ -107,5 +107,5 @@ def run(args: argparse.Namespace) -> int:
     )
     if diverged := sum(member.record.status == "diverged" for member in members):
         output.note(f"{diverged} with predictions that are not finite: kept as diverged, never selected")
-    print(f"Next: lrensemble select {pool.path}")
+    output.say(f"Next: lrensemble select {pool.path}")
     return 0

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     )
     for m in members:
         if m.get("reason") and m["status"] != "damaged":
-            print(f"{m['id']} {m['status']}: {m['reason']}")
+            output.say(f"{m['id']} {m['status']}: {m['reason']}")
     if teams:
-        print("teams: " + ", ".join(f"{team.name} ({len(team.members)})" for team in teams))
+        output.say("teams: " + ", ".join(f"{team.name} ({len(team.members)})" for team in teams))
     return 0

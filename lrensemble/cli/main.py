@@ -9,8 +9,10 @@ import argparse
 import os
 import signal
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lrensemble import __version__
 from lrensemble.cli import (
@@ -21,6 +23,7 @@ from lrensemble.cli import (
     gc,
     import_,
     ls,
+    output,
     policies,
     predict,
     propose,
@@ -125,17 +128,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = COMMANDS[args.command].run(args)
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        output.note(f"error: {error}")
+        return 2
+    except RecursionError:
+        output.note("error: the input is nested too deeply to be read")
+        return 2
+    except MemoryError as error:
+        output.note(f"error: too little memory ({error or 'none is left'}): nothing is damaged")
         return 2
     except KeyboardInterrupt:
-        print("stopped: everything finished is kept; the same command goes on from here", file=sys.stderr)
+        output.note("stopped: everything finished is kept; the same command goes on from here")
         return 130
     except BrokenPipeError:  # `lrensemble ls POOL | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # of the machine, not of the program: a name too long, a folder that cannot be read
-        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        output.note(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
         return 2
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    output.note(f"warning: {message}")
+
+
+def _crash(kind: type[BaseException], error: BaseException, where: Any) -> None:
+    """A bug, or a user's own code: Python's traceback, in which a text from a file shows as text."""
+    for line in "".join(traceback.format_exception(kind, error, where)).rstrip("\n").split("\n"):
+        output.note(line)
 
 
 def run() -> NoReturn:
@@ -143,4 +162,5 @@ def run() -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows ASCII alone
+    warnings.showwarning, sys.excepthook = _warn, _crash
     sys.exit(main())

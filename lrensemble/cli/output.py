@@ -1,15 +1,67 @@
-"""Tables for people and JSON for programs. Results go to stdout, everything else to stderr."""
+"""Tables for people and JSON for programs. Results go to stdout, everything else to stderr.
+
+Every text that reaches the terminal goes through here (tests/test_architecture.py), and so through `shown`: names,
+reasons and errors can come from a stranger's pool.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import math
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.status import Status
+    from rich.console import Console
+    from rich.text import Text
+
+# What a terminal obeys instead of showing it: control characters (C0 but line feed and tab, DEL, C1), characters
+# without width, separators of lines, marks and overrides of direction, tags, and halves of surrogate pairs.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+# Of a URL (postgresql://USER:PASSWORD@HOST), or named: it may stand where nobody expects it, in a wrong option.
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)(\S+)@|(\b(?:ssl)?(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
+
+
+def shown(text: str) -> str:
+    """`text` with what a terminal would obey as escapes: ``\\x1b`` for ESC. No passwords."""
+    text = _PASSWORD.sub(lambda match: f"{match[1] or match[3]}***{'@' if match[1] else ''}", text)
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def say(text: str = "") -> None:
+    """A line of the result, on stdout."""
+    print(_one(text))
+
+
+def note(text: str) -> None:
+    """A line for people that is no result, on stderr."""
+    print(_one(text), file=sys.stderr)
+
+
+def _one(text: str) -> str:
+    """What a name or a reason has after a line feed must not look like a line of ours."""
+    return shown(text).replace("\n", "\n  ")
+
+
+def console(**options: Any) -> Console:
+    """A console of rich that takes texts as they are: no markup, no emoji."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+def text(words: str) -> Text:
+    """For rich, which reads markup in a plain string."""
+    from rich.text import Text
+
+    return Text(shown(words))
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
@@ -17,50 +69,77 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(data: Any) -> None:
-    """One JSON document, alone on stdout."""
+    """One JSON document, alone on stdout; what a terminal would obey is escaped as JSON does it."""
     from lrensemble.pool.files import json_text
 
-    print(json_text(data))
+    print(_OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], json_text(data)))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:
     """A table on stdout; columns whose name starts with ``<`` are text (left-aligned), the others numbers."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    # A pipe has no width: do not cut there.
-    console = Console(width=None if sys.stdout.isatty() else 220, highlight=False)
     table = Table(
-        title=Text(title),
-        caption=Text(caption) if caption else None,
+        title=text(title),
+        caption=text(caption) if caption else None,
         title_justify="left",
         caption_justify="left",
     )
     for name in columns:
-        text = name.startswith("<")
+        words = name.startswith("<")
         table.add_column(
-            Text(name.removeprefix("<")),
-            justify="left" if text else "right",
-            overflow="fold" if text else "ellipsis",
+            text(name.removeprefix("<")),
+            justify="left" if words else "right",
+            overflow="fold" if words else "ellipsis",
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
-
-
-def note(text: str) -> None:
-    """A line for people that is no result."""
-    print(text, file=sys.stderr)
+        table.add_row(*map(text, row))
+    # A pipe has no width: do not cut there.
+    console(width=None if sys.stdout.isatty() else 220).print(table)
 
 
 @contextlib.contextmanager
-def working(text: str) -> Iterator[Status]:
-    """A spinner on stderr for work of seconds to minutes; ``update`` changes its text."""
-    from rich.console import Console
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr for work of seconds to minutes; what it yields changes its text."""
+    with console(stderr=True).status(text(what)) as status:
+        yield lambda words: status.update(text(words))
 
-    with Console(stderr=True).status(text) as status:
-        yield status
+
+MOST = 1024  # workers, threads
+
+
+def whole(low: int = 1, high: int = 1_000_000) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `low` to `high`."""
+
+    def parse(words: str) -> int:
+        try:
+            value = int(words)
+        except ValueError:  # also of thousands of digits
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{words[:100]} is not possible: a whole number from {low:,} to {high:,} is needed"
+            )
+        return value
+
+    return parse
+
+
+def real(low: float, high: float) -> Callable[[str], float]:
+    """The type of an option that takes a number from `low` to `high`."""
+
+    def parse(words: str) -> float:
+        try:
+            value = float(words)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:  # NaN is nowhere
+            raise argparse.ArgumentTypeError(
+                f"{words[:100]} is not possible: a number from {low:,g} to {high:,g} is needed"
+            )
+        return value
+
+    return parse
 
 
 def percent(share: float | None) -> str:

@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plot.add_argument("policies", metavar="POLICY", nargs="+", help='for example "COS(k0=[0.05, 0.1], l=100%%)"')
     plot.add_argument("--budget", default=BUDGET, help=f"epochs (200e) or steps (5000) to draw (default: {BUDGET})")
     plot.add_argument(
-        "--steps-per-epoch", metavar="N", type=int, default=STEPS_PER_EPOCH, help=f"default: {STEPS_PER_EPOCH}"
+        "--steps-per-epoch",
+        metavar="N",
+        type=output.whole(1, LONGEST),
+        default=STEPS_PER_EPOCH,
+        help=f"default: {STEPS_PER_EPOCH}",
     )
     plot.add_argument("--log", action="store_true", help="a logarithmic axis for the learning rate")
     plot.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
@@ -81,10 +85,10 @@ def _show(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json({**facts, "example": example})
         return 0
-    print(f"{facts['name']}: {facts['formula']}")
+    output.say(f"{facts['name']}: {facts['formula']}")
     if facts["formula"].startswith("g"):
-        print(CAPTION)
-    print(f"Source: {facts['source']}")
+        output.say(CAPTION)
+    output.say(f"Source: {facts['source']}")
     output.print_table(
         "",
         ["<name", "<meaning", "<allowed", "<default"],
@@ -95,10 +99,10 @@ def _show(args: argparse.Namespace) -> int:
     )
     schedule = parse_schedule(example)
     if not isinstance(schedule, Policy):
-        print(f"Example: {example}. What it does is seen in training only")
+        output.say(f"Example: {example}. What it does is seen in training only")
         return 0
     total_steps, _ = _budget(BUDGET, STEPS_PER_EPOCH)
-    print(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
+    output.say(f"Example, over {BUDGET.removesuffix('e')} epochs of {STEPS_PER_EPOCH} steps: {example}")
     _print_curve(policy_curves([schedule], STEPS_PER_EPOCH, total_steps)[0])
     return 0
 
@@ -119,12 +123,12 @@ def _plot(args: argparse.Namespace) -> int:
     if args.output is None:
         if args.log:
             output.note("--log is for files: these are scaled from 0 to the highest LR of each policy")
-        print(f"learning rate over {length}, each from 0 to its maximum")
+        output.say(f"learning rate over {length}, each from 0 to its maximum")
         for curve in curves:
             _print_curve(curve)
         return 0
     draw_policies(curves, args.output, epochs=epochs, log=args.log)
-    print(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
+    output.say(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
     return 0
 
 
@@ -152,8 +156,8 @@ def _print_curve(curve: Curve) -> None:
     from lrensemble.report.policy_curves import sparkline
 
     width = max(10, min(60, shutil.get_terminal_size().columns - 24))
-    print(curve.label)
-    print(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
+    output.say(curve.label)
+    output.say(f"  {sparkline(curve.columns(width), width)}  {curve.lr.min():.3g} to {curve.lr.max():.3g}")
 
 
 def _facts(definition: Definition) -> dict[str, Any]:

@@ -21,12 +21,16 @@ TOP = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("team", metavar="FOLDER", help="an exported team")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
-    parser.add_argument("--abstain", type=float, metavar="P", help="no answer where the confidence is below P")
+    parser.add_argument(
+        "--abstain", type=output.real(0, 1), metavar="P", help="no answer where the confidence is below P"
+    )
     parser.add_argument("--resize", action="store_true", help="resize images of another size (bilinear)")
     parser.add_argument("--convert", action="store_true", help="convert images of another mode (RGB to grey, ...)")
-    parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="multiply every value by F")
+    parser.add_argument(
+        "--scale", type=output.real(-1e9, 1e9), default=1.0, metavar="F", help="multiply every value by F"
+    )
     parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
-    parser.add_argument("--batch", type=int, default=128, metavar="N", help="images at a time (128)")
+    parser.add_argument("--batch", type=output.whole(), default=128, metavar="N", help="images at a time (128)")
     parser.add_argument("--as", dest="kind", metavar="FORMAT", help="which file of the team: torch, onnx, safetensors")
     output.add_format(parser)
 
@@ -34,23 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from rich.console import Console
     from rich.progress import Progress
 
-    from lrensemble.errors import UserError
     from lrensemble.export.ensemble import Ensemble
     from lrensemble.export.images import Reader, find_images
     from lrensemble.export.predict import predict_files
 
-    if args.abstain is not None and not 0 <= args.abstain <= 1:
-        raise UserError(f"--abstain {args.abstain:g} is not possible: a confidence from 0 to 1")
-    if args.batch < 1:
-        raise UserError(f"--batch {args.batch} is not possible: 1 or more")
     team = Ensemble.load(args.team, format=args.kind)
     assert team.card is not None
     reader = Reader(team.card.preprocessing, args.convert, args.resize, args.scale, args.key)
     files = list(find_images([Path(image) for image in args.images]))
-    console = Console(stderr=True)
+    console = output.console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("predicting", total=len(files))
         answers = list(predict_files(team, files, reader, batch=args.batch, done=lambda n: progress.advance(bar, n)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from lrensemble.cli import output
+from lrensemble.errors import UserError
+from lrensemble.opening import MOST_HISTORY, read_bytes
 from lrensemble.pool import Member, Pool, Record
 
 SECONDS = 0.5  # between two looks at the files
@@ -18,7 +19,7 @@ class Progress:
     """A bar over the epochs of all members, and a line for each member that finishes."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = output.console(stderr=True, soft_wrap=True)
 
     def start(self, pool: Pool, members: list[Member], finished: int) -> None:
         task = pool.task
@@ -27,7 +28,7 @@ class Progress:
         training = {member.id: member.record.spec.training for member in members}
         self.epochs = {member_id: entry.epochs for member_id, entry in training.items() if entry}
         skipped = f", {finished} of them finished before" if finished else ""
-        self.console.print(f"{pool.path}: {self.total} members{skipped}")
+        self.console.print(output.text(f"{pool.path}: {self.total} members{skipped}"))
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,8 +53,8 @@ class Progress:
             for member_id, member in self.members.items():
                 if counts[member_id] < self.epochs.get(member_id, 0):
                     try:
-                        counts[member_id] = (member.path / "history.jsonl").read_bytes().count(b"\n")
-                    except FileNotFoundError:
+                        counts[member_id] = read_bytes(member.path / "history.jsonl", MOST_HISTORY).count(b"\n")
+                    except UserError:  # not there yet
                         continue
             self.bar.update(self.task_id, completed=sum(counts.values()))
 
@@ -67,8 +68,9 @@ class Progress:
             result = f"{record.status.upper()}: {record.reason}"
         seconds = f", {record.costs['seconds']:.1f} s" if "seconds" in record.costs else ""
         self.bar.console.print(
-            f"[{self.done}/{self.total}] {record.id} {record.spec.label} seed {record.spec.seed}: {result}{seconds}",
-            markup=False,
+            output.text(
+                f"[{self.done}/{self.total}] {record.id} {record.spec.label} seed {record.spec.seed}: {result}{seconds}"
+            )
         )
 
     def stop(self) -> None:

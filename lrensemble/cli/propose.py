@@ -15,18 +15,17 @@ HELP = "which policies to train next"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
-    parser.add_argument("--n", metavar="N", type=int, default=5, help="proposals (default: 5)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the candidates (default: 0)")
+    parser.add_argument("--n", metavar="N", type=output.whole(1, 10_000), default=5, help="proposals (default: 5)")
+    parser.add_argument(
+        "--seed", metavar="N", type=output.whole(0, 2**63 - 1), default=0, help="of the candidates (default: 0)"
+    )
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.errors import UserError
     from lrensemble.pool import Pool
     from lrensemble.recommend.propose import propose
 
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed} is not possible: give 0 or more")
     pool = Pool.open(args.pool)
     with output.working("proposing"):
         proposals = propose(pool, args.n, seed=args.seed)
@@ -37,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
                 "split": "val",
                 "rows": pool.task.rows["val"],
                 "proposals": [p.model_dump(mode="json") for p in proposals],
+                "left_out": pool.left_out,
             }
         )
         return 0
@@ -60,5 +60,5 @@ def run(args: argparse.Namespace) -> int:
         "which just one of it and a member of the team is right. Gain: of the team's NLL, given those above.",
     )
     for p in proposals:
-        print(f"{p.spec.policy}: {p.explanation}")
+        output.say(f"{p.spec.policy}: {p.explanation}")
     return 0

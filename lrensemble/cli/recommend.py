@@ -30,33 +30,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="SHARE", type=float, help="fewest steps to this validation accuracy, not highest accuracy"
     )
-    parser.add_argument("--trials", metavar="N", type=int, default=30, help="policies to search in all (default: 30)")
-    parser.add_argument("--minutes", metavar="N", type=float, help="begin no new policy after this time")
+    parser.add_argument(
+        "--trials", metavar="N", type=output.whole(), default=30, help="policies to search in all (default: 30)"
+    )
+    parser.add_argument("--minutes", metavar="N", type=output.real(0, 1e7), help="begin no new policy after this time")
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: tpe")
     parser.add_argument("--pruner", choices=PRUNERS, default="median", help="default: median")
-    parser.add_argument("--finalists", metavar="N", type=int, default=3, help="trained again (default: 3)")
-    parser.add_argument("--seeds", metavar="N", type=int, default=5, help="fresh seeds of each (default: 5)")
-    parser.add_argument("--first-seed", metavar="N", type=int, default=1000, help="of the fresh ones (default: 1000)")
+    parser.add_argument("--finalists", metavar="N", type=output.whole(), default=3, help="trained again (default: 3)")
+    parser.add_argument(
+        "--seeds", metavar="N", type=output.whole(2), default=5, help="fresh seeds of each (default: 5)"
+    )
+    parser.add_argument(
+        "--first-seed", metavar="N", type=output.whole(0, 2**62), default=1000, help="of the fresh ones (default: 1000)"
+    )
     parser.add_argument("--baseline", action="store_true", help="also train Caffe's and PyTorch's default schedules")
     parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
-    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="of each worker (default: 1)")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        help="runs at a time (default: cores, or one per GPU)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=output.whole(1, output.MOST), default=1, help="of each worker (default: 1)"
+    )
     add_storage(parser)
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.cli.progress import Progress
-    from lrensemble.errors import UserError
     from lrensemble.recommend.ranking import check_target
     from lrensemble.recommend.recommend import recommend
     from lrensemble.recommend.store import open_store
     from lrensemble.training import load_config, make_plan
 
-    for name, least in (("trials", 1), ("finalists", 1), ("seeds", 2), ("first_seed", 0), ("minutes", 0)):
-        value = getattr(args, name)
-        if value is not None and not least <= value <= 1_000_000:
-            raise UserError(f"--{name.replace('_', '-')} {value:g} is not possible: it must be at least {least}")
     if args.target is not None:
         check_target(args.target)
     config = load_config(args.config, args.overrides)
@@ -101,9 +109,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(found: Any) -> None:
-    print(f"task: {found.task}")
+    output.say(f"task: {found.task}")
     test = found.test
-    print(
+    output.say(
         f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: the loss falls from {test.low:.3g} on and "
         f"is lowest at {test.high:.3g})"
         + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
@@ -115,16 +123,16 @@ def _print(found: Any) -> None:
     pruned = [row for row in found.tried if row.stopped and not row.n]
     for row in [*avoid, *low]:
         reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
-        print(f"avoid {row.policy}: {reason}")
+        output.say(f"avoid {row.policy}: {reason}")
     if pruned:
-        print(f"stopped early: {len(pruned)} policies, such as {', '.join(row.policy for row in pruned[:3])}")
+        output.say(f"stopped early: {len(pruned)} policies, such as {', '.join(row.policy for row in pruned[:3])}")
     print_ranking(f"the best with {len(found.seeds)} fresh seeds ({found.seeds[0]} on)", found.best, target)
     for row in found.best:
-        print(f"{row.policy}: {_claim(row)}")
+        output.say(f"{row.policy}: {_claim(row)}")
     if found.defaults:
         print_ranking("the defaults with the same seeds", list(found.defaults.values()), target)
         for name, row in found.defaults.items():
-            print(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
+            output.say(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
 
 
 def _best(found: Any) -> float:

@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json({"split": "test", **report.to_dict()})
         return 0
-    print(report.answer.heading)
+    output.say(report.answer.heading)
     for line in report.answer.lines:
-        print(line)
+        output.say(line)
     for note in report.notes:
-        print(f"note: {note}")
+        output.say(f"note: {note}")
     return 0

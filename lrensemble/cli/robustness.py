@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--member", metavar="ID", nargs="+", action="extend", help="for --lr-scales: these, or all")
     parser.add_argument("--factors", metavar="X,Y", help="for --lr-scales (default: 0.1,0.5,1,5,10)")
     parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train (default: auto)")
-    parser.add_argument("--workers", metavar="N", type=int, help="for --lr-scales: runs at a time")
+    parser.add_argument(
+        "--workers", metavar="N", type=output.whole(1, output.MOST), help="for --lr-scales: runs at a time"
+    )
     output.add_format(parser)
 
 
@@ -112,9 +114,9 @@ def _lr_scales(pool: Pool, args: argparse.Namespace) -> list[LrRobustness]:
 
 def _factors(text: str) -> list[float]:
     try:
-        return list(dict.fromkeys(float(word) for word in text.split(",")))
-    except ValueError:
-        raise UserError(f"--factors {text}: numbers with commas are needed, for example 0.1,0.5,1,5,10") from None
+        return list(dict.fromkeys(map(output.real(1e-6, 1e6), text.split(","))))
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--factors {text}: {error}; with commas, for example 0.1,0.5,1,5,10") from None
 
 
 def _plain(results: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HELP = "rounds of train, select, propose"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST = 1e8  # three years of seconds
 TEAMS = ("best-single", "all", "greedy")
 
 
@@ -27,13 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
     parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="after the configuration (default: 5)")
-    parser.add_argument("--n", metavar="N", type=int, default=4, help="proposals of a round (default: 4)")
-    parser.add_argument("--members", metavar="N", type=int, help="stop at so many runs, the configuration's included")
+    parser.add_argument(
+        "--rounds", metavar="N", type=output.whole(), default=5, help="after the configuration (default: 5)"
+    )
+    parser.add_argument(
+        "--n", metavar="N", type=output.whole(1, 10_000), default=4, help="proposals of a round (default: 4)"
+    )
+    parser.add_argument(
+        "--members", metavar="N", type=output.whole(), help="stop at so many runs, the configuration's included"
+    )
     parser.add_argument("--time", metavar="T", help="stop after 90s, 30m, 2h, when a member is done")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the proposals (default: 0)")
-    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
+    parser.add_argument(
+        "--seed", metavar="N", type=output.whole(0, 2**63 - 1), default=0, help="of the proposals (default: 0)"
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        help="runs at a time (default: cores, or one per GPU)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        help="threads of each worker (default: cores / workers)",
+    )
     parser.add_argument("--devices", metavar="NAMES", default="auto", help="as in lrensemble train (default: auto)")
     output.add_format(parser)
 
@@ -41,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_time(text: str) -> float:
     """Seconds of ``90``, ``90s``, ``30m``, ``2h``, ``1d``."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)([smhd]?)", text.strip())
-    if match is None or float(match[1]) == 0:
+    if match is None or not 0 < float(match[1]) <= LONGEST:
         raise UserError(f"--time {text} is not possible: give a time such as 90s, 30m or 2h")
     return float(match[1]) * UNITS[match[2] or "s"]
 
@@ -55,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.training import load_config, make_plan
     from lrensemble.training.runner import default_pool
 
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed} is not possible: give 0 or more")
     limits = Limits(args.rounds, args.members, parse_time(args.time) if args.time else None)
     config = load_config(args.config, args.overrides)
     plan = make_plan(config, args.pool or default_pool(config))
@@ -107,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         "These are promises: the rows that chose a team flatter it, the more members to choose from the more.",
     )
     control = f" lrensemble train {args.config} trains the control." if config.control else ""
-    print(f"Ended after {ended}.{control} Next: lrensemble evaluate {pool.path}")
+    output.say(f"Ended after {ended}.{control} Next: lrensemble evaluate {pool.path}")
     return 0
 
 

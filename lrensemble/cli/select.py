@@ -23,7 +23,7 @@ HELP = "select teams on the validation split"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--selector", metavar="NAME", nargs="+", action="extend", help="one or more, also as a,b,c")
-    parser.add_argument("--size", metavar="S", type=int, help="members in the team (greedy: at most)")
+    parser.add_argument("--size", metavar="S", type=output.whole(), help="members in the team (greedy: at most)")
     parser.add_argument(
         "--objective", choices=["nll", "accuracy"], help="default: nll; accuracy where members are labels"
     )
@@ -36,9 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
     parser.add_argument("--metric", metavar="M", help="for focal, hierarchical and diverse: GD, BD, EQ ...")
     parser.add_argument("--one-se", action="store_true", help="the smallest team within one standard error of the best")
-    parser.add_argument("--time-limit", metavar="S", type=float, help="seconds for each search; then the best so far")
     parser.add_argument(
-        "--stability", metavar="N", type=int, default=0, help="select N times more on half of the rows: what holds?"
+        "--time-limit", metavar="S", type=output.real(1e-6, 1e8), help="seconds for each search; then the best so far"
+    )
+    parser.add_argument(
+        "--stability",
+        metavar="N",
+        type=output.whole(0, 10_000),
+        default=0,
+        help="select N times more on half of the rows: what holds?",
     )
     parser.add_argument("--memory", metavar="SIZE", help="for predictions in memory, e.g. 500MB (default: 2GiB)")
     parser.add_argument(
@@ -53,8 +59,6 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool.sizes import parse_size
     from lrensemble.selection import MEMORY
 
-    if args.stability < 0:
-        raise UserError(f"--stability {args.stability} is not possible: give 0 or more repeats")
     pool = Pool.open(args.pool)
     names = [name for word in args.selector for name in word.split(",") if name] if args.selector else None
     with output.working("selecting teams"):
@@ -83,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
                 "pool": str(pool.path),
                 "split": "val",
                 "teams": [team.model_dump(mode="json") for team in teams],
+                "left_out": pool.left_out,
             }
         )
         return 0
@@ -132,8 +137,8 @@ def run(args: argparse.Namespace) -> int:
         _print_stability(teams, objective)
     for team in teams:
         if team.stopped:
-            print(f"{team.name}: {team.stopped}")
-    print(f"Next: lrensemble evaluate {pool.path}")
+            output.say(f"{team.name}: {team.stopped}")
+    output.say(f"Next: lrensemble evaluate {pool.path}")
     return 0
 
 
@@ -146,7 +151,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--option {text} is not KEY=VALUE, for example bags=10")
         try:
             options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             options[key] = value
     return options
 

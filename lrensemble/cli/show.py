@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
             [*columns, "seconds"],
             [[_cell(key, line.get(key)) for key in [*columns, "seconds"]] for line in shown],
         )
-    if record.traceback:
-        print(record.traceback)
+    for line in record.traceback.split("\n") if record.traceback else ():
+        output.say(line)
     return 0
 
 

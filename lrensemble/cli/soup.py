@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
 
     pool = Pool.open(args.pool)
-    with output.working("averaging weights") as status:
-        found = make_soups(pool, device=args.device, say=lambda text: status.update(f"averaging weights: {text}"))
+    with output.working("averaging weights") as tell:
+        found = make_soups(pool, device=args.device, say=lambda text: tell(f"averaging weights: {text}"))
     if args.format == "json":
         output.print_json({"rows": found[0].rows, "groups": [asdict(soups) for soups in found]})
         return 0
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     )
     for soups in found:
         if soups.written is not None:
-            print(f"{soups.label}: {_written(soups)}")
+            output.say(f"{soups.label}: {_written(soups)}")
     if failed := sum(soups.written is None for soups in found):
-        print(f"{failed} of {len(found)}: no soup holds up on validation (its NLL is higher): nothing was written")
+        output.say(f"{failed} of {len(found)}: no soup holds up on validation (its NLL is higher): nothing was written")
     return 0
 
 

@@ -42,5 +42,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for line in skipped:
         output.note(f"left out: {line}")
-    print(f"{folder}: {len(runs)} runs. Next: tensorboard --logdir {folder}")
+    output.say(f"{folder}: {len(runs)} runs. Next: tensorboard --logdir {folder}")
     return 0

@@ -18,9 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
     parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
-    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
-    parser.add_argument("--per-device", metavar="N", type=int, help="runs at a time on every GPU (default: 1)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        help="runs at a time (default: cores, or one per GPU)",
+    )
+    parser.add_argument(
+        "--per-device", metavar="N", type=output.whole(1, output.MOST), help="runs at a time on every GPU (default: 1)"
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        help="threads of each worker (default: cores / workers)",
+    )
     parser.add_argument(
         "--devices",
         "--device",
@@ -39,10 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.training import load_config, make_plan, train_pool
+    from lrensemble.training.device import pick_devices
     from lrensemble.training.runner import default_pool
 
     overrides = [*args.overrides, *(["data.skip_broken=true"] if args.skip_broken else [])]
     config = load_config(args.config, overrides)
+    pick_devices(args.devices)  # also of a plan: what it says will be used
     plan = make_plan(config, args.pool or default_pool(config))
     for note in plan.data.notes:
         output.note(note)
@@ -69,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         next_step = f" Next: lrensemble select {pool.path}" if counts.get("complete") else ""
-        print(f"{pool.path}: {what}.{next_step}")
+        output.say(f"{pool.path}: {what}.{next_step}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1

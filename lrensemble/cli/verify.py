@@ -31,16 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", metavar="LENGTH", help="epochs (20e) or steps (2000) of a run (default: the configuration's epochs)"
     )
-    parser.add_argument("--seeds", metavar="N", type=int, default=1, help="runs; yes = more than half reach it (1)")
     parser.add_argument(
-        "--try", "--adapt", dest="tries", metavar="N", type=int, default=0, help="on no, try N changed policies (0)"
+        "--seeds", metavar="N", type=output.whole(1, 10_000), default=1, help="runs; yes = more than half reach it (1)"
+    )
+    parser.add_argument(
+        "--try",
+        "--adapt",
+        dest="tries",
+        metavar="N",
+        type=output.whole(0, 1000),
+        default=0,
+        help="on no, try N changed policies (0)",
     )
     parser.add_argument(
         "--to-the-end", action="store_true", help="give up no run before its budget is spent, however hopeless"
     )
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: the configuration's)")
-    parser.add_argument("--workers", metavar="N", type=int, help="runs at a time (default: cores, or one per GPU)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of each worker (default: cores / workers)")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=output.whole(1, output.MOST),
+        help="runs at a time (default: cores, or one per GPU)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=output.whole(1, output.MOST), help="of each worker (default: cores / workers)"
+    )
     parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
     output.add_format(parser)
 
@@ -52,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
     is_pool = args.config.is_dir()
     answer = verify(
-        load_config(args.config / "config.json" if is_pool else args.config, args.overrides),
+        # A pool may be a stranger's: nothing is fetched for it unless it is asked for here.
+        load_config(args.config / "config.json", ["data.download=false", *args.overrides])
+        if is_pool
+        else load_config(args.config, args.overrides),
         args.policy,
         args.target,
         budget=args.budget,
@@ -96,10 +114,10 @@ def _print(answer: Answer) -> None:
         "The first epoch above a target is helped by noise of that size.",
     )
     for change in answer.proposals:
-        print(f"{'next' if answer.attempts[1:] else 'try'}: {change.policy}  ({change.why})")
+        output.say(f"{'next' if answer.attempts[1:] else 'try'}: {change.policy}  ({change.why})")
     if any(run.given_up for attempt in answer.attempts for run in attempt.runs):
-        print(_how_sure(answer))
-    print(_verdict(answer))
+        output.say(_how_sure(answer))
+    output.say(_verdict(answer))
 
 
 def _median(attempt: Attempt, key: str) -> str:

@@ -54,7 +54,7 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
         return Control(note=f"all {len(members)} members of the seeds-only control diverged")
     note = f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds" + _budgets(finished, members)
 
-    candidates = sorted(member.id for member in pool.complete)
+    candidates = sorted(member.id for member in pool.usable("val"))
     left_out = {
         team.name: f"selected from {len(team.candidates)} members, the pool has {len(candidates)} now: select again to "
         "compare with seeds-only"

@@ -44,7 +44,7 @@ def details(pool: Pool, teams: Teams = None) -> list[Details]:
 
     Raises `UserError` as `evaluate` does.
     """
-    members = pool.usable()
+    members = pool.usable("test")
     chosen, _ = resolve(pool, teams, members)
     known = {member.id: member for member in members}
     labels, names = pool.labels("test"), list(pool.task.class_names)

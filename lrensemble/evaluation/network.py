@@ -72,7 +72,10 @@ def load_data(pool: Pool) -> Dataset:
     if not task.input_shape or not set(task.data) <= set(inspect.signature(load_dataset).parameters):
         raise UserError(f"{pool.path}: its data are not known here (a pool of imports or loops of your own)")
     root = task.data.get("root")
-    data = load_dataset(**{**task.data, "root": Path(root) if root else None})
+    if root and ("://" in root or root.startswith(("//", "\\\\"))):
+        raise UserError(f"{pool.path}: its data are on another machine ({root}): nothing is fetched for a pool")
+    # A pool may be a stranger's: it names what is read (and checked), and nothing is fetched or made for it.
+    data = load_dataset(**{**task.data, "root": Path(root) if root else None, "download": False})
     if data.fingerprint != task.data_fingerprint:
         raise UserError(
             f"the data {root or task.data['name']} are not those of {pool.path} any more (fingerprint "

@@ -71,7 +71,7 @@ def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dic
 
     if repeats < 2:
         raise UserError(f"{repeats} repeats are not possible: a standard deviation needs at least 2")
-    members = pool.usable()
+    members = pool.usable("val", "test")
     parts = [np.asarray(pool.predictions(split, members)) for split in ("val", "test")]
     predictions = np.concatenate(parts, axis=1)
     labels = np.concatenate([pool.labels("val"), pool.labels("test")])
@@ -99,7 +99,7 @@ def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dic
 
 def repeat(pool: Pool, teams: Teams = None, repeats: int = 20) -> list[Repeated]:
     """Run the selectors of teams (default: all) again on `repeats` divisions; the two baselines come first."""
-    chosen, _ = resolve(pool, teams, pool.usable())
+    chosen, _ = resolve(pool, teams, pool.usable("val", "test"))
     baselines = {
         f"({BEST_SINGLE})": make_selector("best-single", objective="accuracy"),
         f"({ALL_AVERAGE})": make_selector("all"),

@@ -96,6 +96,7 @@ class Evaluation:
         the same weights, is not)
     control_note : what the seeds-only control is, or why there is none
     left_out : team -> why it could not be evaluated
+    members_left_out : id of a damaged member -> what is wrong with it; nothing here knows of it
     caution : what to keep in mind about several teams on the same rows; empty for one team
     verdicts : team -> one line in words
     """
@@ -109,6 +110,7 @@ class Evaluation:
     verdicts: dict[str, str]
     caution: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
+    members_left_out: dict[str, str] = field(default_factory=dict)
 
     def score(self, name: str) -> Score:
         """Of the team called `name`; KeyError when it was not evaluated."""

@@ -63,10 +63,10 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
         No team, unknown team, a team whose members are gone (when it is asked for; else it is left out), damaged,
         missing or non-finite predictions.
     """
-    members = pool.usable()
-    check_test_predictions(pool, members)
+    check_test_predictions(pool, pool.usable())
+    members = pool.usable("val", "test")
     chosen, left_out = resolve(pool, teams, members)
-    single = pool.best_single()
+    single = pool.best_single(members)
     entries, single_name, average_name = with_baselines(
         chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members}
     )
@@ -107,6 +107,7 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
         },
         caution=caution(len(chosen)),
         left_out=left_out,
+        members_left_out=dict(pool.left_out),
     )
     if single_name != f"({BEST_SINGLE})":
         result.verdicts[single_name] = "this team is the best single member"

@@ -85,6 +85,8 @@ def _check(pool: Pool, team: Team, members: Sequence[Member]) -> None:
         raise UserError(f"team {team.name} was selected on other data than {pool.path} holds: select again")
     known = [member.id for member in members]
     if missing := [member_id for member_id in team.members if member_id not in known]:
+        if missing[0] in pool.left_out:
+            raise UserError(f"team {team.name} needs member {missing[0]}: {pool.left_out[missing[0]]}")
         raise UserError(
             f"member {missing[0]} of the team {team.name} is not in {pool.path} any more: select again. "
             f"{did_you_mean(missing[0], known)}"

@@ -30,9 +30,11 @@ def write_module(module: TeamModule, format: str, path: Path, input_shape: tuple
         A model that cannot be written in this format; libraries of the extra ``onnx`` are missing.
     """
     if format == "safetensors":
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        save_file({name: value.detach().clone().contiguous() for name, value in module.state_dict().items()}, path)
+        path.write_bytes(
+            save({name: value.detach().clone().contiguous() for name, value in module.state_dict().items()})
+        )
         return
     if format == "onnx":
         _need_onnx("export --as onnx")
@@ -59,6 +61,8 @@ def write_module(module: TeamModule, format: str, path: Path, input_shape: tuple
             program._example_inputs = None  # they would be pickled
             buffer = io.BytesIO()
             torch.export.save(program, buffer)
+    except OSError:  # a full disk
+        raise
     except Exception as error:  # whatever tracing a user's model raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         other = "torch or safetensors" if format == "onnx" else "safetensors"

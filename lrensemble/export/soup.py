@@ -80,7 +80,7 @@ def groups(pool: Pool) -> list[list[Member]]:
         There is no such group.
     """
     found: dict[str, list[Member]] = {}
-    for member in pool.usable():
+    for member in pool.usable("val"):
         spec = member.record.spec
         if spec.source == "training" and not (spec.derived and spec.derived.name == "soup"):
             found.setdefault(spec.start(member.record.parent or member.id), []).append(member)

@@ -13,9 +13,11 @@ def resolve(pool: Pool, team: Team | str) -> tuple[Team, dict[str, Member]]:
     team = pool.team(team) if isinstance(team, str) else team
     if team.data_fingerprint != pool.task.data_fingerprint:
         raise UserError(f"team {team.name} was selected on other data than {pool.path} holds: select again")
-    known = {member.id: member for member in pool.complete}
+    known = {member.id: member for member in pool.usable("val", "test")}
     wanted = [member_id for member_id, weight in team.members.items() if weight]
     if missing := [member_id for member_id in wanted if member_id not in known]:
+        if missing[0] in pool.left_out:
+            raise UserError(f"team {team.name} needs member {missing[0]}: {pool.left_out[missing[0]]}")
         raise UserError(
             f"member {missing[0]} of team {team.name} is not in {pool.path} any more: select again. "
             f"{did_you_mean(missing[0], known)}"

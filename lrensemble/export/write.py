@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +21,7 @@ from lrensemble.export.formats import FILES, write_module
 from lrensemble.export.latency import timings
 from lrensemble.export.module import TeamModule
 from lrensemble.export.readme import readme
+from lrensemble.export.swap import new_folder
 from lrensemble.export.team import resolve, team_module
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
@@ -87,35 +86,29 @@ def export_team(
     if why_none:
         say(f"no test numbers: {why_none}")
     card = _card(pool, team, members, data, test)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with clear_disk_errors(out):
-            temporary.mkdir(parents=True)
-            for format in dict.fromkeys(formats):
-                say(f"writing {FILES[format]}")
-                write_module(module, format, temporary / FILES[format], pool.task.input_shape)
-            names = [FILES[format] for format in FILES if format in formats]
-            card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
-            write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
-            checks = {}
-            for format in FILES:
-                if format in formats:
-                    say(f"checking {FILES[format]}")
-                    exported = Ensemble.load(temporary, format=format)
-                    if data is not None and check:
-                        checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
-                    else:
-                        checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
-            card = card.model_copy(update={"checks": checks})
-            if benchmark:
-                say("measuring")
-                card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)))})
-            write_json(temporary / NAME, card.model_dump(mode="json"))
-            text = readme(card).encode()
-            write_atomic(temporary / "README.md", lambda file: file.write(text))
-            _move(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with clear_disk_errors(out), new_folder(out) as temporary:
+        for format in dict.fromkeys(formats):
+            say(f"writing {FILES[format]}")
+            write_module(module, format, temporary / FILES[format], pool.task.input_shape)
+        names = [FILES[format] for format in FILES if format in formats]
+        card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
+        write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
+        checks = {}
+        for format in FILES:
+            if format in formats:
+                say(f"checking {FILES[format]}")
+                exported = Ensemble.load(temporary, format=format)
+                if data is not None and check:
+                    checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
+                else:
+                    checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
+        card = card.model_copy(update={"checks": checks})
+        if benchmark:
+            say("measuring")
+            card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)))})
+        write_json(temporary / NAME, card.model_dump(mode="json"))
+        text = readme(card).encode()
+        write_atomic(temporary / "README.md", lambda file: file.write(text))
     return card
 
 
@@ -130,15 +123,6 @@ def _check_place(out: Path, force: bool) -> None:
             raise UserError(f"{out} exists and is no exported team: choose another folder")
         if not force:
             raise UserError(f"{out} holds an exported team already: --force replaces it")
-
-
-def _move(temporary: Path, out: Path) -> None:
-    """Into place; what was there goes when the new one stands."""
-    old = out.with_name(f".{out.name}.{secrets.token_hex(4)}.old.tmp")
-    if out.exists():
-        out.replace(old)
-    temporary.replace(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _data(pool: Pool) -> tuple[Dataset | None, str]:

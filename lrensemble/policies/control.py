@@ -15,7 +15,7 @@ from lrensemble.errors import UserError
 from lrensemble.policies.policy import Policy
 from lrensemble.policies.registry import CONTROLS, Control, Definition, Parameter, check_name, find_definition
 from lrensemble.policies.schedule import Schedule
-from lrensemble.policies.text import Call, grid, read
+from lrensemble.policies.text import Call, singles
 
 Probe = Callable[[Sequence[float]], list[float]]  # this batch's loss after a step with each LR; nothing is changed
 
@@ -94,15 +94,12 @@ def controller_of(schedule: Policy | Controlled) -> Controller:
 
 def parse_schedule(text: str) -> Policy | Controlled:
     """What a text is: a policy or a controlled schedule; `UserError` for a grid (see `parse_schedules`)."""
-    schedules = parse_schedules(text)
-    if len(schedules) != 1:
-        raise UserError(f"{text!r} is a grid of {len(schedules)} schedules where one is needed")
-    return schedules[0]
+    return _schedule(singles(text, 1)[0])
 
 
 def parse_schedules(text: str) -> list[Policy | Controlled]:
     """Every policy or controlled schedule of a (grid) text, last list fastest."""
-    return [_schedule(call) for call in grid(read(text))]
+    return [_schedule(call) for call in singles(text)]
 
 
 def _schedule(call: Call) -> Policy | Controlled:

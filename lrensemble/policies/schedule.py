@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies.registry import Alias, Definition, Value, find_definition
-from lrensemble.policies.text import Call, grid, read
+from lrensemble.policies.text import Call, singles
 from lrensemble.policies.units import Length, format_number
 
 
@@ -64,10 +64,7 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse the text form, e.g. ``STEP(k0=0.1, gamma=0.1, l=30e)``; inverse of ``str``."""
-        calls = grid(read(text))
-        if len(calls) != 1:
-            raise UserError(f"{text!r} is a grid of {len(calls)} policies where one is needed")
-        return cls.of(calls[0])
+        return cls.of(singles(text, 1)[0])
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lrensemble.policies.policy import Policy
 from lrensemble.policies.ranges import Range
-from lrensemble.policies.text import Call, at, axes_of, grid, read
+from lrensemble.policies.text import Call, at, axes_of, grid, read, singles
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,4 @@ class Space:
 
 def parse_policies(text: str) -> list[Policy]:
     """Return every policy of a (grid) text, in the order in which the lists are written, last list fastest."""
-    return Space.parse(text).grid()
+    return [Policy.of(call) for call in singles(text)]

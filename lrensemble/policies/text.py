@@ -16,6 +16,7 @@ zero that means nothing (``05``), and ``0,1`` as two values has a space after it
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,12 @@ _TOKEN = re.compile(
 _WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 
 
+MOST_CHARACTERS = 1_000_000  # of a text
+MOST_POLICIES = 100_000  # of a grid: counted before one is built
+LONGEST_TOKEN = 200  # characters of a name or a number
+DEEPEST = 50  # policies and lists inside each other
+
+
 @dataclass
 class Call:
     """``NAME(...)`` as it was written: arguments are lengths, words, calls, ranges, and lists of them."""
@@ -44,15 +51,19 @@ class _Reader:
     """The tokens of one text, with a position."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        if len(text) > MOST_CHARACTERS:
+            raise UserError(f"policy {_cut(text)} has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read")
+        self.text = _cut(text)
         self.tokens: list[str] = []
         self.spaced: list[bool] = []  # whether a space is before the token
+        self.depth = 0
+        text = text.rstrip()
         position = 0
-        while text[position:].strip():
+        while position < len(text):
             match = _TOKEN.match(text, position)
-            if match is None:
-                rest = text[position:].strip()
-                raise UserError(f"cannot read policy {text!r} at {rest!r}: write NAME(parameter=value, ...)")
+            if match is None or len(match.group().strip()) > LONGEST_TOKEN:
+                rest = _cut(text[position:].strip())
+                raise UserError(f"cannot read policy {self.text} at {rest}: write NAME(parameter=value, ...)")
             self.tokens.append(match.group().strip())
             self.spaced.append(match.group()[0].isspace())
             position = match.end()
@@ -67,8 +78,11 @@ class _Reader:
         if not token or (expected and token != expected):
             found = repr(token) if token else "the end"
             wanted = f"{expected!r} expected, " if expected else ""
-            raise UserError(f"cannot read policy {self.text!r}: {wanted}found {found}")
+            raise UserError(f"cannot read policy {self.text}: {wanted}found {found}")
         self.position += 1
+        self.depth += (token in "([") - (token in ")]")
+        if self.depth > DEEPEST:
+            raise UserError(f"policy {self.text} has more than {DEEPEST} policies or lists inside each other")
         return token
 
     def call(self) -> Call:
@@ -96,9 +110,9 @@ class _Reader:
             else:
                 hints = (self._decimal(i) for i in range(self.position + 1) if self.tokens[i - 2] == "0")
                 hint = next(filter(None, hints), "")
-                raise UserError(f"policy {self.text!r} has more values than parameters ({', '.join(names)}){hint}")
+                raise UserError(f"policy {self.text} has more values than parameters ({', '.join(names)}){hint}")
             if name in found:
-                raise UserError(f"policy {self.text!r} gives {name} twice")
+                raise UserError(f"policy {self.text} gives {name} twice")
             decimal, start = self._decimal(), self.position
             found[name] = self._value()
             if decimal and len(found) == 2 and self.tokens[start - 2] == "0" and not self.spaced[start]:
@@ -161,7 +175,7 @@ class _Reader:
         try:
             return Length.parse(token)
         except UserError:
-            raise UserError(f"cannot read policy {self.text!r}: a finite number expected, found {token!r}") from None
+            raise UserError(f"cannot read policy {self.text}: a finite number expected, found {token!r}") from None
 
 
 def read(text: str) -> Call:
@@ -169,7 +183,7 @@ def read(text: str) -> Call:
     reader = _Reader(text)
     call = reader.call()
     if reader.peek():
-        raise UserError(f"cannot read policy {text!r}: {reader.peek()!r} after its end")
+        raise UserError(f"cannot read policy {reader.text}: {reader.peek()!r} after its end")
     return call
 
 
@@ -184,6 +198,8 @@ def axes_of(call: Call, prefix: str = "") -> dict[str, Any]:
         elif isinstance(value, list) and (name not in lists or all(isinstance(item, list) for item in value)):
             if any(isinstance(item, Call) for item in value):
                 # A choice between policies: each can vary by itself.
+                if sum(map(count, value)) > MOST_POLICIES:
+                    raise UserError(f"{call.name}: {name} is a choice between more than {MOST_POLICIES:,} policies")
                 value = [call for item in value for call in _grid_of_item(item)]
             axes[path] = tuple(value)
         elif isinstance(value, list):
@@ -195,10 +211,40 @@ def axes_of(call: Call, prefix: str = "") -> dict[str, Any]:
     return axes
 
 
+def count(value: Any) -> int:
+    """Policies of a call as it was written, ranges counted as one value; of any other value 1."""
+    if not isinstance(value, Call):
+        return 1
+    lists = {p.name for p in find_definition(value.name).parameters if p.is_list}
+    counts = []
+    for name, argument in value.arguments.items():
+        if isinstance(argument, list):
+            chosen = name not in lists or all(isinstance(item, list) for item in argument)
+            counts.append(sum(map(count, argument)) if chosen else math.prod(map(count, argument)))
+        else:
+            counts.append(count(argument))
+    return math.prod(counts)
+
+
+def _cut(text: str) -> str:
+    """As an error shows it."""
+    return repr(text if len(text) <= 200 else f"{text[:200]} ...")
+
+
 def _grid_of_item(item: Any) -> list[Call]:
     if not isinstance(item, Call):
         raise UserError(f"{item} stands in a list of policies")
     return grid(item)
+
+
+def singles(text: str, most: int = MOST_POLICIES) -> list[Call]:
+    """Every single call of a (grid) text; `UserError` when there are more than `most`, before the first one is made."""
+    call = read(text)
+    if (policies := count(call)) > most:
+        many = f"{policies:,}" if policies < 10**15 else "more than 10^15"
+        limit = "where one is needed" if most == 1 else f"at once, at most {most:,} are possible"
+        raise UserError(f"{_cut(text)} is a grid of {many} policies {limit}")
+    return grid(call)
 
 
 def grid(call: Call) -> list[Call]:

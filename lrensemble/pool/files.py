@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from lrensemble.errors import UserError
+from lrensemble.errors import MachineError, UserError
+from lrensemble.opening import MOST_JSON, array_header, clear_read_errors, damaged, open_regular, read_bytes
 from lrensemble.pool.links import refuse_links
 
 M = TypeVar("M", bound=BaseModel)
@@ -40,19 +41,25 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
             ) from None
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        if isinstance(error, FileNotFoundError):
+            raise UserError(
+                f"{path} cannot be written: its folder is gone. Was it moved or deleted meanwhile? The same command "
+                "with its new place goes on from what is finished"
+            ) from None
         raise
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True) -> None:
     """Make `path` appear with everything that ``write(file)`` writes, or not at all.
 
+    Its folder is made, but no folder above it: what was moved away while it was written into does not come back.
     `sync` False leaves out fsync: enough for files that only show progress. Never through a link inside of a pool.
     """
     refuse_links(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with clear_disk_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             with temporary.open("wb") as file:
                 write(file)
                 file.flush()
@@ -102,12 +109,23 @@ def _digest(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = MOST_JSON) -> str:
     """Text of a file of a pool, or a `UserError`."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        return read_bytes(path, most).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cut off or damaged ({error})") from None
+
+
+def read_json(path: Path, fix: str = "") -> dict[str, Any]:
+    """An object from a JSON file; a `UserError` that ends with the `fix` where it is cut off or something else."""
+    try:
+        data = json.loads(read_text(path))
+        if not isinstance(data, dict):
+            raise ValueError(f"an object is expected, this is {type(data).__name__}")
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error, fix) from None
+    return data
 
 
 def read_model(kind: type[M], path: Path, fix: str = "") -> M:
@@ -116,22 +134,25 @@ def read_model(kind: type[M], path: Path, fix: str = "") -> M:
     A `UserError` that ends with the `fix` where it is cut off, of another kind, or was changed after it was written.
     Files of older versions have no hash, and are taken as they are.
     """
-    advice = f": {fix}" if fix else ""
-    text = read_text(path)
+    data = read_json(path, fix)
+    if SEAL in data and data[SEAL] != _digest(data):
+        raise UserError(
+            f'{path} was changed after it was written (its "{SEAL}" is of other contents){f": {fix}" if fix else ""}. '
+            f'Whoever changed it on purpose deletes its entry "{SEAL}"'
+        )
     try:
-        data = json.loads(text)
-        if isinstance(data, dict) and SEAL in data and data[SEAL] != _digest(data):
-            raise UserError(
-                f'{path} was changed after it was written (its "{SEAL}" is of other contents){advice}. Whoever changed '
-                f'it on purpose deletes its entry "{SEAL}"'
-            )
-        return kind.model_validate(data)
+        with clear_read_errors(path):
+            return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         why = ".".join(map(str, first["loc"])) + f": {first['msg']}"
-    except (ValueError, RecursionError) as error:
-        why = str(error)
-    raise UserError(f"{path}: cut off or damaged ({why.removeprefix(': ')}){advice}")
+        raise damaged(path, why.removeprefix(": "), fix) from None
+    except RecursionError as error:
+        raise damaged(path, error, fix) from None
+    except MachineError:
+        raise
+    except UserError as error:  # of what a field says: a policy, a vote
+        raise damaged(path, error, fix) from None
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
@@ -148,14 +169,15 @@ def array_bytes(array: NDArray[Any]) -> memoryview:
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """Open a .npy memory-mapped and read-only; nothing in it is ever executed."""
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: cut off or damaged ({error})") from None
-    return array
+    """Open a .npy memory-mapped and read-only; nothing in it is ever executed. It keeps a descriptor while it lives."""
+    with open_regular(path) as file, clear_read_errors(path):
+        try:
+            shape, dtype, order = array_header(file)
+            if file.tell() + math.prod(shape) * dtype.itemsize > os.fstat(file.fileno()).st_size:
+                raise ValueError(f"its header says {dtype} of shape {shape}, the file is shorter")
+            return np.memmap(file, dtype, "r", file.tell(), shape, order)
+        except (ValueError, EOFError, TypeError, OverflowError) as error:
+            raise damaged(path, error) from None
 
 
 def now() -> str:
@@ -164,5 +186,5 @@ def now() -> str:
 
 
 def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file, clear_read_errors(path):
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,7 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lrensemble.errors import UserError
+from lrensemble.errors import MachineError, UserError
+from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged
 from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_sealed
 from lrensemble.pool.links import link_above, refuse_links
 from lrensemble.pool.record import FINISHED, Record
@@ -55,6 +57,8 @@ class Member:
         """planned, running, complete, diverged, failed, or damaged (the record cannot be read)."""
         try:
             status = self.record.status
+        except MachineError:
+            raise
         except UserError:
             return "damaged"
         return "running" if status in ("planned", "failed") and self.is_held() else status
@@ -68,7 +72,8 @@ class Member:
         """
         refuse_links(self._lock_path, itself=True)
         with clear_disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(exist_ok=True)
+            self.path.mkdir(exist_ok=True)
             lock = FileLock(self._lock_path)
             lock.acquire(timeout=-1 if wait else 0, poll_interval=0.2)
         try:
@@ -105,10 +110,12 @@ class Member:
             )
         if info is None:
             raise UserError(f"{path}: the record of member {self.id} knows no such file ({self.record.status})")
-        size = path.stat().st_size if path.is_file() else None
-        if size != info.bytes or file_hash(path) != info.sha256:
-            found = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
-            raise UserError(f"{path}: cut off or damaged ({found}): delete the folder {self.path} and train again")
+        with clear_read_errors(path):
+            found = path.stat() if path.is_file() else None
+        size = found.st_size if found else None
+        if found is None or size != info.bytes or _hash(path, found.st_ino, size, found.st_mtime_ns) != info.sha256:
+            what = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
+            raise damaged(path, what, f"delete the folder {self.path} and train again")
         return path
 
     def history(self) -> list[dict[str, Any]]:
@@ -121,13 +128,13 @@ class Member:
             self.check_file(HISTORY)
         elif not path.exists():
             return []
-        *lines, rest = read_text(path).split("\n")
+        *lines, rest = read_text(path, MOST_HISTORY).split("\n")
         try:
-            history = [json.loads(line) for line in lines]
+            history = [_line(text) for text in lines]
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: cut off or damaged ({error})") from None
+            raise damaged(path, error) from None
         if rest or not all(isinstance(line, dict) for line in history):
-            raise UserError(f"{path}: cut off or damaged ({'its last line has no end' if rest else 'not a table'})")
+            raise damaged(path, "its last line has no end" if rest else "not a table")
         return history
 
     def weights(self) -> dict[str, Any]:
@@ -137,6 +144,23 @@ class Member:
 
         path = self.check_file("weights.safetensors")
         try:
-            return dict(load_file(path))
+            with clear_read_errors(path):
+                return dict(load_file(path))
         except SafetensorError as error:
-            raise UserError(f"{path}: cut off or damaged ({error})") from None
+            raise damaged(path, error) from None
+
+
+@functools.lru_cache(maxsize=100_000)
+def _hash(path: Path, *state: int) -> str:
+    """Of a file in this state: read once a command, however many questions there are."""
+    return file_hash(path)
+
+
+def _line(text: str) -> dict[str, Any]:
+    """A line of a history: names and plain values; ValueError for anything else."""
+    if len(text) > MOST_LINE:
+        raise ValueError(f"a line of {len(text):,} characters")
+    line = json.loads(text)
+    if not isinstance(line, dict) or any(isinstance(value, list | dict) for value in line.values()):
+        raise ValueError("a line is not of plain values by name")
+    return line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrensemble import __version__
-from lrensemble.errors import UserError, did_you_mean
-from lrensemble.pool.files import now, read_array, read_model, write_array, write_sealed
+from lrensemble.errors import MachineError, UserError, did_you_mean
+from lrensemble.pool.files import clear_disk_errors, now, read_array, read_model, write_array, write_sealed
 from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
 from lrensemble.pool.links import POOL
 from lrensemble.pool.member import Member
@@ -88,12 +88,17 @@ class Pool:
     """All members of one task.
 
     Open an existing pool with ``Pool.open(path)``. Opening reads ``pool.json`` alone: it works however many members
-    are unfinished or damaged, and what is damaged is named when it is used.
+    are unfinished or damaged. A member that is damaged is named in a warning, and the others are used.
+
+    Attributes
+    ----------
+    left_out : id of every member that was found damaged until now -> why
     """
 
     def __init__(self, path: Path, task: Task) -> None:
         self.path = path
         self.task = task
+        self.left_out: dict[str, str] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -155,6 +160,8 @@ class Pool:
             return pool
         if path.exists() and not _is_unfinished(path):
             raise UserError(f"{path} exists and is not a pool: choose another folder for it")
+        with clear_disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
         for split in PREDICTED:
             write_array(path / "labels" / f"{split}.npy", arrays[split])
         task = Task(
@@ -187,19 +194,6 @@ class Pool:
             if path.is_symlink() or os.path.lexists(path / "record.json")
         ]
 
-    @property
-    def readable(self) -> list[Member]:
-        """`members` but those whose record cannot be read: they are named in a warning."""
-        members = []
-        for member in self.members:
-            try:
-                _ = member.record
-            except UserError as error:
-                warnings.warn(f"member {member.id} is left out: {error}", stacklevel=1)  # once a command
-            else:
-                members.append(member)
-        return members
-
     def find(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""
         ids = [member.id for member in self.members]
@@ -214,40 +208,65 @@ class Pool:
         return Member(self.path / "members" / spec.id(self.task.data_fingerprint))
 
     @property
-    def complete(self) -> list[Member]:
-        """Members that can be in a team, in the order of the ids.
+    def readable(self) -> list[Member]:
+        """Every member whose record can be read and is of the pool's data; the others are left out with a warning."""
 
-        Members whose record is damaged are left out with a warning. Raises `UserError` when one comes from other
-        data than the pool's.
-        """
-        members = [member for member in self.readable if member.record.status == "complete"]
-        for member in members:
+        def check(member: Member) -> None:
             if member.record.data_fingerprint != self.task.data_fingerprint:
                 raise UserError(
                     f"{member.path}: its predictions are for other data or another order of rows (fingerprint "
                     f"{member.record.data_fingerprint[:8]}, the pool's is {self.task.data_fingerprint[:8]}): "
                     "move the folder out of the pool"
                 )
-        return members
 
-    def usable(self) -> list[Member]:
-        """`complete`, or a `UserError` that says why there is none."""
-        if members := self.complete:
+        return self.without_damaged(self.members, check)
+
+    @property
+    def complete(self) -> list[Member]:
+        """The `readable` members that can be in a team, in the order of the ids."""
+        return [member for member in self.readable if member.record.status == "complete"]
+
+    def without_damaged(self, members: Sequence[Member], check: Callable[[Member], object]) -> list[Member]:
+        """Those that `check` raises no `UserError` for; the others are named once, in one warning."""
+        left_out = {}
+        for member in members:
+            try:
+                check(member)
+            except MachineError:
+                raise
+            except UserError as error:
+                left_out[member.id] = str(error)
+        if new := {member_id: why for member_id, why in left_out.items() if member_id not in self.left_out}:
+            self.left_out |= new
+            warnings.warn(f"left out of {self.path}: {'; '.join(new.values())}", stacklevel=1)
+        return [member for member in members if member.id not in left_out]
+
+    def whole(self, members: Sequence[Member], *splits: str) -> list[Member]:
+        """Those of `members` whose predictions of `splits` are whole; members that are not complete have none."""
+        names = [f"predictions/{split}.npy" for split in splits]
+        return self.without_damaged(
+            members, lambda m: m.record.status == "complete" and [m.check_file(name) for name in names]
+        )
+
+    def usable(self, *splits: str) -> list[Member]:
+        """The `complete` members whose predictions of `splits` are `whole`, or a `UserError` that says why none is."""
+        if members := self.whole(self.complete, *splits):
             return members
         counts: dict[str, int] = {}
         for member in self.members:
-            counts[member.status] = counts.get(member.status, 0) + 1
+            status = "damaged" if member.id in self.left_out else member.status
+            counts[status] = counts.get(status, 0) + 1
         what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "it is empty"
         if set(counts) == {"diverged"}:
             what += ": lower the learning rates"
         raise UserError(f"{self.path} has no complete member ({what})")
 
-    def best_single(self) -> Member:
-        """The complete member with the highest validation accuracy (ties: the lower NLL): the one to beat.
+    def best_single(self, members: Sequence[Member] | None = None) -> Member:
+        """The one to beat: of `members` (default: `usable`) the highest validation accuracy (ties: the lower NLL).
 
         Accuracy, because that is how people choose the run they keep; it makes the baseline as strong as it can be.
         """
-        return min(self.usable(), key=_by_accuracy)
+        return min(self.usable() if members is None else members, key=_by_accuracy)
 
     @property
     def runs(self) -> list[Member]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.opening import check_array, check_packed, open_regular
 
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npz", ".npy", *TEXT)
@@ -85,8 +86,8 @@ def read_numbers(path: Path, key: str | None = None) -> Array:
     try:
         if path.suffix.lower() == ".npz":
             return _read_npz(path, key)
-        with path.open("rb") as file:
-            return _npy(file, str(path))
+        with open_regular(path) as file:
+            return _npy(file, str(path), path.stat().st_size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -109,17 +110,20 @@ def _read_npz(path: Path, key: str | None) -> Array:
             if key not in names:
                 wanted = "one array" if key is None else f"an array {key!r}"
                 raise UserError(f"{path}: {wanted} is needed, {did_you_mean(key, names)}")
-            with archive.open(f"{key}.npy") as file:
-                return _npy(file, f"{path} ({key})")
+            entry = archive.getinfo(f"{key}.npy")
+            check_packed(f"{path} ({key})", entry.file_size, entry.compress_size)
+            with archive.open(entry) as file:
+                return _npy(file, f"{path} ({key})", entry.file_size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise UserError(f"{path}: cut off or damaged ({error})") from None
 
 
-def _npy(file: Any, where: str) -> Array:
+def _npy(file: Any, where: str, size: int) -> Array:
     try:
+        check_array(file, size)
         array: Array = np.lib.format.read_array(file, allow_pickle=False)
     except ValueError as error:
-        if "Object arrays" in str(error):
+        if "pickled" in str(error):
             raise UserError(
                 f"{where}: it holds pickled Python objects, which are never loaded: save plain numbers, "
                 "for example np.save(path, np.asarray(x, dtype='float32'))"

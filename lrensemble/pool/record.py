@@ -85,7 +85,7 @@ class Training(Strict):
     """
 
     epochs: int = Field(gt=0, le=1_000_000)
-    batch_size: int = Field(default=128, gt=0)
+    batch_size: int = Field(default=128, gt=0, le=1_000_000_000)
     augment: tuple[Literal["crop", "flip"], ...] = ()
     cutout: int = Field(default=0, ge=0)
     mixup: float = Field(default=0.0, ge=0)
@@ -115,7 +115,7 @@ class MemberSpec(Strict):
     optimizer: Named | None = None
     policy: str | None = None
     training: Training | None = None
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     derived: Named | None = None
     source: Literal["training", "loop", "import"] = "training"
     notes: dict[str, Any] = Field(default_factory=dict)

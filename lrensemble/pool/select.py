@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from lrensemble.selection import (
     stability,
 )
 
+MOST_OPTION = 1_000_000
 BRUTE_FORCE_WORK = 100_000_000_000  # probabilities to average; half a minute on two cores without numba
 
 
@@ -186,10 +188,16 @@ def _votes(name: str, vote: str, temperature: bool) -> bool:
 
 
 def _check_options(options: dict[str, Any], selectors: list[Selector]) -> None:
-    known = {key for selector in selectors for key in selector.get_params()}
-    for key in options:
+    known = {key: value for selector in selectors for key, value in type(selector)().get_params().items()}
+    for key, value in options.items():
         if key not in known:
             raise UserError(f"no selector here has an option {key!r}: {did_you_mean(key, known)}")
+        if isinstance(value, int | float) and isinstance(known[key], int | float | None):
+            whole = isinstance(known[key], int)
+            most = MOST_OPTION if whole else sys.float_info.max
+            if not 0 <= value <= most or (whole and not isinstance(value, int)):
+                what = f"a whole number up to {most:,}" if whole else "a finite number of 0 or more"
+                raise UserError(f"{key} = {value!r:.60} is not possible: {what} is needed")
 
 
 def _takes_minutes(selector: BruteForce, shape: tuple[int, int, int]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Pool
-from lrensemble.pool.files import read_text
+from lrensemble.pool.files import read_json
 from lrensemble.recommend.replay import START, Bench
 from lrensemble.recommend.runs import expected_seconds, read_runs, spec_features
 
@@ -19,7 +18,7 @@ FEWEST = 10  # members that are worth an order
 
 def read_bench(pool: Pool) -> Bench:
     """The runs of a pool in the order of its configuration; `UserError` where there are too few."""
-    runs = read_runs(pool)
+    runs = read_runs(pool, "val", "test")
     if len(runs.members) < FEWEST or runs.complete.sum() <= START:
         raise UserError(
             f"{pool.path}: {len(runs.members)} finished runs, {int(runs.complete.sum())} of them complete, are too few "
@@ -56,6 +55,6 @@ def _configured(pool: Pool, ids: Sequence[str]) -> list[int]:
     path = pool.path / "config.json"
     listed: dict[str, int] = {}
     if path.exists():
-        specs = load_config(json.loads(read_text(path))).specs()
+        specs = load_config(read_json(path)).specs()
         listed = {spec.id(pool.task.data_fingerprint): i for i, spec in enumerate(specs)}
     return sorted(range(len(ids)), key=lambda i: (listed.get(ids[i], len(listed)), ids[i]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrensemble.pool import Pool, RunSpec
+from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.recommend.curves import Curve, epoch_lrs
 
 
@@ -23,7 +23,7 @@ def finished_curves(pool: Pool, epochs: int | None = None) -> list[Curve]:
     """Curves of all complete runs of a pool and its control (of one budget, if `epochs` says so)."""
     curves = []
     for part in (pool, pool.control):
-        for member in part.runs if part else []:
+        for member in part.without_damaged(part.runs, Member.history) if part else []:
             record = member.record
             spec = RunSpec.of(record.followed)
             if record.status == "complete" and epochs in (None, spec.training.epochs):

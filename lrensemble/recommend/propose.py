@@ -53,7 +53,7 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     """
     if n < 1:
         raise UserError(f"n = {n} is not possible: propose 1 or more runs")
-    runs = read_runs(pool)
+    runs = read_runs(pool, "val")
     rows = pool.task.rows["train"]
     evidence, features = _evidence(pool, runs)
     scores = nll_of(evidence.true).mean(1)
@@ -87,7 +87,7 @@ def _evidence(pool: Pool, runs: Runs) -> tuple[Evidence, Array]:
     features = spec_features(runs.specs, pool.task.rows["train"])
     complete = [member for member, good in zip(runs.members, runs.complete, strict=True) if good]
     mine = {member.id for member in complete}
-    others = [member for member in pool.complete if member.id not in mine]
+    others = [member for member in pool.usable("val") if member.id not in mine]
 
     def true(members: list[Member]) -> Array:
         rows = [true_class(p, labels) for p in pool.predictions("val", members)]

@@ -42,7 +42,7 @@ def results(pool: Pool) -> list[Result]:
     found = []
     for done in rounds:
         members = members_of(pool, rounds[: done.number + 1])
-        complete = [member for member in members if member.record.status == "complete"]
+        complete = [member for member in pool.whole(members, "val") if member.record.status == "complete"]
         if not complete:
             continue
         predictions = np.asarray(pool.predictions("val", complete), dtype=np.float64)

@@ -33,9 +33,9 @@ class Runs:
     complete: Array
 
 
-def read_runs(pool: Pool) -> Runs:
-    """The finished runs of a pool; `UserError` where there is none that a policy is known of."""
-    members = pool.runs
+def read_runs(pool: Pool, *splits: str) -> Runs:
+    """The finished runs of a pool, with whole predictions of `splits`; `UserError` where none has a policy."""
+    members = pool.whole(pool.runs, *splits)
     if not members:
         total = len(pool.members)
         what = f"none of its {total} members is a finished run of lrensemble train" if total else "it is empty"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 
 from filelock import FileLock, Timeout
 
@@ -18,11 +20,12 @@ from lrensemble.pool.files import clear_disk_errors
 
 if TYPE_CHECKING:
     import optuna
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import URL, Engine
 
 DEFAULT = "sqlite:///checkpoints/policies.db"
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 600  # a sync of thousands of members takes minutes
+_WITH_PASSWORD = re.compile(r":[^/]*@|\b(password|passwd|pwd|sslpassword)\s*=", re.IGNORECASE)
 LOCK = 0x6C72656E  # number of PostgreSQL's advisory lock: "lren"
 
 
@@ -71,15 +74,23 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
     optuna = load_optuna()
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, DBAPIError
+    from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+    # What is refused is not repeated: it may hold a password in a form that we do not know.
+    neither = UserError("a database is sqlite:///FILE or postgresql://USER@HOST/NAME; this is neither")
+    if "://" not in url and _WITH_PASSWORD.search(url):
+        raise neither
     text = url if "://" in url else f"sqlite:///{url}"
     try:
         parsed = make_url(text)
     except (ArgumentError, ValueError):
-        raise UserError("a database is sqlite:///FILE or postgresql://USER@HOST/NAME; this is neither") from None
-    shown = parsed.render_as_string(hide_password=True)
+        raise neither from None
+    if parsed.drivername == "postgres":
+        parsed = parsed.set(drivername="postgresql")
+    shown = parsed.set(query={}).render_as_string(hide_password=True)  # a query may have a password, too
     kind = parsed.get_backend_name()
+    if parsed.host if kind == "sqlite" else text.partition("?")[0].count("@") > 1:  # of a password: %40
+        raise neither
     path = None
     options: dict[str, Any] = {}
     if kind == "sqlite":
@@ -104,7 +115,10 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
         options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
     else:
         raise UserError(f"{shown}: {kind!r} is not known: a database is sqlite:///FILE or postgresql://USER@HOST/NAME")
-    engine = create_engine(parsed, **options)
+    try:
+        engine = create_engine(parsed, **options)
+    except (ArgumentError, ImportError):  # no such driver, or one that is not installed
+        raise UserError(f"{parsed.drivername}: this driver is not here: name the database {kind}://...") from None
     lock = functools.partial(_file_lock, path) if path else functools.partial(_advisory_lock, engine)
     try:
         with engine.connect():
@@ -123,9 +137,9 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
                 engine_kwargs={**options, "pool_pre_ping": kind != "sqlite"},
             )
     except DBAPIError as error:
-        raise UserError(f"{shown} cannot be opened: {_first_line(error.orig)}") from None
-    except RuntimeError as error:  # tables of another version of Optuna
-        raise UserError(f"{shown}: {_first_line(error)}") from None
+        raise UserError(f"{shown} cannot be opened: {_without(_first_line(error.orig), parsed)}") from None
+    except (RuntimeError, SQLAlchemyError, TypeError) as error:  # tables of another version, options that are none
+        raise UserError(f"{shown}: {_without(_first_line(error), parsed)}") from None
     return Store(shown, url, optuna.storages.get_storage(storage), lock)
 
 
@@ -148,6 +162,15 @@ def _advisory_lock(engine: Engine) -> Iterator[None]:
             yield
         finally:
             connection.execute(text("select pg_advisory_unlock(:number)"), {"number": LOCK})
+
+
+def _without(text: str, url: URL) -> str:
+    """A library's words without what is secret in the URL: the password, and whatever its query says."""
+    values = [value for one in url.query.values() for value in ([one] if isinstance(one, str) else one)]
+    secrets = [str(secret) for secret in (url.password, *values) if secret]
+    for secret in sorted({form for s in secrets for form in (s, quote(s), quote_plus(s))}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def _first_line(error: object) -> str:

@@ -83,9 +83,9 @@ class Diversity:
         return top_teams([self.teams], self.metric, q, largest=METRICS[self.metric].higher_is_diverse)
 
 
-def best_first(pool: Pool) -> list[Member]:
-    """The complete members, best validation accuracy first: the order of their numbers in pictures and on the page."""
-    return sorted(pool.usable(), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
+def best_first(pool: Pool, *splits: str) -> list[Member]:
+    """The usable members, best validation accuracy first: the order of their numbers in pictures and on the page."""
+    return sorted(pool.usable(*splits), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
 
 
 def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, seed: int = 0) -> Diversity:
@@ -100,7 +100,7 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, s
         Unknown metric, fewer than two or more than 64 members, damaged predictions.
     """
     name = get_metric(metric).name
-    members = best_first(pool)
+    members = best_first(pool, "val")
     if best is not None:
         if not 2 <= best <= MOST_MEMBERS:
             raise UserError(f"--best {best} is not possible: give 2 to {MOST_MEMBERS}")

@@ -108,6 +108,7 @@ def draw(
             data = _saved(figure, "svg", transparent=kind == ".html", metadata={"Date": None, "Creator": None})
     if kind == ".html":
         data = _page(data.decode(), title, summary, items).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(data))
 
 

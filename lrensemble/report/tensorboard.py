@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,7 +61,7 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
             skipped.append(f"member {member.id} ({member.status}) has no history")
             continue
         path = folder / (name + run_name(record))
-        with clear_disk_errors(path):
+        with clear_disk_errors(path), _quiet_threads():
             refuse_links(path, itself=True)
             for old in path.glob(EVENTS):
                 delete(old)
@@ -75,6 +77,16 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
                     writer._get_file_writer().add_summary(summary)
         runs.append(Run(path, member.id, len(history)))
     return runs, skipped
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """The writer's thread prints its traceback of a full disk, and raises the same error here."""
+    hook, threading.excepthook = threading.excepthook, lambda args: None
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
 
 
 def _members(pool: Pool) -> Iterator[tuple[str, Member]]:

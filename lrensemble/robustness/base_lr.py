@@ -71,7 +71,7 @@ def train_scaled(pool: Pool, members: Sequence[Member], factors: Sequence[float]
         config = load_config(
             {
                 "name": FOLDER,
-                "data": pool.task.data,
+                "data": {**pool.task.data, "download": False},  # a pool may be a stranger's: nothing is fetched for it
                 "model": first.model.model_dump(),
                 "optimizer": first.optimizer.model_dump(),
                 "training": first.training.model_dump(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
 from lrensemble.tasks.dataset import Dataset, Split, cut, make_split
 from lrensemble.tasks.folder import read_folder
 from lrensemble.tasks.idx import FILES, find_idx, read_idx
@@ -127,14 +129,23 @@ def _npz(request: Request) -> Raw:
     """One archive with MedMNIST's keys: train_images, train_labels, test_*, optionally val_* and class_names."""
     path = _existing(request, "file")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("one array, not an archive of several")
-        with archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+        with open_regular(path) as file:
+            if file.read(6) == np.lib.format.MAGIC_PREFIX:
+                raise ValueError("one array, not an archive of several")
+        with clear_read_errors(path), zipfile.ZipFile(path) as archive:
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            unpacked, packed = (sum(getattr(e, of) for e in entries.values()) for of in ("file_size", "compress_size"))
+            check_packed(path, unpacked, packed)
+            arrays = {key: _array(archive, entry) for key, entry in entries.items()}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from None
     return _from_arrays(arrays, path, request.layout)
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
+    with archive.open(entry) as file:
+        check_array(file, entry.file_size)
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _npy(request: Request) -> Raw:
@@ -143,8 +154,10 @@ def _npy(request: Request) -> Raw:
     arrays = {}
     for path in sorted(folder.glob("*.npy")):
         try:
-            arrays[path.stem] = np.load(path, mmap_mode="r" if path.stem.endswith("_images") else None)
-        except (ValueError, OSError, EOFError) as error:
+            with open_regular(path) as file, clear_read_errors(path):
+                check_array(file, os.fstat(file.fileno()).st_size)
+                arrays[path.stem] = np.load(path, mmap_mode="r" if path.stem.endswith("_images") else None)
+        except (ValueError, EOFError) as error:
             raise UserError(f"{path}: not a readable .npy array ({error})") from None
     return _from_arrays(arrays, folder, request.layout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,14 +11,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.policies import Controlled, Policy, Space, parse_schedules
+from lrensemble.policies import Controlled, Policy, Space
+from lrensemble.policies.control import parse_schedules
+from lrensemble.policies.text import count, read
 from lrensemble.policies.units import Length
+from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES
 from lrensemble.training.engine import Engine
-from lrensemble.training.explain import QUOTE, as_name, read_yaml, validated
+from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
 
 MAX_SEEDS = 100_000
+MAX_RUNS = 100_000  # policies x seeds x grid, counted before the first is made
 NAME = r"^\w[\w.-]*$"
 
 
@@ -92,7 +97,9 @@ class Config(Strict):
     @classmethod
     def _seed_count(cls, value: Any) -> Any:
         """``seeds: 3`` is ``seeds: [0, 1, 2]``."""
-        return tuple(range(value)) if type(value) is int and 0 < value <= MAX_SEEDS else value
+        if isinstance(value, int) and value > MAX_SEEDS:
+            raise UserError(f"seeds = {short(value)}: at most {MAX_SEEDS:,} seeds at once")
+        return tuple(range(value)) if type(value) is int and value > 0 else value
 
     @field_validator("averages", "targets", mode="before")
     @classmethod
@@ -119,7 +126,14 @@ class Config(Strict):
 
     def specs(self) -> list[RunSpec]:
         """The members this configuration asks for, each once."""
-        policies = [policy for entry in self.policies for policy in _expand(entry)]
+        policies = sum(count(read(entry)) if isinstance(entry, str) else entry.n for entry in self.policies)
+        counts = [policies, len(self.seeds), math.prod(map(len, self.grid.values()))]
+        if math.prod(counts) > MAX_RUNS:
+            what = " x ".join(
+                f"{short(n)} {name}" for n, name in zip(counts, ("policies", "seeds", "of the grid"), strict=True)
+            )
+            raise UserError(f"{what} are more than {MAX_RUNS:,} runs, which is the most of a configuration")
+        schedules = [schedule for entry in self.policies for schedule in _expand(entry)]
         base = {
             "model": self.model.model_dump(),
             "optimizer": self.optimizer.model_dump(),
@@ -132,7 +146,7 @@ class Config(Strict):
                 if path.split(".")[0] not in base:
                     raise UserError(f"grid: {path!r} cannot vary: its first part must be one of {', '.join(base)}")
                 varied = _with(varied, path, value)
-            for policy, seed in itertools.product(policies, self.seeds):
+            for policy, seed in itertools.product(schedules, self.seeds):
                 spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
                 specs[spec.model_dump_json()] = spec
         return list(specs.values())
@@ -170,11 +184,8 @@ def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     else:
         path = Path(source)
         where = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        data = read_yaml(text, where)
+        # What a pool has is JSON, of any length: the reader of YAML is slow.
+        data = read_json(path) if path.suffix == ".json" else read_yaml(read_text(path), where)
         if not isinstance(data, dict):
             what = "empty" if data is None else f"a {type(data).__name__}"
             raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {what}")

@@ -26,6 +26,9 @@ SWA_START = 0.75  # of the budget, as in the paper's experiments
 EMA_DECAY = 0.999
 
 
+MOST_STEPS = 20_000_000
+
+
 def snapshot_epochs(snapshots: str | tuple[str, ...], spec: RunSpec, steps_per_epoch: int) -> list[int]:
     """Epochs after which a run leaves a snapshot.
 
@@ -36,6 +39,8 @@ def snapshot_epochs(snapshots: str | tuple[str, ...], spec: RunSpec, steps_per_e
     epochs = spec.training.epochs
     total = epochs * steps_per_epoch
     if snapshots == "cycles":
+        if total > MOST_STEPS:
+            raise UserError(f"snapshots=cycles looks at every step: {total:,} are too many, at most {MOST_STEPS:,}")
         policy = Policy.parse(spec.policy).bind(steps_per_epoch=steps_per_epoch, total_steps=total)
         steps: Sequence[float] = cycle_ends(policy(np.arange(total)))
     else:

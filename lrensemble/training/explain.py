@@ -19,6 +19,8 @@ from lrensemble.pool.record import Named
 T = TypeVar("T", bound=BaseModel)
 SHORT = reprlib.Repr()  # of a value that is lists of the same lists of the same lists, too
 SHORT.maxstring = SHORT.maxother = 200
+MOST_YAML = 512 << 10  # characters: its reader takes seconds for them
+MOST_VALUES = 100_000  # in it, with every alias written out
 QUOTE = "put every policy in quotes, or on a line of its own after '- '"
 WORDS = {  # pydantic's errors, for people
     "string_type": "a text is needed",
@@ -52,14 +54,43 @@ _Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yam
 
 def read_yaml(text: str, where: str) -> Any:
     """Plain values of a YAML text; `UserError` names the line and the likely fix."""
+    if len(text) > MOST_YAML:
+        raise UserError(f"{where}: not YAML: {len(text):,} characters, at most {MOST_YAML:,} are read")
     reader = YAML(typ="safe", pure=True)
     reader.Constructor = _Constructor
     try:
-        return reader.load(text)
+        data = reader.load(text)
+        if _size(data, {}) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values with its aliases written out")
+        return data
+    except RecursionError:
+        raise UserError(f"{where}: nested too deeply") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not YAML: {_yaml_problem(text, error)}") from None
+    except (YAMLError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:  # of odd scalars
+        raise UserError(f"{where}: not YAML: {_yaml_problem(text, error)[:500]}") from None
+
+
+def _size(value: Any, sizes: dict[int, int]) -> int:
+    """Values in `value` with every alias written out; ValueError for one that is inside itself."""
+    if not isinstance(value, dict | list | set):
+        return 1
+    if id(value) not in sizes:
+        sizes[id(value)] = 0  # not known yet: whoever meets it here is inside of it
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(one, sizes) for one in inside)
+    elif not sizes[id(value)]:
+        raise ValueError("an alias inside of what it stands for")
+    return sizes[id(value)]
+
+
+def short(value: object) -> str:
+    """As an error shows it; a number of thousands of digits has no text in Python."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"({type(value).__name__}, too long to be shown)"
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _yaml_problem(text: str, error: Exception) -> str:

@@ -20,7 +20,7 @@ from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_dataset
 from lrensemble.tasks.rows import preparer, raw_batches
-from lrensemble.training.config import Config
+from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.groups import freeze
 from lrensemble.training.optimizer import build_optimizer
@@ -111,8 +111,8 @@ def make_plan(config: Config, pool: Path) -> Plan:
 
     Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later.
     """
-    data = load_dataset(**dict(config.data))
     specs = config.specs()
+    data = load_dataset(**dict(config.data))
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
@@ -121,7 +121,11 @@ def make_plan(config: Config, pool: Path) -> Plan:
         if key not in tried:
             tried[key] = _try(spec, data, rows)
         models.append(tried[key])
-    derived = [derived_specs(config, spec, data.rows("train")) for spec in specs]
+    derived = []
+    for spec in specs:
+        derived.append(derived_specs(config, spec, data.rows("train")))
+        if (members := len(specs) + sum(map(len, derived))) > MAX_RUNS:
+            raise UserError(f"more than {MAX_RUNS:,} members with the snapshots and averages of the runs ({members:,})")
     return Plan(config, pool, data, specs, derived, models)
 
 

@@ -7,11 +7,12 @@ import io
 import pickle
 import warnings
 import zipfile
-from pathlib import Path
 from typing import IO
 
 import torch
 
+from lrensemble.errors import MachineError, UserError
+from lrensemble.opening import clear_read_errors, open_regular
 from lrensemble.pool import Member
 from lrensemble.pool.files import write_atomic
 from lrensemble.training.loop import State
@@ -43,32 +44,40 @@ def read_state(member: Member, device: str) -> State | None:
     It only saves time: without it the member starts again.
     """
     path = member.path / STATE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        if _is_whole(path, member.id):
-            state = torch.load(path, map_location=device, weights_only=True)
-            if isinstance(state, dict) and isinstance(state.get("epoch"), int):
-                return state
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+        with open_regular(path) as file, clear_read_errors(path):
+            if _is_whole(file, member.id):
+                state = torch.load(file, map_location=device, weights_only=True)
+                if isinstance(state, dict) and isinstance(state.get("epoch"), int):
+                    return state
+    except MachineError:  # it may be whole: nothing is trained again because of a busy machine
+        raise
+    except (UserError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
         pass
     warnings.warn(f"{path} is damaged or of another run: member {member.id} starts again", stacklevel=2)
     return None
 
 
-def _is_whole(path: Path, member_id: str) -> bool:
-    """Whether it is as it was written; one of an older version, without a hash, by the checksums of its archive."""
-    size = path.stat().st_size - _SIZE
+def _is_whole(file: IO[bytes], member_id: str) -> bool:
+    """Whether it is as it was written; one of an older version, without a hash, by the checksums of its archive.
+
+    The file is at its start afterwards.
+    """
+    size = file.seek(0, io.SEEK_END) - _SIZE
     digest = hashlib.sha256(member_id.encode())
-    with path.open("rb") as file:
-        file.seek(max(0, size))
-        mark = file.read()
-        if not mark.startswith(_MARK):
-            with zipfile.ZipFile(path) as archive:
-                return archive.testzip() is None
+    file.seek(max(0, size))
+    mark = file.read()
+    file.seek(0)
+    if not mark.startswith(_MARK):
+        with zipfile.ZipFile(file) as archive:
+            whole = archive.testzip() is None
         file.seek(0)
-        while size > 0:
-            piece = file.read(min(_PIECE, size))
-            digest.update(piece)
-            size -= len(piece)
+        return whole
+    while size > 0:
+        piece = file.read(min(_PIECE, size))
+        digest.update(piece)
+        size -= len(piece)
+    file.seek(0)
     return mark == _MARK + digest.hexdigest().encode()

@@ -88,7 +88,7 @@ def test_plot_into_a_file(suffix, tmp_path: Path, capsys):
         (["plot", "FIX(0.1)", "--budget", "-5e"], "--budget"),
         (["plot", "FIX(0.1)", "--budget", "0.001e"], "at least one step"),
         (["plot", "FIX(0.1)", "--budget", "1e300"], "budget = 1e300 is not possible"),
-        (["plot", "FIX(0.1)", "--budget", "1e12", "--steps-per-epoch", "0"], "steps-per-epoch = 0 is not possible"),
+        (["plot", "FIX(0.1)", "--budget", "1e12", "--steps-per-epoch", "0"], "--steps-per-epoch: 0 is not possible"),
         (["plot", "FIX(0.1)", "-o", "lr.pdf"], ".png, .svg or .html"),
     ],
 )

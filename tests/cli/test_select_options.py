@@ -38,7 +38,7 @@ def test_metric_goes_to_the_selectors_that_have_one(pool: Pool, capsys):
         (["--vote", "sofft"], "did you mean 'soft'"),
         (["--selector", "greedy", "--option", "bagz=3"], "did you mean 'bags'"),
         (["--option", "bags"], "is not KEY=VALUE"),
-        (["--stability", "-1"], "--stability -1 is not possible"),
+        (["--stability", "-1"], "--stability: -1 is not possible"),
         (["--memory", "lots"], "size 'lots' is not possible"),
         (["--selector", "focal", "--vote", "borda"], "not possible with focal"),
     ],

@@ -140,3 +140,12 @@ def test_ranges_are_spaces():
 def test_impossible_ranges(text, message):
     with pytest.raises(UserError, match=message):
         Space.parse(text)
+
+
+@pytest.mark.parametrize("grow", [1 + 1e-12, 1 + 1e-9, 1.0])
+def test_very_many_rounds_need_no_memory(grow):
+    policy = Policy.parse(f"REPEAT(COS(k0=0.1, l=100%), l=1, grow={grow!r}, decay=0.9)").bind(
+        steps_per_epoch=10, total_steps=10**12
+    )
+    steps = np.array([0, 5, 10, 10**11])
+    assert policy(steps) == pytest.approx([policy(int(step)) for step in steps])

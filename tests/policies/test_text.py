@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
 from lrensemble import Policy, UserError, parse_policies
+from lrensemble.policies import Space
 
 
 def test_grids_expand_in_order():
@@ -92,3 +94,52 @@ def test_shares_are_exact():
     for percent, total in ((25, 1860), (25, 880), (20, 5052), (12.5, 5052), (75, 1860), (10, 5052)):
         length = Policy.parse(f"STEP(0.1, 0.5, {percent}%)").bind(steps_per_epoch=1, total_steps=total)["l"]
         assert length.value * 100 == percent * total
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"TRI(k0=[{','.join(['0.1'] * 2000)}], k1=[{','.join(['0.2'] * 2000)}], l=5)", "a grid of 4,000,000 policies"),
+        ("SCALE(of=" * 40 + "FIX(k0=[1,2])" + ", by=[1,2,3,4])" * 40, r"a grid of more than 10\^15 policies"),
+        ("SEQ([" + ", ".join(["SCALE(of=[FIX(k0=[1,2,3,4]), FIX(1)])"] * 50) + "], at=[1])", "more than 10"),
+        ("SCALE(of=" * 200 + "FIX(0.1)" + ")" * 200, "more than 50 policies or lists inside each other"),
+        ("NSTEP(k0=0.1, gamma=0.1, l=" + "[" * 100_000, "more than 50 policies or lists"),
+        ("(" * 600_000, "unknown LR policy"),
+        ("FIX" + "(" * 600_000, "found"),
+        ("FIX(" * 150_000, "more than 50"),
+        ("FIX(k0=0.1)" + " " * 600_000 + "x", "after its end"),
+        ("FIX(k0=0.1) " + "\n" * 600_000 + "%", "cannot read policy"),
+        ("FIX(k0=" + "9" * 600_000 + ")", "cannot read policy"),
+        ("x" * 600_000, "cannot read policy"),
+        ("POINTS(at=[" + ",".join(map(str, range(2_000_000))) + "], k=[1])", "characters, at most 1,000,000 are read"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_text_of_a_stranger_ends_in_one_short_line_at_once(text, message):
+    start = time.process_time()
+    with pytest.raises(UserError, match=message) as caught:
+        parse_policies(text)
+    with pytest.raises(UserError):
+        Policy.parse(text)
+    assert time.process_time() - start < 10
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_choice_in_a_space_is_counted_before_it_is_built():
+    values = ",".join(["0.1"] * 2000)
+    with pytest.raises(UserError, match="a choice between more than 100,000 policies"):
+        Space.parse(f"SCALE(of=[TRI(k0=[{values}], k1=[{values}], l=5)], by=log(0.1, 1))")
+
+
+def test_one_policy_is_asked_for_before_a_grid_is_built():
+    values = ",".join(["0.1"] * 300)
+    start = time.process_time()
+    with pytest.raises(UserError, match="a grid of 90,000 policies where one is needed"):
+        Policy.parse(f"TRI(k0=[{values}], k1=[{values}], l=5)")
+    assert time.process_time() - start < 2
+
+
+def test_a_long_table_of_points_is_read():
+    n = 50_000
+    policy = Policy.parse(f"POINTS(at=[{','.join(map(str, range(n)))}], k=[{','.join(['0.1'] * n)}])")
+    assert policy(7) == 0.1

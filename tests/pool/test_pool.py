@@ -63,13 +63,13 @@ def test_cut_off_files(pool: Pool, name: str):
     path.write_bytes(path.read_bytes()[:-40])
     again = Pool.open(pool.path)  # it still opens
     assert [m.status for m in again.members].count("complete") == (3 if name == "record.json" else 4)
-    line = f"{path}.*cut off or damaged.*delete the folder"
-    if name == "record.json":  # the rest of the pool works
-        with pytest.warns(UserWarning, match=f"member {member.id} is left out: {line}"):
+    message = f"{path}.*cut off or damaged.*delete the folder"
+    if name == "record.json":
+        with pytest.warns(UserWarning, match=message):
             assert len(again.predictions("val")) == 3
-        return
-    with pytest.raises(UserError, match=line):
-        again.members[1].weights() if name == "weights.safetensors" else again.predictions("val")
+    else:
+        with pytest.raises(UserError, match=message):
+            again.members[1].weights() if name == "weights.safetensors" else again.predictions("val")
 
 
 def test_changed_predictions_are_noticed(pool: Pool):
@@ -83,8 +83,8 @@ def test_members_of_other_rows_are_refused(pool: Pool, tmp_path: Path):
     other_rows = load_config(tiny_config(policies=["FIX(0.1)"], control=False), ["data.split_seed=5"])
     other = train_pool(other_rows, tmp_path / "other", workers=1, threads=1, devices="cpu")
     foreign = shutil.copytree(other.members[0].path, pool.path / "members" / other.members[0].id)
-    with pytest.raises(UserError, match=f"{foreign}.*other data or another order of rows"):
-        pool.predictions("val")
+    with pytest.warns(UserWarning, match=f"{foreign}.*other data or another order of rows"):
+        assert len(pool.predictions("val")) == 4
     with pytest.raises(UserError, match="is a pool for other data"):
         train_pool(other_rows, pool.path, workers=1)
 

@@ -88,7 +88,7 @@ def test_seconds_follow_the_budget(pool: Pool):
 def test_a_damaged_record_is_named(pool: Pool):
     record = pool.members[0].record_path
     record.write_text(record.read_text()[:40])
-    with pytest.warns(UserWarning, match="is left out: .*cut off or damaged"):  # the rest of the pool works
+    with pytest.warns(UserWarning, match="cut off or damaged"):
         assert propose(pool, 1)
     shutil.rmtree(record.parent)
     assert propose(pool, 1)

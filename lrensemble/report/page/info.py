@@ -106,10 +106,10 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     UserError
         No complete member, no such team, damaged files.
     """
-    members = best_first(pool)
+    check_test_predictions(pool, pool.usable())
+    members = best_first(pool, "val", "test")
     numbers = {member.id: number for number, member in enumerate(members, 1)}
     labels = {split: pool.labels(split) for split in ("val", "test")}
-    check_test_predictions(pool, members)
     predictions = {split: pool.predictions(split, members) for split in labels}
     for split, found in predictions.items():
         for member, array in zip(members, found, strict=True):
@@ -125,7 +125,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     weights = chosen.members if chosen else {}
     numbered = [(numbers[member.id], member) for member in members]
     curves, logged = lr_curves(numbered), histories(numbered)
-    best = pool.best_single()
+    best = pool.best_single(members)
     return Report(
         pool=str(pool.path),
         name=pool.task.name,
@@ -143,7 +143,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         selected=selected,
         evaluation=evaluation,
         members=[_row(numbers[m.id], m, weights.get(m.id, 0.0), test[numbers[m.id] - 1]) for m in members],
-        others=[_row(0, member, 0.0, {}) for member in rest],
+        others=[_other(pool, member) for member in rest],
         lr=curves,
         histories=logged,
         pairs=_pairs(predictions["val"], labels["val"]),
@@ -171,7 +171,8 @@ def _readable_teams(pool: Pool, numbers: dict[str, int]) -> tuple[list[Team], li
         if team.data_fingerprint != pool.task.data_fingerprint:
             notes.append(f"Team {team.name} was selected on other data and is left out: select again.")
         elif gone:
-            notes.append(f"Team {team.name} is left out: its member {gone[0]} is not in the pool any more.")
+            why = pool.left_out.get(gone[0], f"its member {gone[0]} is not in the pool any more")
+            notes.append(f"Team {team.name} is left out: {why}.")
         else:
             teams.append(team)
     return teams, notes
@@ -192,10 +193,14 @@ def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
     )
 
 
+def _other(pool: Pool, member: Member) -> MemberRow:
+    """A member that is not complete, or damaged: its record, or what its record says that it has."""
+    if why := pool.left_out.get(member.id):
+        return MemberRow(0, member.id, "", 0, "", "", "damaged", why, 0.0, {}, {}, {})
+    return _row(0, member, 0.0, {})
+
+
 def _row(number: int, member: Member, weight: float, test: dict[str, float | None]) -> MemberRow:
-    status = member.status
-    if status == "damaged":
-        return MemberRow(number, member.id, "", 0, "", "", status, "the record cannot be read", 0.0, {}, {}, {})
     record = member.record
     return MemberRow(
         number=number,
@@ -204,7 +209,7 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float | Non
         seed=record.spec.seed,
         model=str(record.spec.model),
         source=record.spec.source,
-        status=status,
+        status=member.status,
         reason=record.reason or "",
         weight=weight,
         val=record.val,
@@ -225,7 +230,8 @@ def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list
     if rest:
         counts: dict[str, int] = {}
         for member in rest:
-            counts[member.status] = counts.get(member.status, 0) + 1
+            status = "damaged" if member.id in pool.left_out else member.status
+            counts[status] = counts.get(status, 0) + 1
         what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
         notes.append(f"{len(rest)} of {len(rest) + len(members)} members are not complete ({what}) and in no team.")
     for member in unlogged:
@@ -233,6 +239,7 @@ def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list
             member.history()
         except UserError as error:
             notes.append(str(error))
+        notes += [f"Left out: {why}." for why in pool.left_out.values()]
     if unlogged:
         notes.append(f"{len(unlogged)} of {len(members)} members have no training history: they have no curves here.")
     test = pool.task.rows["test"]

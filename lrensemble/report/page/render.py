@@ -96,4 +96,5 @@ def _pictures(report: Report) -> dict[str, Any]:
 def write_report(report: Report, path: Path) -> None:
     """Write the page; it appears whole or not at all."""
     text = page(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(text.encode()))
