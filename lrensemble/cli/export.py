@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=1e-5, metavar="T", help="largest difference of a probability (1e-5)"
     )
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
             check=not args.no_check,
             benchmark=not args.no_benchmark,
             tolerance=args.tolerance,
+            trust=args.trust,
             say=say,
         )
     for note in notes:

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
     parser.add_argument("--batch", type=int, default=128, metavar="N", help="images at a time (128)")
     parser.add_argument("--as", dest="kind", metavar="FORMAT", help="which file of the team: torch, onnx, safetensors")
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--abstain {args.abstain:g} is not possible: a confidence from 0 to 1")
     if args.batch < 1:
         raise UserError(f"--batch {args.batch} is not possible: 1 or more")
-    team = Ensemble.load(args.team, format=args.kind)
+    team = Ensemble.load(args.team, format=args.kind, trust=args.trust)
     assert team.card is not None
     reader = Reader(team.card.preprocessing, args.convert, args.resize, args.scale, args.key)
     files = list(find_images([Path(image) for image in args.images]))

@@ -25,21 +25,19 @@ def checked_model(path: Path) -> bytes:
         It is damaged, reads other files, or holds anything but operators of ONNX.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
-    model = onnx.ModelProto()
+    model: Any = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-        model.DiscardUnknownFields()
-        model.ClearField("metadata_props")  # onnxruntime can be told to take its options from there
-        if not model.HasField("graph"):
-            raise DecodeError("there is no graph in it")
-        reason = next(_suspicions(onnx, model), None)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError; its package has no types
         raise UserError(f"{path}: cut off, or no ONNX model ({error})") from None
-    if reason:
+    model.DiscardUnknownFields()
+    model.ClearField("metadata_props")  # onnxruntime can be told to take its options from there
+    if not model.HasField("graph"):
+        raise UserError(f"{path}: cut off, or no ONNX model (there is no graph in it)")
+    if reason := next(_suspicions(onnx, model), None):
         raise UserError(f"{path} is not loaded: {reason}; a team's file holds operators of ONNX and all its weights")
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _suspicions(onnx: Any, model: Any) -> Iterator[str]:

@@ -12,7 +12,6 @@ import io
 import json
 import re
 import struct
-import weakref
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrensemble.errors import UserError
 from lrensemble.export.program import FIXED_TENSOR, ITEM_BYTES, Refused, copy_graph, fields, flag, mapping, one_of, path
+from lrensemble.models import MemoryLimit
 from lrensemble.pool.sizes import size_text
 
 MOST_BYTES = 2**30  # of memory that the graph needs for one image
@@ -64,9 +62,12 @@ def load_program(file: Path) -> nn.Module:
         raise UserError(f"{file}: cut off, or no program of torch.export ({_line(error)})") from None
     try:
         module: nn.Module = torch.export.load(checked).module()
-        _check_memory(module, shape)
-    except Refused as refused:
-        raise UserError(f"{file} is not loaded: {refused}") from None
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):  # sizes alone, nothing is computed
+            image = torch.empty(1, *shape)
+            with MemoryLimit(MOST_BYTES, f"{file} is not loaded: it needs more than {size_text(MOST_BYTES)} an image"):
+                module(image)
+    except UserError:
+        raise
     except Exception as error:  # whatever torch says of a graph that does not hang together
         raise UserError(f"{file} is not loaded: torch cannot make a module of it ({_line(error)})") from None
     return module
@@ -154,44 +155,3 @@ def _check_place(weight: str, meta: dict[str, Any], size: int) -> None:
     last = meta["storage_offset"]["as_int"] + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
     if 0 not in sizes and (last + 1) * ITEM_BYTES[meta["dtype"]] > size:
         raise Refused(f"{weight} of shape {sizes} is larger than its file")
-
-
-# Memory
-
-
-class _Sizes(TorchDispatchMode):
-    """Adds up the memory of what is computed, as long as it is needed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = 0
-        self.seen: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
-        return result
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        self.used += size
-        if self.used > MOST_BYTES:
-            raise Refused(f"it needs more than {size_text(MOST_BYTES)} for one image")
-        weakref.finalize(storage, self._free, key, size)
-
-    def _free(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.used -= size
-
-
-def _check_memory(module: nn.Module, shape: list[int]) -> None:
-    """Raise `Refused` where a graph would need more than `MOST_BYTES`; nothing is computed."""
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        image = torch.empty(1, *shape)
-        with _Sizes():
-            module(image)

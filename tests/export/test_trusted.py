@@ -297,7 +297,7 @@ def test_a_graph_that_takes_all_memory(entries, tmp_path, bomb):
             graph["tensor_values"][one["outputs"][0]["as_tensor"]["name"]] = meta
         graph["nodes"] = [*nodes, *graph["nodes"]]
 
-    refused(changed(entries, tmp_path / "team.pt2", change), "it needs more than 1.1 GB for one image")
+    refused(changed(entries, tmp_path / "team.pt2", change), "it needs more than 1.1 GB an image")
 
 
 def test_memory_that_is_given_back_counts_once(tmp_path):
