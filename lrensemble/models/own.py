@@ -57,7 +57,9 @@ def _file(module: str) -> str:
                 spec = PathFinder.find_spec(f"{spec.name}.{part}", inside) if spec and inside else None
     except (ImportError, ValueError, AttributeError):
         spec = None
-    return str(spec.origin) if spec and spec.origin else f"the module {module} (it is not found)"
+    if spec is None:
+        return f"the module {module} (it is not found)"
+    return str(spec.origin) if spec.has_location else f"the module {module}"
 
 
 @contextlib.contextmanager
