@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,17 +17,24 @@ from lrensemble import Ensemble, Pool, UserError, export_team, load_config, sele
 from lrensemble.cli.main import main
 from lrensemble.evaluation.network import load_network
 from lrensemble.models import MemoryLimit, build_model, own
+from lrensemble.pool import MemberSpec
 from tests.conftest import tiny_config
 
 EVIL = "from pathlib import Path\nPath(__file__).with_name('executed').touch()\ndef net(**keywords): raise SystemExit\n"
 
 
-def named(pool: Pool, name: str, **parameters: object) -> Pool:
-    """All records name another model."""
+def named(pool: Pool, name: str, training: dict[str, Any] | None = None, **parameters: object) -> Pool:
+    """All records name another model, in folders of the right names and without a hash (as older ones)."""
     for member in pool.members:
         record = json.loads(member.record_path.read_text())
+        record.pop("sha256", None)
         record["spec"]["model"] = {"name": name, **parameters}
+        record["spec"]["training"] |= training or {}
+        record["id"] = MemberSpec.model_validate(record["spec"]).id(pool.task.data_fingerprint)
+        if record["metrics"]:
+            record["metrics"]["val"]["accuracy"] = 1.0
         member.record_path.write_text(json.dumps(record))
+        member.path.rename(member.path.with_name(record["id"]))
     return Pool.open(pool.path)
 
 
@@ -41,19 +49,14 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", ["evil_models:net", "torch.hub:load", "os:system"])
 @pytest.mark.parametrize("command", ["export", "robustness", "lr", "soup"])
 def test_a_record_that_names_code(pool: Pool, evil: Path, capsys, name, command):
-    select_teams(pool, ["all"])
-    named(pool, name)
+    named(pool, name, {"shared_init": True})
+    select_teams(Pool.open(pool.path), ["all"])
     arguments = {
         "export": ["export", str(pool.path), "all", "-o", "team"],
         "robustness": ["robustness", str(pool.path)],
         "lr": ["robustness", str(pool.path), "--lr-scales"],
         "soup": ["soup", str(pool.path)],
     }[command]
-    if command == "soup":  # members of one start
-        for member in pool.members:
-            record = json.loads(member.record_path.read_text())
-            record["spec"]["training"]["shared_init"], record["spec"]["seed"] = True, 0
-            member.record_path.write_text(json.dumps(record))
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"model {name} is not built" in line
@@ -82,17 +85,9 @@ def test_train_builds_what_the_configuration_names(tmp_path, evil):
     """A record under a planned id, and the best member that the control is made of, may be anybody's."""
     config = load_config(tiny_config(policies=["FIX(0.05)"], control=True))
     pool = train_pool(config, tmp_path / "pool", workers=1, devices="cpu", control=False)
-    member = pool.complete[0]
-    record = json.loads(member.record_path.read_text())
-    record["spec"]["model"] = {"name": "evil_models:net"}
-    member.record_path.write_text(json.dumps(record))
-    refused = "is of the model evil_models:net, which is not in the configuration"
-    with pytest.raises(UserError, match=refused):
-        train_pool(config, tmp_path / "pool", workers=1, devices="cpu")  # the control
-    record["status"], record["metrics"], record["files"] = "planned", {}, {}
-    member.record_path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match=refused):
-        train_pool(config, tmp_path / "pool", workers=1, devices="cpu", control=False)
+    named(pool, "evil_models:net")
+    with pytest.raises(UserError, match="is of the model evil_models:net, which is not in the configuration"):
+        train_pool(config, tmp_path / "pool", workers=1, devices="cpu")
     assert not evil.exists()
 
 
@@ -198,7 +193,7 @@ def test_a_record_of_a_huge_model(pool: Pool):
     named(pool, "mlp", hidden=[10**9])
     with pytest.raises(UserError, match="needs far more memory than its weights"):
         load_network(pool, Pool.open(pool.path).members[0])
-    named(pool, "mlp", hidden=[17])
+    named(Pool.open(pool.path), "mlp", hidden=[17])
     with pytest.raises(UserError, match=r"its weights do not fit the model mlp\(hidden=\[17\]\)"):
         load_network(pool, Pool.open(pool.path).members[0])
 
