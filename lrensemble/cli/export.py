@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="largest difference of a probability (1e-5)",
     )
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
             check=not args.no_check,
             benchmark=not args.no_benchmark,
             tolerance=args.tolerance,
+            trust=args.trust,
             say=say,
         )
     for note in notes:

@@ -68,6 +68,14 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run models package.module:callable that the files name (default: they are refused)",
+    )
+
+
 def print_json(data: Any) -> None:
     """One JSON document, alone on stdout; what a terminal would obey is escaped as JSON does it."""
     from lrensemble.pool.files import json_text

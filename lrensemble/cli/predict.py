@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
     parser.add_argument("--batch", type=output.whole(), default=128, metavar="N", help="images at a time (128)")
     parser.add_argument("--as", dest="kind", metavar="FORMAT", help="which file of the team: torch, onnx, safetensors")
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.export.images import Reader, find_images
     from lrensemble.export.predict import predict_files
 
-    team = Ensemble.load(args.team, format=args.kind)
+    team = Ensemble.load(args.team, format=args.kind, trust=args.trust)
     assert team.card is not None
     reader = Reader(team.card.preprocessing, args.convert, args.resize, args.scale, args.key)
     files = list(find_images([Path(image) for image in args.images]))

@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", metavar="N", type=output.whole(1, output.MOST), help="for --lr-scales: runs at a time"
     )
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -81,13 +82,15 @@ def _with_networks(pool: Pool, args: argparse.Namespace, sections: list[str]) ->
     names = [name for word in args.team for name in word.split(",") if name] if args.team else None
     results: dict[str, Any] = {}
     with output.working("running the networks of the pool"):
-        teams = networks(pool, names, device=args.devices)
+        teams = networks(pool, names, device=args.devices, trust=args.trust)
         if "corruption" in sections:
             results["corruption"] = corruption(teams)
         if "ood" in sections:
             results["ood"] = [row for text in args.ood for row in out_of_distribution(teams, text)]
         if "loss" in sections:
-            results["loss"] = loss_difference(networks(pool, names, device=args.devices, everyone=True))
+            results["loss"] = loss_difference(
+                networks(pool, names, device=args.devices, everyone=True, trust=args.trust)
+            )
     return results
 
 
@@ -105,7 +108,8 @@ def _lr_scales(pool: Pool, args: argparse.Namespace) -> list[LrRobustness]:
         members = [best] if (best := pool.best_run()) else []
     if not members:
         raise UserError(f"{pool.path} has no complete run of lrensemble train to train again")
-    train_scaled(pool, members, factors, devices=args.devices, workers=args.workers, watcher=Progress())
+    options = {"devices": args.devices, "workers": args.workers, "watcher": Progress()}
+    train_scaled(pool, members, factors, trust=args.trust, **options)
     found = lr_robustness(pool, members, factors)
     if missing := unfinished(found):
         output.note(f"{missing} runs failed: lrensemble ls {pool.path / 'lr_scales'} says why")

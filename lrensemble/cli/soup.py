@@ -22,6 +22,7 @@ HELP = "average the weights of members that share an initialisation"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
     pool = Pool.open(args.pool)
     with output.working("averaging weights") as tell:
-        found = make_soups(pool, device=args.device, say=lambda text: tell(f"averaging weights: {text}"))
+        found = make_soups(
+            pool, device=args.device, trust=args.trust, say=lambda text: tell(f"averaging weights: {text}")
+        )
     if args.format == "json":
         output.print_json({"rows": found[0].rows, "groups": [asdict(soups) for soups in found]})
         return 0

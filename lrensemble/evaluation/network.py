@@ -32,16 +32,20 @@ def load_inputs(pool: Pool) -> nn.Module:
     return Normalise(**pool.task.normalisation, shape=pool.task.input_shape)
 
 
-def load_network(pool: Pool, member: Member) -> Network:
+def load_network(pool: Pool, member: Member, *, trust: bool = False) -> Network:
     """A member of `pool` with its weights, in eval mode, on the CPU; it takes images as the data set has them.
 
     ``load_network(pool, member)(images).softmax(1)`` are the member's stored predictions, up to rounding.
+
+    Parameters
+    ----------
+    trust : a model ``package.module:callable`` that the record names may be imported and called
 
     Raises
     ------
     UserError
         It has no weights (imported, deleted by gc, not complete), it was trained by other code than lrensemble's (how
-        to build its model is not known), its model cannot be built or does not fit the weights.
+        to build its model is not known), its model is not trusted, cannot be built or does not fit the weights.
     """
     record, task = member.record, pool.task
     if record.spec.source != "training":
@@ -49,7 +53,13 @@ def load_network(pool: Pool, member: Member) -> Network:
         raise UserError(f"member {member.id} ({record.spec.label}) {made}: how to build its model is not known here")
     weights = member.weights()
     with torch.random.fork_rng(devices=[]):  # the random weights of the builder, thrown away below
-        model = build_model(**record.spec.model.build, input_shape=task.input_shape, num_classes=len(task.class_names))
+        model = build_model(
+            **record.spec.model.build,
+            input_shape=task.input_shape,
+            num_classes=len(task.class_names),
+            trust=trust,
+            weight_bytes=sum(value.nbytes for value in weights.values()),
+        )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # the code of a user's model has changed since, or that of a library

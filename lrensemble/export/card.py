@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Named
@@ -40,6 +40,12 @@ class Preprocessing(Part):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @model_validator(mode="after")
+    def _for_every_channel(self) -> Self:
+        if min(self.input_shape) < 1 or {len(self.mean), len(self.std)} != {self.input_shape[0]}:
+            raise ValueError(f"images of shape {self.input_shape} with {len(self.mean)} means, {len(self.std)} std")
+        return self
+
 
 class MemberCard(Part):
     """One member, and how it votes."""
@@ -48,8 +54,8 @@ class MemberCard(Part):
     label: str  # LR policy
     model: Named
     seed: int
-    weight: float
-    temperature: float
+    weight: float = Field(gt=0, allow_inf_nan=False)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
     metrics: dict[str, float | None]  # on validation
     parameters: float | None
     flops: float | None  # per image
@@ -86,7 +92,7 @@ class Card(Part):
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     vote: str
-    members: tuple[MemberCard, ...]
+    members: tuple[MemberCard, ...] = Field(min_length=1)
     selector: str
     teams_tried: int
     validation: dict[str, float]

@@ -54,13 +54,17 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = np.arange(len(class_names))
 
     @classmethod
-    def load(cls, path: str | Path, team: str | Team | None = None, *, format: str | None = None) -> Self:
+    def load(
+        cls, path: str | Path, team: str | Team | None = None, *, format: str | None = None, trust: bool = False
+    ) -> Self:
         """An exported team's folder, or a pool and the name of a team in it.
 
         Parameters
         ----------
         format : {"torch", "onnx", "safetensors"}, optional
             Which file of an exported team to run; default: the first of these that is there.
+        trust : bool
+            Models ``package.module:callable`` that a pool or a team's card names may be imported and called.
 
         Raises
         ------
@@ -70,7 +74,7 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         path = Path(path)
         if team is not None:
             pool = Pool.open(path)
-            return cls(team_module(pool, team), pool.task.class_names, pool.task.input_shape)
+            return cls(team_module(pool, team, trust=trust), pool.task.class_names, pool.task.input_shape)
         if (path / "pool.json").is_file():
             names = ", ".join(team.name for team in Pool.open(path).teams) or "none yet: lrensemble select"
             raise UserError(f"{path} is a pool: say which team of it (it has {names})")
@@ -81,7 +85,7 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         chosen = format or there[0]
         file = path / FILES[chosen]
         card.check_file(file)
-        empty = _empty(card) if chosen == "safetensors" else None
+        empty = _empty(card, file.stat().st_size, trust) if chosen == "safetensors" else None
         return cls(read_module(chosen, file, empty), card.class_names, card.preprocessing.input_shape, card)
 
     def train(self, mode: bool = True) -> Self:
@@ -130,11 +134,14 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         raise ValueError(f"images of shape {shape}: (N, {channels}, {height}, {width}) or the like are needed")
 
 
-def _empty(card: Card) -> TeamModule:
-    """A module like the exported one, with random weights."""
+def _empty(card: Card, size: int, trust: bool) -> TeamModule:
+    """A module like the exported one, with random weights; `size` is that of the file with the right ones."""
     shape, classes = card.preprocessing.input_shape, len(card.class_names)
     with torch.random.fork_rng(devices=[]):
-        models = [build_model(**m.model.build, input_shape=shape, num_classes=classes) for m in card.members]
+        models = [
+            build_model(**m.model.build, input_shape=shape, num_classes=classes, trust=trust, weight_bytes=size)
+            for m in card.members
+        ]
     return TeamModule(
         models,
         [m.weight for m in card.members],

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from lrensemble.errors import UserError
 from lrensemble.export.module import TeamModule
-from lrensemble.export.trusted import check_program
+from lrensemble.export.onnx_file import checked_model
+from lrensemble.export.trusted import copy_archive, load_program
 
 FILES = {"torch": "team.pt2", "onnx": "team.onnx", "safetensors": "team.safetensors"}  # the first there is, is run
 _FROM_HERE = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # paths of this machine
@@ -61,6 +62,7 @@ def write_module(module: TeamModule, format: str, path: Path, input_shape: tuple
             program._example_inputs = None  # they would be pickled
             buffer = io.BytesIO()
             torch.export.save(program, buffer)
+            copy_archive(buffer)  # what is written can be read
     except OSError:  # a full disk
         raise
     except Exception as error:  # whatever tracing a user's model raises
@@ -73,10 +75,8 @@ def write_module(module: TeamModule, format: str, path: Path, input_shape: tuple
 def read_module(format: str, path: Path, empty: TeamModule | None = None) -> nn.Module:
     """The module in a file; for ``safetensors`` its weights go into `empty`. Nothing in a file is executed."""
     if format == "torch":
-        check_program(path)
         with _quiet():
-            loaded: nn.Module = torch.export.load(path).module()
-        return loaded
+            return load_program(path)
     if format == "onnx":
         return OnnxModule(path)
     from safetensors import SafetensorError
@@ -99,11 +99,13 @@ class OnnxModule(nn.Module):
         _need_onnx(f"{path}")
         import onnxruntime
 
+        model = checked_model(path)
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever its bytes look like
         options.log_severity_level = 3  # errors
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            self.session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for every kind
             raise UserError(f"{path}: cut off, or no ONNX model ({str(error).splitlines()[0]})") from None
 

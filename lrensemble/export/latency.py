@@ -24,11 +24,11 @@ SECONDS = 1.0  # for one size of batch
 CALLS = 5  # at least
 
 
-def timings(pool: Pool, folder: Path, format: str) -> tuple[Timing, ...]:
+def timings(pool: Pool, folder: Path, format: str, trust: bool) -> tuple[Timing, ...]:
     """Measure a team exported to `folder`, and the best single member, exported in the same way and thrown away."""
     task = pool.task
     single = TeamModule(
-        [load_network(pool, pool.best_single()).model],
+        [load_network(pool, pool.best_single(), trust=trust).model],
         [1.0],
         "soft",
         [1.0],
@@ -39,7 +39,7 @@ def timings(pool: Pool, folder: Path, format: str) -> tuple[Timing, ...]:
     path = folder / f"single.{FILES[format]}"
     try:
         write_module(single, format, path, task.input_shape)
-        modules = (Ensemble.load(folder, format=format).module, read_module(format, path, single))
+        modules = (Ensemble.load(folder, format=format, trust=trust).module, read_module(format, path, single))
     finally:
         path.unlink(missing_ok=True)
     found = []

@@ -93,12 +93,18 @@ def groups(pool: Pool) -> list[list[Member]]:
     return sorted(several, key=lambda group: group[0].id)
 
 
-def make_soups(pool: Pool, *, device: str = "auto", say: Callable[[str], object] = lambda text: None) -> list[Soups]:
+def make_soups(
+    pool: Pool, *, device: str = "auto", trust: bool = False, say: Callable[[str], object] = lambda text: None
+) -> list[Soups]:
     """Try the uniform and the greedy soup of every group of `groups`, and write the better one where it holds up.
 
     It holds up if its validation NLL is not above that of the best ingredient. It is then a member like any other,
     with weights and predictions, that names its ingredients. The test split decides nothing. The same call again
     finds the same members.
+
+    Parameters
+    ----------
+    trust : as in `load_network`
 
     Raises
     ------
@@ -111,24 +117,26 @@ def make_soups(pool: Pool, *, device: str = "auto", say: Callable[[str], object]
             member.check_file("weights.safetensors")
     dataset, where = load_data(pool), pick_devices(device)[0]
     data = DeviceData.of(dataset, where, stream=must_stream(dataset, where, 1))
-    return [_of_group(pool, group, data, say) for group in candidates]
+    return [_of_group(pool, group, data, trust, say) for group in candidates]
 
 
-def _of_group(pool: Pool, group: Sequence[Member], data: DeviceData, say: Callable[[str], object]) -> Soups:
+def _of_group(
+    pool: Pool, group: Sequence[Member], data: DeviceData, trust: bool, say: Callable[[str], object]
+) -> Soups:
     labels = pool.labels("val")
     best = _score(group[:1], np.asarray(pool.predictions("val", group[:1])[0]), labels)
-    model = load_network(pool, group[0]).model.to(data.device)
+    model = load_network(pool, group[0], trust=trust).model.to(data.device)
     batch_size = _batch_size(group[0], data)
 
     def brew(total: Weights, members: Sequence[Member]) -> Soup:
         _fill(model, total, len(members), data, batch_size)
         return _score(members, _predict(model, data, data.val), labels)
 
-    everything = total = _weights(pool, group[0])
+    everything = total = _weights(pool, group[0], trust)
     chosen, greedy = [group[0]], best
     for i, member in enumerate(group[1:], start=2):
         say(f"{i} of {len(group)} members of {group[0].record.spec.model}, {len(chosen)} in the greedy soup")
-        weights = _weights(pool, member)
+        weights = _weights(pool, member, trust)
         everything, added = _sum(everything, weights), _sum(total, weights)
         soup = brew(added, [*chosen, member])
         if soup.nll <= greedy.nll:
@@ -173,9 +181,9 @@ def _batch_size(member: Member, data: DeviceData) -> int:
 # Weights
 
 
-def _weights(pool: Pool, member: Member) -> Weights:
+def _weights(pool: Pool, member: Member, trust: bool) -> Weights:
     """In float64: a sum of many does not round, whatever their order."""
-    state = load_network(pool, member).model.state_dict()  # checked that they fit the model
+    state = load_network(pool, member, trust=trust).model.state_dict()  # checked that they fit the model
     return {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
 
 

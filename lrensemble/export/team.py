@@ -25,8 +25,12 @@ def resolve(pool: Pool, team: Team | str) -> tuple[Team, dict[str, Member]]:
     return team, {member_id: known[member_id] for member_id in wanted}
 
 
-def team_module(pool: Pool, team: Team | str) -> TeamModule:
+def team_module(pool: Pool, team: Team | str, *, trust: bool = False) -> TeamModule:
     """The module of a team, with its vote and temperatures.
+
+    Parameters
+    ----------
+    trust : as in `load_network`
 
     Raises
     ------
@@ -35,7 +39,7 @@ def team_module(pool: Pool, team: Team | str) -> TeamModule:
     """
     team, members = resolve(pool, team)
     return TeamModule(
-        [load_network(pool, member).model for member in members.values()],
+        [load_network(pool, member, trust=trust).model for member in members.values()],
         [team.members[member_id] for member_id in members],
         team.vote,
         [team.temperatures.get(member_id, 1.0) for member_id in members],

@@ -49,6 +49,7 @@ def export_team(
     check: bool = True,
     benchmark: bool = True,
     tolerance: float = TOLERANCE,
+    trust: bool = False,
     say: Callable[[str], object] = lambda text: None,
 ) -> Card:
     """Write a team as a folder that predicts by itself, and return its card.
@@ -64,6 +65,7 @@ def export_team(
         out, too. Either is said in the card, and the files are compared with the module in memory on random images.
     benchmark : measure milliseconds per batch, beside the best single member
     tolerance : largest difference of a probability
+    trust : models ``package.module:callable`` that the pool's records name may be imported and called
     say : is told what is going on, a line at a time
 
     Raises
@@ -78,7 +80,7 @@ def export_team(
     team, members = resolve(pool, team)
     out = Path(out)
     _check_place(out, force)
-    module = team_module(pool, team)
+    module = team_module(pool, team, trust=trust)
     data, note = _data(pool)
     if note:
         say(note)
@@ -97,7 +99,7 @@ def export_team(
         for format in FILES:
             if format in formats:
                 say(f"checking {FILES[format]}")
-                exported = Ensemble.load(temporary, format=format)
+                exported = Ensemble.load(temporary, format=format, trust=trust)
                 if data is not None and check:
                     checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
                 else:
@@ -105,7 +107,7 @@ def export_team(
         card = card.model_copy(update={"checks": checks})
         if benchmark:
             say("measuring")
-            card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)))})
+            card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)), trust)})
         write_json(temporary / NAME, card.model_dump(mode="json"))
         text = readme(card).encode()
         write_atomic(temporary / "README.md", lambda file: file.write(text))

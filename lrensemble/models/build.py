@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -16,7 +14,9 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.models.caffe import cnn3, lenet
 from lrensemble.models.fastcnn import fastcnn
 from lrensemble.models.libraries import LIBRARIES
+from lrensemble.models.memory import MemoryLimit
 from lrensemble.models.mlp import mlp
+from lrensemble.models.own import current_folder, installed_models, load_installed, load_own, untrusted
 from lrensemble.models.resnet import resnet
 from lrensemble.models.wide_resnet import wide_resnet
 
@@ -33,58 +33,88 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+SPARE = 2**29  # bytes that building may take beside three times the weights: tables, trial passes, draws
+
+
 def build_model(
-    name: str, *, input_shape: tuple[int, ...], num_classes: int, parameters: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    parameters: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    weight_bytes: int | None = None,
 ) -> nn.Module:
     """Build a module that maps (B, *input_shape) to (B, num_classes) logits.
 
     Parameters
     ----------
     name : str
-        A name in `MODELS`; ``torchvision:NAME`` or ``timm:NAME`` for any classifier of these libraries (random
-        weights); or ``package.module:callable``, called with ``input_shape``, ``num_classes`` and `parameters` as
-        keywords.
+        A name in `MODELS` or of an installed package (entry point ``lrensemble.models``); ``torchvision:NAME`` or
+        ``timm:NAME`` for any classifier of these libraries (random weights); or ``package.module:callable``. What it
+        names is called with ``input_shape``, ``num_classes`` and `parameters` as keywords.
     input_shape : tuple of int
         (channels, height, width).
+    trust : bool
+        The name was given by the user: ``package.module:callable`` may be imported and called.
+    weight_bytes : int, optional
+        Size of the weights that the model is built for: one of many times that size is refused before it takes the
+        memory. Without it, and for ``package.module:callable``, there is no limit.
 
     Raises
     ------
     UserError
-        Unknown name or parameter (with the nearest ones), a callable that cannot be imported, a library that is not
-        installed, or a model that does not exist for images of this shape.
+        Unknown name or parameter (with the nearest ones), a callable that cannot be imported or is not trusted, a
+        library that is not installed, or a model that does not exist for images of this shape.
     """
     parameters = dict(parameters or {})
+    own = is_users_own(name)
+    if own and not trust:
+        raise untrusted(name)
+    if fixed := {"input_shape", "num_classes"} & set(parameters):
+        raise UserError(f"model {name!r}: {min(fixed)} is given by the data, and no parameter")
+    with contextlib.ExitStack() as stack:
+        if own:
+            stack.enter_context(current_folder())  # a user's my_models.py beside the config
+        elif weight_bytes is not None:
+            reason = (
+                f"{_shown(name, parameters)} needs far more memory than its weights, {weight_bytes:,} bytes: not built"
+            )
+            stack.enter_context(MemoryLimit(3 * weight_bytes + SPARE, reason))
+        model = _build(name, {"input_shape": input_shape, "num_classes": num_classes}, parameters)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model {name!r}: it returned {type(model).__name__}, a torch.nn.Module is needed")
+    return model
+
+
+def _build(name: str, task: Mapping[str, Any], parameters: Mapping[str, Any]) -> Any:
     builder = _builder(name)
-    arguments = {"input_shape": input_shape, "num_classes": num_classes, **parameters}
+    arguments = {**task, **parameters}
     try:
         signature = inspect.signature(builder)
         signature.bind(**arguments)
     except TypeError as error:
-        options = [p for p in signature.parameters if p not in ("input_shape", "num_classes")]
+        options = [p for p in signature.parameters if p not in task]
         wrong = [p for p in parameters if p not in options]
         hint = did_you_mean(wrong[0], options) if wrong else f"it takes {signature}"
         raise UserError(f"model {name!r}: {error}: {hint}") from None
     except ValueError:  # a callable of C code without a signature
         raise UserError(f"model {name!r}: it cannot be called with input_shape and num_classes") from None
     try:
-        model = builder(**arguments)
+        return builder(**arguments)
     except _IMPOSSIBLE as error:
         if is_users_own(name):
             raise  # their traceback helps them more than our line
-        raise UserError(_impossible(name, parameters, error)) from None
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model {name!r}: it returned {type(model).__name__}, a torch.nn.Module is needed")
-    return model
+        reason = str(error) or type(error).__name__  # an assertion may say nothing
+        raise UserError(f"{_shown(name, parameters)} cannot be built: {reason.splitlines()[0]}") from None
 
 
 # What builders raise for sizes that do not fit; torchvision and timm assert some of them.
 _IMPOSSIBLE = (TypeError, ValueError, RuntimeError, AssertionError, LookupError, ArithmeticError)
 
 
-def _impossible(name: str, parameters: Mapping[str, Any], error: Exception) -> str:
-    shown = ", ".join(f"{key}={value}" for key, value in parameters.items())
-    reason = str(error) or type(error).__name__  # an assertion may say nothing
-    return f"model {name}({shown}) cannot be built: {reason.splitlines()[0]}"
+def _shown(name: str, parameters: Mapping[str, Any]) -> str:
+    return f"model {name}({', '.join(f'{key}={value}' for key, value in parameters.items())})"
 
 
 def is_users_own(name: str) -> bool:
@@ -95,30 +125,16 @@ def is_users_own(name: str) -> bool:
 
 def _builder(name: str) -> Callable[..., nn.Module]:
     """What `name` stands for: a callable that takes input_shape, num_classes and the parameters as keywords."""
+    if is_users_own(name):
+        return load_own(name)
     source, colon, rest = name.partition(":")
-    if not colon and name in MODELS:
+    if colon:
+        return functools.partial(LIBRARIES[source], rest)
+    if name in MODELS:
         return MODELS[name]
-    if not colon:
-        libraries = ", ".join(f"{library}:NAME" for library in LIBRARIES)
-        raise UserError(f"unknown model {name!r}: {did_you_mean(name, MODELS)}, {libraries} or package.module:callable")
-    return functools.partial(LIBRARIES[source], rest) if source in LIBRARIES else _import(source, rest)
-
-
-def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # a user's my_models.py beside the config
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-            raise  # an import inside the user's module: their traceback helps them
-        raise UserError(
-            f"model {module}:{attribute}: there is no module {module!r} in {Path.cwd()} or installed"
-        ) from None
-    except (ValueError, TypeError):  # an empty or a relative name
-        raise UserError(f"model {module}:{attribute}: {module!r} is not the name of a module") from None
-    builder = getattr(found, attribute, None)
-    if not callable(builder):
-        names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]
-        raise UserError(f"model {module}:{attribute}: {did_you_mean(attribute, names)}")
-    return builder  # type: ignore[no-any-return]
+    installed = installed_models()
+    if name in installed:
+        return load_installed(name, installed[name])
+    libraries = ", ".join(f"{library}:NAME" for library in LIBRARIES)
+    known = did_you_mean(name, [*MODELS, *installed])
+    raise UserError(f"unknown model {name!r}: {known}, {libraries} or package.module:callable")

@@ -17,12 +17,24 @@ class GreyToRGB(nn.Module):
         return x.expand(-1, 3, -1, -1)
 
 
+# Parameters with which the libraries fetch or unpickle weights, or build another thing than a classifier.
+_REFUSED = {"weights", "weights_backbone", "checkpoint_path", "cache_dir", "state_dict", "features_only", "quantize"}
+_SIZES = {"pretrained_window_sizes"}  # of Swin V2
+
+
+def _check_parameters(model: str, parameters: dict[str, Any]) -> None:
+    for name in parameters:
+        if name in _REFUSED or (name.startswith("pretrained") and name not in _SIZES):
+            raise UserError(f"model {model}: {name} is not possible: it starts at random weights, and is a classifier")
+
+
 def _torchvision(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **parameters: Any) -> nn.Module:
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         raise UserError(f"unknown torchvision model {name!r}: {did_you_mean(name, known)}")
+    _check_parameters(f"torchvision:{name}", parameters)
     model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **parameters)
     return nn.Sequential(GreyToRGB(), model) if input_shape[0] == 1 else model
 
@@ -35,6 +47,7 @@ def _timm(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **par
     known = timm.list_models()  # without tags of weights (resnet18.a1_in1k) and without addresses to download from
     if name not in known:
         raise UserError(f"unknown timm model {name!r}: {did_you_mean(name, known)}")
+    _check_parameters(f"timm:{name}", parameters)
     arguments: dict[str, Any] = {"num_classes": num_classes, "in_chans": input_shape[0]}
     sized = {"img_size": tuple(input_shape[1:]), **parameters}
     try:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.evaluation.network import load_data
+from lrensemble.models import is_users_own, untrusted
 from lrensemble.policies import Policy
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
@@ -41,10 +42,13 @@ class LrRobustness:
     worst: float | None  # lowest accuracy among the runs that are complete
 
 
-def train_scaled(pool: Pool, members: Sequence[Member], factors: Sequence[float] = FACTORS, **options: Any) -> Pool:
+def train_scaled(
+    pool: Pool, members: Sequence[Member], factors: Sequence[float] = FACTORS, *, trust: bool = False, **options: Any
+) -> Pool:
     """Train `members` again with their learning rates multiplied by every one of `factors` but 1.
 
     `options` go to `train_pool`. What is finished is not trained again. Returns the pool of the runs.
+    `trust` as in `load_network`: the models are those that the records name.
 
     Raises
     ------
@@ -57,6 +61,8 @@ def train_scaled(pool: Pool, members: Sequence[Member], factors: Sequence[float]
     for member in members:
         if member.record.spec.source != "training" or member.record.parent:
             raise UserError(f"member {member.id} is no run of lrensemble train: it cannot be trained again")
+        if not trust and is_users_own(name := member.record.spec.model.name):
+            raise untrusted(name)
     load_data(pool)  # says so when the data have changed
     groups: dict[str, list[RunSpec]] = defaultdict(list)
     for member in members:

@@ -44,6 +44,7 @@ class Networks:
     entries: dict[str, Entry]
     members: list[Member]
     device: torch.device
+    trust: bool = False  # as in `load_network`
 
     def votes(
         self,
@@ -89,7 +90,7 @@ class Networks:
 
     @torch.no_grad()
     def _predict(self, member: Member, images: Any, change: Change | None) -> Array:
-        network = load_network(self.pool, member).to(self.device)
+        network = load_network(self.pool, member, trust=self.trust).to(self.device)
         parts = []
         for start in range(0, len(images), ROWS):
             batch = torch.from_numpy(np.asarray(images[start : start + ROWS])).to(self.device).float()
@@ -99,7 +100,9 @@ class Networks:
         return torch.cat(parts).numpy()
 
 
-def networks(pool: Pool, teams: Teams = None, *, device: str = "auto", everyone: bool = False) -> Networks:
+def networks(
+    pool: Pool, teams: Teams = None, *, device: str = "auto", everyone: bool = False, trust: bool = False
+) -> Networks:
     """Load the data of a pool, and find who takes part.
 
     Parameters
@@ -108,6 +111,8 @@ def networks(pool: Pool, teams: Teams = None, *, device: str = "auto", everyone:
         Default: all that were selected; a pool without teams has its two baselines.
     everyone : bool
         All complete members take part, whether a team needs them or not.
+    trust : bool
+        As in `load_network`.
 
     Raises
     ------
@@ -127,4 +132,5 @@ def networks(pool: Pool, teams: Teams = None, *, device: str = "auto", everyone:
         entries=entries,
         members=[member for member in members if everyone or member.id in needed],
         device=pick_devices(device)[0],
+        trust=trust,
     )

@@ -73,7 +73,7 @@ def _compiled(
     spec: str, frozen: tuple[str, ...], facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str
 ) -> Any:
     """One compiled module for all runs of one architecture in this process: (module, its compiled form)."""
-    model = build_model(**Named.model_validate_json(spec).build, **dict(facts)).to(device)
+    model = build_model(**Named.model_validate_json(spec).build, **dict(facts), trust=True).to(device)
     freeze(model, frozen)
     return model, torch.compile(model, mode=mode)
 
@@ -104,7 +104,8 @@ class Run:
         self.batch_size = min(spec.training.batch_size, len(data.train))
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
         seed_everything(spec.start(member_id), "init")
-        model = build_model(**spec.model.build, **self.task.facts)
+        # `member.train_members` admits what the configuration names.
+        model = build_model(**spec.model.build, **self.task.facts, trust=True)
         freeze(model, spec.training.freeze)
         self.model = self.forward = model.to(data.device)
         if self.engine.compile != "no":

@@ -19,6 +19,7 @@ from filelock import Timeout
 from pydantic import Field
 
 from lrensemble.errors import UserError
+from lrensemble.models import is_users_own
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
@@ -48,6 +49,7 @@ class Job(Strict):
     judges : who may stop a run, beside those that its own spec asks for
     sharers : processes that use the device at the same time
     wait : for a member that another process is training; else it is left out
+    own_models : models ``package.module:callable`` of the configuration; a record that names another is not trained
     """
 
     pool: Path
@@ -63,6 +65,7 @@ class Job(Strict):
     targets: tuple[float, ...] = ()
     judges: tuple[Named, ...] = ()
     wait: bool = False
+    own_models: tuple[Named, ...] = ()
 
     def member(self, member_id: str) -> Member:
         return Member(self.pool / "members" / member_id)
@@ -107,10 +110,20 @@ def train_members(job: Job) -> list[str]:
                     for path in member.path.rglob(".*.tmp"):  # what a killed process left
                         delete(path)
         todo = [member_id for member_id in held if not job.is_done(member_id)]
+        for member_id in todo:
+            _admit(job, member_id)
         if todo:
             with _torch_as_wanted(job):
                 _train(job, todo)
     return busy
+
+
+def _admit(job: Job, member_id: str) -> None:
+    """Raise `UserError` where a record names code that the configuration does not: who put it there?"""
+    model = job.member(member_id).record.spec.model
+    known = [own.model_dump(mode="json") for own in job.own_models]
+    if is_users_own(model.name) and model.model_dump(mode="json") not in known:
+        raise UserError(f"member {member_id} in {job.pool} is of the model {model}, which is not in the configuration")
 
 
 def _train(job: Job, todo: list[str]) -> None:

@@ -143,7 +143,7 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[Member
 def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
     with torch.random.fork_rng(devices=[]):
-        model = build_model(**spec.model.build, **task.facts)
+        model = build_model(**spec.model.build, **task.facts, trust=True)  # the configuration is the user's own
         freeze(model, spec.training.freeze)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:

@@ -10,6 +10,7 @@ from typing import Protocol
 import joblib
 
 from lrensemble.errors import UserError
+from lrensemble.models import is_users_own
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
@@ -238,4 +239,5 @@ class _Filler:
             targets=self.plan.config.targets,
             judges=self.judges,
             wait=wait,
+            own_models=tuple({str(s.model): s.model for s in self.plan.specs if is_users_own(s.model.name)}.values()),
         )

@@ -30,7 +30,7 @@ class Worker:
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}  # noqa: PTH109
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from lrensemble.training.worker import main; main()"],
+            [sys.executable, "-P", "-c", "from lrensemble.training.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -72,15 +72,15 @@ def test_a_model_that_was_changed_since(tmp_path, monkeypatch):
     config = tiny_config(model="changing_model:net", policies=["FIX(k0=0.05)"], control=False)
     pool = train_pool(load_config(config), tmp_path / "pool", workers=1, devices="cpu")
     member = pool.complete[0]
-    assert load_network(pool, member).model[1].weight.shape == (10, 64)
+    assert load_network(pool, member, trust=True).model[1].weight.shape == (10, 64)
     import changing_model
 
     monkeypatch.setattr(changing_model, "net", lambda input_shape, num_classes: torch.nn.Linear(8, 3))
     with pytest.raises(UserError, match=f"member {member.id}: its weights do not fit the model changing_model:net"):
-        load_network(pool, member)
+        load_network(pool, member, trust=True)
     monkeypatch.delattr(changing_model, "net")
     with pytest.raises(UserError, match="model changing_model:net"):
-        load_network(pool, member)
+        load_network(pool, member, trust=True)
 
 
 def test_data_that_are_not_those(pool: Pool):

@@ -184,12 +184,12 @@ def test_a_users_callable(monkeypatch):
 
     module.small = small
     monkeypatch.setitem(sys.modules, "my_models", module)
-    model = build_model("my_models:small", input_shape=GREY28, num_classes=2, parameters={"width": 5})
+    model = build_model("my_models:small", input_shape=GREY28, num_classes=2, parameters={"width": 5}, trust=True)
     assert size(model) == 784 * 5 + 5 + 5 * 2 + 2
     with pytest.raises(UserError, match="did you mean 'small'"):
-        build_model("my_models:smal", input_shape=GREY28, num_classes=2)
+        build_model("my_models:smal", input_shape=GREY28, num_classes=2, trust=True)
     with pytest.raises(UserError, match="did you mean 'width'"):
-        build_model("my_models:small", input_shape=GREY28, num_classes=2, parameters={"widht": 5})
+        build_model("my_models:small", input_shape=GREY28, num_classes=2, parameters={"widht": 5}, trust=True)
 
 
 def test_what_is_no_module_is_refused(monkeypatch):
@@ -197,14 +197,14 @@ def test_what_is_no_module_is_refused(monkeypatch):
     module.nothing = lambda *, input_shape, num_classes: None
     monkeypatch.setitem(sys.modules, "my_models", module)
     with pytest.raises(UserError, match=r"returned NoneType, a torch.nn.Module is needed"):
-        build_model("my_models:nothing", input_shape=GREY28, num_classes=2)
+        build_model("my_models:nothing", input_shape=GREY28, num_classes=2, trust=True)
 
 
 def test_an_error_inside_a_users_module_keeps_its_traceback(tmp_path, monkeypatch):
     (tmp_path / "broken_models.py").write_text("import not_installed_anywhere\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
-        build_model("broken_models:x", input_shape=GREY28, num_classes=2)
+        build_model("broken_models:x", input_shape=GREY28, num_classes=2, trust=True)
 
 
 @pytest.mark.parametrize(
@@ -235,4 +235,4 @@ def test_an_error_inside_a_users_module_keeps_its_traceback(tmp_path, monkeypatc
 )
 def test_errors(name, shape, parameters, message):
     with pytest.raises(UserError, match=message):
-        build_model(name, input_shape=shape, num_classes=10, parameters=parameters)
+        build_model(name, input_shape=shape, num_classes=10, parameters=parameters, trust=True)
