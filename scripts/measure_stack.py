@@ -1,8 +1,9 @@
 """How far do a stack and a run alone part, and would they without a stack?
 
 A small MLP on digits, by every optimizer of torch.optim, at a usual LR and at ten times that, after 1, 10, 100, 1000
-steps: the largest difference of a weight, relative to the largest weight. Beside it the same for a run alone whose first
-weights are off by half a unit in their last place: what rounding grows to whoever computes, on another processor too.
+steps: the largest difference of a weight, relative to the largest weight. Beside it the same for a run alone whose
+first weights are off by half a unit in their last place: what rounding grows to whoever computes, on another processor
+too.
 """
 
 from __future__ import annotations

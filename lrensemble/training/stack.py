@@ -35,7 +35,7 @@ def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
     if is_users_own(spec.model.name):
         return 1  # it may keep state of its own between calls, which one batched model would share
     if spec.optimizer.name.lower() == "rmsprop" and spec.optimizer.parameters.get("momentum"):
-        return 1  # chaotic at its usual LRs: a rounding error becomes another run (docs/training.md has the table)
+        return 1  # alone among all, it makes another run of a rounding error at its usual LR (docs/training.md)
     linear = all(isinstance(module, nn.Linear) for module in model.modules() if list(module.parameters(False)))
     small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_PARAMETERS
     return STACK if linear and small and device.type == "cpu" else 1
