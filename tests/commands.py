@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 SERVER = """
-import importlib, json, os, pkgutil, resource, sys, traceback
+import gc, importlib, json, os, pkgutil, resource, sys, traceback
 import lrensemble
 from lrensemble.cli.main import main
 for module in pkgutil.walk_packages(lrensemble.__path__, "lrensemble."):
@@ -27,6 +27,8 @@ for module in pkgutil.walk_packages(lrensemble.__path__, "lrensemble."):
 import onnxruntime, sklearn.datasets, torch, torch._dynamo
 torch.set_num_threads(1)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+gc.collect()
+gc.freeze()  # else every process would touch, and so copy, all objects
 print("ready", flush=True)
 for line in sys.stdin:
     job = json.loads(line)

@@ -119,7 +119,11 @@ def _json(change: Callable[[Any, Any, Random], None]) -> Mutation:
     """A mutation of one place: `change` gets the container, the key in it, and random."""
 
     def mutate(path: Path, random: Random) -> None:
-        lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+        lines = (
+            path.read_text(encoding="utf-8").splitlines()
+            if path.suffix == ".jsonl"
+            else [path.read_text(encoding="utf-8")]
+        )
         at = random.randrange(len(lines))
         document = json.loads(lines[at])
         *way, key = random.choice(list(_leaves(document)))
@@ -128,7 +132,7 @@ def _json(change: Callable[[Any, Any, Random], None]) -> Mutation:
             inside = inside[step]
         change(inside, key, random)
         lines[at] = json.dumps(document, indent=None if path.suffix == ".jsonl" else 2)
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     return mutate
 
@@ -167,7 +171,7 @@ def deep(inside: Any, key: Any, random: Random) -> None:
 
 def key_twice(path: Path, random: Random) -> None:
     """Which of two equal keys counts is the reader's secret: JSON allows both."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     pairs = list(re.finditer(r'"(\w+)": (-?[0-9.]+|"[^"]*"|null|true|false)', text))
     if pairs:
         pair = random.choice(pairs)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -54,7 +54,6 @@ POOL = (
     ("export", "pool", "all", "-o", "exported", "--as", "safetensors", "--no-benchmark", *JSON),
     ("predict", "exported", "images", *JSON),
     ("soup", "pool", *JSON),
-    ("database", "sync", "pool", "--storage", "policies.db", *JSON),
     ("select", "pool", "--selector", "greedy", *JSON),
     ("evaluate", "pool", *JSON),
     ("train", "pool.yaml", "--pool", "pool", *TRAIN, *JSON),
@@ -168,31 +167,34 @@ class Answer:
         return set(self.done.err.splitlines())
 
 
-def answers(commands: Commands, world: Path, kind: Kind, member: str) -> Iterator[Answer]:
-    """Run a kind's commands one after the other."""
-    for template in kind.commands:
-        words = tuple(_word(word, world, member) for word in template)
+def answers(commands: Commands, world: Path, lines: Iterable[tuple[str, ...]]) -> Iterator[Answer]:
+    """Run commands one after the other."""
+    before = digests(world / "pool").keys()
+    for line in lines:
+        words = tuple(_word(word, world) for word in line)
         commands.start(words, world, cpu=CPU)
         done = commands.wait()
         try:
             document = numbers(json.loads(done.out))
         except ValueError:
             document = done.out
-        if words[0] == "train" and done.code in (0, 1) and "--dry-run" not in words:
-            document = [document, digests(world / "pool")]
-        yield Answer(words, done, document)
+        if line[0] == "train" and done.code in (0, 1) and "--dry-run" not in line:
+            made = digests(world / "pool")
+            document = [document, {name: made[name] for name in made.keys() - before}]
+        yield Answer(line, done, document)
 
 
-def _word(word: str, world: Path, member: str) -> str:
-    if word.startswith("@"):
-        path = world / word[1:]
-        text = path.read_text(errors="replace") if path.is_file() and not path.is_symlink() else ""
-        return text.replace("\0", "")[:100_000]
-    return member if word == "MEMBER" else word
+def _word(word: str, world: Path) -> str:
+    """What a word stands for: ``@FILE`` for the text in a file, as a command line can hold it."""
+    if not word.startswith("@"):
+        return word
+    path = world / word[1:]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() and not path.is_symlink() else ""
+    return text.replace("\0", "")[:100_000]
 
 
 def digests(pool: Path) -> dict[str, str]:
-    """Of all predictions and weights."""
+    """Of all predictions and weights that can be read."""
     return {
         str(path.relative_to(pool)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in sorted((*pool.rglob("*.npy"), *pool.rglob("*.safetensors")))
@@ -247,17 +249,20 @@ class Fuzzer:
     def __init__(self, scratch: Path, commands: Commands) -> None:
         self.scratch, self.commands = scratch, commands
         self.world = build(scratch)
-        self.quiet: dict[tuple[Any, ...], list[Answer]] = {}
+        self.quiet: dict[tuple[str, ...], Answer] = {}
 
-    def run(self, seed: int, changed: bool = True) -> tuple[str, list[Answer], list[str]]:
-        """What the seed does, in words; what the commands answered; what is wrong with that."""
+    def copy(self) -> Path:
+        shutil.rmtree(self.scratch / "copy", ignore_errors=True)
+        return Path(shutil.copytree(self.world, self.scratch / "copy" / WORLD))
+
+    def run(self, seed: int, share: int = 1) -> tuple[str, list[Answer], list[str]]:
+        """What the seed does, in words; what the commands (one in `share`) answer; what is wrong with that."""
         kind, path, member = choose(self.world, seed)
-        if changed and (key := (kind.commands, member)) not in self.quiet:
-            self.quiet[key] = self.run(seed, changed=False)[1]
-        place = self.scratch / "copy"
-        shutil.rmtree(place, ignore_errors=True)
-        world = Path(shutil.copytree(self.world, place / WORLD))
-        mutation = mutate(world / path, Random(seed)) if changed else "nothing"
-        found = list(answers(self.commands, world, kind, member))
-        wrong = faults(self.quiet[key], found, kind, mutation) if changed else []
+        lines = [tuple(member if word == "MEMBER" else word for word in line) for line in kind.commands]
+        if new := [line for line in lines if line not in self.quiet]:
+            self.quiet |= zip(new, answers(self.commands, self.copy(), new), strict=True)
+        world = self.copy()
+        mutation = mutate(world / path, Random(seed))
+        found = list(answers(self.commands, world, lines[seed % share :: share]))
+        wrong = faults([self.quiet[answer.words] for answer in found], found, kind, mutation)
         return f"seed {seed}: {mutation} of {path}", found, wrong
