@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 SERVER = """
-import gc, importlib, json, os, pkgutil, resource, sys, traceback
+import contextlib, gc, importlib, json, os, pkgutil, resource, sys, traceback
+import sklearn.datasets, torch, torch._dynamo
 import lrensemble
 from lrensemble.cli.main import main
-for module in pkgutil.walk_packages(lrensemble.__path__, "lrensemble."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-import onnxruntime, sklearn.datasets, torch, torch._dynamo
+ours = [module.name for module in pkgutil.walk_packages(lrensemble.__path__, "lrensemble.")]
+for name in ("onnxruntime", *ours):
+    if not name.endswith("__main__"):
+        with contextlib.suppress(ImportError):  # of an extra that is not installed
+            importlib.import_module(name)
 torch.set_num_threads(1)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 gc.collect()
@@ -121,10 +123,10 @@ class Commands:
         self.server.stdin.write("\n")
         self.server.stdin.flush()
 
-    def kill(self) -> None:
-        """kill -9 of the command and what it started; nothing where it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+    def kill(self, alone: bool = False) -> None:
+        """kill -9 of the command (`alone`: not of its workers, which end soon); nothing where it has ended."""
+        with contextlib.suppress(ProcessLookupError):  # ended, or without a group yet
+            (os.kill if alone else os.killpg)(self.pid, signal.SIGKILL)
 
     def _look(self) -> tuple[str, ...]:
         """State, user and system ticks of the command: no clock, so that a slow machine is no hang."""
