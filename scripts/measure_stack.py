@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lrensemble import load_config, load_dataset
-from lrensemble.training.device import DeviceData
+from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.stack import fit_stack
 

@@ -25,7 +25,7 @@ from tests.fuzz.mutations import WORLD, mutate
 CPU = 20  # seconds of CPU that a command may take: a tenth is usual
 CONFIG = tiny_config(
     model={"name": "mlp", "hidden": [6]},
-    policies=["FIX(k0=0.05)", "COS(k0=0.2, l=100%)"],
+    policies=["FIX(k0=0.1)", "FIX(k0=0.105)"],  # near enough to each other for a soup
     training={"epochs": 3, "batch_size": 64, "shared_init": True},
 )
 JSON = ["--format", "json"]
@@ -91,7 +91,7 @@ def build(folder: Path) -> Path:
     world = folder / WORLD
     world.mkdir()
     train_pool(load_config(CONFIG), world / "pool", workers=1, threads=1, devices="cpu")
-    third = {**CONFIG, "policies": [*CONFIG["policies"], "FIX(k0=0.1)"], "control": False}
+    third = {**CONFIG, "policies": [*CONFIG["policies"], "COS(k0=0.2, l=100%)"], "control": False}
     (world / "pool.yaml").write_text(json.dumps(third))
 
     def stop(spec: Any, history: Any) -> None:

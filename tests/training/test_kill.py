@@ -86,7 +86,7 @@ def kill(commands: Commands, folder: Path, quiet: Path, workers: int, kills: int
             assert before.items() <= now.items()  # what was finished is so, and was not trained again
             before = now
         assert contents(path) == contents(quiet)
-        assert not list(path.rglob("state.pt")) + list(path.rglob("*.tmp"))
+        assert not list(path.rglob("state.pt")) + list(path.rglob("members/**/*.tmp"))
     return pools
 
 
