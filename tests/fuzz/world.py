@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from lrensemble import Pool, evaluate, export_team, load_config, load_dataset, select_teams, train_pool
+from lrensemble.pool import Named
 from lrensemble.training import member as member_module
 from tests.commands import Commands, Done
 from tests.conftest import tiny_config
@@ -53,10 +54,10 @@ POOL = (
     ("report", "pool", *JSON),
     ("export", "pool", "all", "-o", "exported", "--as", "safetensors", "--no-benchmark", *JSON),
     ("predict", "exported", "images", *JSON),
-    ("soup", "pool", *JSON),
     ("select", "pool", "--selector", "greedy", *JSON),
     ("evaluate", "pool", *JSON),
     ("train", "pool.yaml", "--pool", "pool", *TRAIN, *JSON),
+    ("soup", "pool", *JSON),  # last: a member more
 )
 PREDICT = tuple(("predict", "team", "images", "--as", name, *JSON) for name in ("torch", "onnx", "safetensors"))
 IMPORT = (
@@ -86,6 +87,12 @@ KINDS = {
 }
 
 
+def interrupt(spec: Any, history: Any) -> None:
+    """A judge that is Ctrl-C after the second epoch."""
+    if len(history) == 2:
+        raise KeyboardInterrupt
+
+
 def build(folder: Path) -> Path:
     """A pool with its control, teams, an evaluation and a run in the middle; an exported team; files to import."""
     world = folder / WORLD
@@ -93,16 +100,12 @@ def build(folder: Path) -> Path:
     train_pool(load_config(CONFIG), world / "pool", workers=1, threads=1, devices="cpu")
     third = {**CONFIG, "policies": [*CONFIG["policies"], "COS(k0=0.2, l=100%)"], "control": False}
     (world / "pool.yaml").write_text(json.dumps(third))
-
-    def stop(spec: Any, history: Any) -> None:
-        if len(history) == 2:
-            raise KeyboardInterrupt
-
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("CHECKPOINT_SECONDS", 0.0), ("CHECKPOINT_SHARE", 1e9)):
             patch.setattr(member_module, name, value)
         with pytest.raises(KeyboardInterrupt):
-            train_pool(load_config(third), world / "pool", workers=1, threads=1, devices="cpu", judge=stop)
+            judges = [Named(name="tests.fuzz.world:interrupt")]
+            train_pool(load_config(third), world / "pool", workers=1, threads=1, devices="cpu", judges=judges)
     pool = Pool.open(world / "pool")
     assert len(list(world.rglob("state.pt"))) == 1
     select_teams(pool, ["all", "greedy"])
