@@ -15,6 +15,8 @@ from lrensemble.pool import Member, MemberSpec
 # The time of one example says nothing on a busy machine.
 settings.register_profile("lrensemble", deadline=None)
 settings.load_profile("lrensemble")
+# Seconds after which a process hangs, by any machine's measure: a test that passes never comes near.
+PATIENCE = 900
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Engine(Strict):
         torch's; ``reduce-overhead`` uses CUDA graphs.
     fused : fused optimizer kernels where the optimizer has them; ``auto`` is yes on a CPU and a GPU.
     stack : so many members of one architecture train in one process as one batched model, each with its own LR.
-        ``auto`` stacks 16 where that was measured to be faster: small fully connected networks on a CPU.
+        ``auto`` stacks 16 where that was measured to be faster, small fully connected networks on a CPU, and not to
+        become another run than alone: all optimizers but RMSprop with momentum.
     data : ``device`` keeps all splits on the device as float32; ``stream`` reads batches through a DataLoader;
         ``auto`` streams what does not fit. The results are the same bit for bit.
     loader_workers : processes of that DataLoader.

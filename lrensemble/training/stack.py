@@ -27,13 +27,15 @@ from lrensemble.training.totals import Ended, Totals
 
 
 def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> int:
-    """How many runs like this one train as a stack; 1 where that is impossible or was not measured to be faster."""
+    """How many runs like this one train as a stack; 1 where it is impossible, surprising or not measured faster."""
     if engine.stack == 1 or not _can_stack(spec, model, engine, device):
         return 1
     if engine.stack != "auto":
         return engine.stack
     if is_users_own(spec.model.name):
         return 1  # it may keep state of its own between calls, which one batched model would share
+    if spec.optimizer.name.lower() == "rmsprop" and spec.optimizer.parameters.get("momentum"):
+        return 1  # alone among all, it makes another run of a rounding error at its usual LR (docs/training.md)
     linear = all(isinstance(module, nn.Linear) for module in model.modules() if list(module.parameters(False)))
     small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_PARAMETERS
     return STACK if linear and small and device.type == "cpu" else 1

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from lrensemble import Pool
 from lrensemble.cli.main import COMMANDS, main
 from lrensemble.selection import SELECTORS
+from tests.conftest import PATIENCE
 
 CONFIG = """
 name: tiny
@@ -37,7 +39,7 @@ def config_file(tmp_path: Path) -> str:
 
 def command(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lrensemble", *arguments], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-m", "lrensemble", *arguments], capture_output=True, text=True, timeout=PATIENCE, **options
     )
 
 
@@ -230,39 +232,43 @@ def test_ls_shows_damaged_members_and_teams(pool: Pool, capsys):
     assert "3 members, selected for nll" in capsys.readouterr().out.replace("\n", "")
 
 
+def interrupts(*, input_shape, num_classes, mark: str, number: int):
+    """A network that sends a signal in its second epoch, once: to the trainer and its workers, as a terminal does."""
+
+    class Interrupting(nn.Sequential):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 20:
+                with contextlib.suppress(FileExistsError):
+                    Path(mark).touch(exist_ok=False)
+                    if number == signal.SIGTERM:
+                        os.kill(os.getppid(), number)  # this is a worker
+                    else:
+                        os.killpg(os.getpgid(0), number)
+            return super().forward(x)
+
+    return Interrupting(nn.Flatten(), nn.Linear(64, num_classes))
+
+
+def interrupted(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the command as a terminal would."""
+    # Tests that run in the background of a shell inherit an ignored SIGINT; a terminal's programs do not.
+    return command(*words, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_stops_at_once_and_goes_on_later(config_file, tmp_path, workers):
-    pool = tmp_path / "p"
-    arguments = [
-        "train",
-        config_file,
-        "--pool",
-        str(pool),
-        "--workers",
-        workers,
-        "--threads",
-        "1",
-        "training.epochs=150",
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lrensemble", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # Tests that run in the background of a shell inherit an ignored SIGINT; a terminal's programs do not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    while not list(pool.rglob("history.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the parent and the workers
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the same command goes on from here" in err
-    assert "Traceback" not in err
+    model = f"model={{name: 'tests.cli.test_cli:interrupts', mark: {tmp_path / 'mark'}, number: {signal.SIGINT:d}}}"
+    arguments = ["train", config_file, model, "--pool", str(tmp_path / "p"), "--workers", workers, "--threads", "1"]
+    done = interrupted(arguments)
+    assert done.returncode == 130, done.stderr
+    assert "the same command goes on from here" in done.stderr
+    assert "Traceback" not in done.stderr
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
-    assert len(Pool.open(pool).complete) == 3
+    assert len(Pool.open(tmp_path / "p").complete) == 3
 
 
 def test_dry_run_writes_nothing(config_file, tmp_path, capsys):
@@ -302,27 +308,8 @@ def test_failures_in_the_control_are_counted(config_file, tmp_path, capsys):
 
 
 def test_sigterm_stops_like_ctrl_c(config_file, tmp_path):
-    pool = tmp_path / "p"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "lrensemble",
-            "train",
-            config_file,
-            "--pool",
-            str(pool),
-            "--workers",
-            "2",
-            "training.epochs=2000",
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(pool.rglob("history.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.terminate()
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in err
+    """Sent to the trainer alone; its workers end with it."""
+    model = f"model={{name: 'tests.cli.test_cli:interrupts', mark: {tmp_path / 'mark'}, number: {signal.SIGTERM:d}}}"
+    done = interrupted(["train", config_file, model, "--pool", str(tmp_path / "p"), "--workers", "2"])
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import Card
 from lrensemble.pool.files import write_sealed
 from lrensemble.selection import VOTES, team_vote
-from tests.conftest import tiny_config
+from tests.conftest import PATIENCE, tiny_config
 from tests.export.conftest import FORMATS, save_team
 
 
@@ -47,7 +47,9 @@ def test_plain_torch_gives_the_stored_predictions(shipped, digits, tmp_path):
     pool, folder = shipped
     np.save(tmp_path / "images.npy", digits.test.images)
     arguments = [folder / "team.pt2", tmp_path / "images.npy", tmp_path / "out.npy"]
-    subprocess.run([sys.executable, "-c", PLAIN_TORCH, *map(str, arguments)], check=True, cwd=tmp_path, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", PLAIN_TORCH, *map(str, arguments)], check=True, cwd=tmp_path, timeout=PATIENCE
+    )
     assert np.abs(np.load(tmp_path / "out.npy") - stored(pool, "all-weighted")).max() < 1e-5
 
 

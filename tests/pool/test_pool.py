@@ -17,7 +17,7 @@ from lrensemble.metrics import summary
 from lrensemble.pool import Member
 from lrensemble.pool.files import write_array, write_sealed
 from lrensemble.pool.select import select_teams
-from tests.conftest import tiny_config
+from tests.conftest import PATIENCE, tiny_config
 
 
 def test_what_training_left(pool: Pool):
@@ -263,13 +263,13 @@ def test_one_at_a_time_also_after_somebody_gave_up(pool: Pool):
     def b() -> None:
         with Member(path).hold():
             inside.set()
-            done.wait(10)
+            done.wait(PATIENCE)
 
     waiting = threading.Thread(target=b)
     with Member(path).hold():
         waiting.start()
         time.sleep(0.5)
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE)
     with pytest.raises(Timeout), Member(path).hold(wait=False):
         pass
     done.set()

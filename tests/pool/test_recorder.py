@@ -13,6 +13,7 @@ import torch
 from lrensemble import Policy, Pool, UserError
 from lrensemble.pool import recorder as module
 from lrensemble.pool.select import select_teams
+from tests.conftest import PATIENCE
 
 LABELS = {"val": [0, 1, 2, 1], "test": [2, 1, 0]}
 
@@ -292,13 +293,13 @@ def test_two_processes_train_a_member_once(own: Pool):
     process = context.Process(target=_second_process, args=(str(own.path), started, results))
     with own.member(model="m") as member:
         process.start()
-        assert started.wait(60)
+        assert started.wait(PATIENCE)
         process.join(1)
         assert process.is_alive()  # it waits
         assert results.empty()
         member.predict(val=good(4), test=good(3))
-    process.join(60)
-    assert results.get(timeout=10) is True
+    process.join(PATIENCE)
+    assert results.get(timeout=PATIENCE) is True
     assert only(own).status == "complete"
 
 

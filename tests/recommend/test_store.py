@@ -57,10 +57,8 @@ def test_an_unreachable_server_is_one_line_without_the_password():
     with socket.socket() as server:  # accepts, and never answers
         server.bind(("127.0.0.1", 0))
         server.listen()
-        start = time.monotonic()
         with pytest.raises(UserError) as error:
             open_store(f"postgresql://me:secret@127.0.0.1:{server.getsockname()[1]}/x", create=True)
-    assert time.monotonic() - start < 15
     text = str(error.value)
     assert "secret" not in text and "\n" not in text
     assert "me:***@127.0.0.1" in text

@@ -13,6 +13,7 @@ import pytest
 
 from lrensemble import select_teams
 from lrensemble.report.page import page, report_info
+from tests.conftest import PATIENCE
 from tests.report.pools import synthetic_pool
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -53,7 +54,7 @@ Promise.all(widths.map((width) => new Promise((done) => {
 def run(path: Path, tmp_path: Path) -> dict:
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     [found] = re.findall(r'data-out="([^"]*)"', done.stdout)
     return json.loads(html.unescape(found))
 

@@ -23,7 +23,7 @@ from lrensemble.training import state as state_module
 from lrensemble.training.loop import Run
 from lrensemble.training.runner import control_specs
 from lrensemble.training.worker import Worker, WorkerDied
-from tests.conftest import tiny_config
+from tests.conftest import PATIENCE, tiny_config
 from tests.training.test_runner import contents
 
 POLICIES = ["FIX(0.05)", "COSRSW(k0=0.2, k1=0.001, l=2e)", "FIX(0.02)"]
@@ -278,7 +278,7 @@ def test_two_trainers_train_every_member_once(tmp_path: Path):
     for trainer in trainers:
         trainer.stdin.write("\n")
         trainer.stdin.flush()
-    assert [trainer.wait(timeout=120) for trainer in trainers] == [0, 0]
+    assert [trainer.wait(timeout=PATIENCE) for trainer in trainers] == [0, 0]
     pool = Pool.open(tmp_path / "p")
     assert {m.status for m in pool.members} == {"complete"}
     marks = {path.name: len(path.read_text()) for path in (tmp_path / "marks").iterdir()}
@@ -307,7 +307,7 @@ def test_clocks_that_jump_change_nothing(tmp_path: Path, quiet: Path, monkeypatc
     for member in pool.members:
         seconds = [line["seconds"] for line in member.history()]
         assert seconds == sorted(seconds)
-        assert 0 < member.record.costs["seconds"] < 60
+        assert 0 < member.record.costs["seconds"] < 1e6  # no years
     assert len({m.record.finished[:4] for m in pool.members} | {m.record.created[:4] for m in pool.members}) == 2
 
 

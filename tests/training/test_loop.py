@@ -30,7 +30,7 @@ def data() -> DeviceData:
 
 
 def spec_of(*overrides: str):
-    return load_config(tiny_config(policies=["TRI(k0=0.2, k1=0.01, l=30)"]), overrides).specs()[0]
+    return load_config(tiny_config(policies=["TRI(k0=0.1, k1=0.01, l=30)"]), overrides).specs()[0]
 
 
 def test_equals_a_plain_torch_loop(data):
@@ -42,7 +42,7 @@ def test_equals_a_plain_torch_loop(data):
     model = build_model("mlp", input_shape=(1, 8, 8), num_classes=10, parameters={"hidden": [16]})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-3)
     steps = len(data.train) // 64
-    scheduler = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.01, 0.2, 30, cycle_momentum=False)
+    scheduler = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.01, 0.1, 30, cycle_momentum=False)
     for epoch in range(4):
         torch.manual_seed(derive_seed("some-id", epoch))
         order = torch.randperm(len(data.train))
@@ -53,10 +53,10 @@ def test_equals_a_plain_torch_loop(data):
             optimizer.step()
             scheduler.step()
     for name, value in model.state_dict().items():
-        torch.testing.assert_close(outcome.weights[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(outcome.weights[name], value, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         probabilities = model(data.val.arrays["x"]).softmax(1)
-    np.testing.assert_allclose(outcome.probabilities["val"], probabilities, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(outcome.probabilities["val"], probabilities, rtol=1e-3, atol=1e-4)
 
 
 def test_shared_init(data):

@@ -20,7 +20,7 @@ from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.training import make_plan
 from lrensemble.training.member import FINISHED
 from lrensemble.training.plan import check_disk
-from tests.conftest import tiny_config
+from tests.conftest import PATIENCE, tiny_config
 
 
 def contents(pool: Path) -> dict[str, bytes]:
@@ -149,11 +149,11 @@ def test_two_trainers_share_a_pool(config, trained: Path, tmp_path: Path):
     path = tmp_path / "shared"
     program = (
         "import sys, json; from lrensemble import load_config, train_pool;"
-        "from tests.conftest import tiny_config;"
+        "from tests.conftest import PATIENCE, tiny_config;"
         "train_pool(load_config(tiny_config()), sys.argv[1], workers=1, threads=1, devices='cpu')"
     )
     trainers = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(2)]
-    assert [trainer.wait(timeout=120) for trainer in trainers] == [0, 0]
+    assert [trainer.wait(timeout=PATIENCE) for trainer in trainers] == [0, 0]
     assert contents(path) == contents(trained)
 
 
@@ -164,24 +164,33 @@ def workers_of(pid: int) -> list[int]:
     return [child for child in pids if b"lrensemble.training.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def test_a_killed_worker_is_replaced_and_its_member_trained_again(config, trained: Path, tmp_path: Path):
+def kills_its_worker_once(*, input_shape, num_classes, mark: str):
+    """In the second epoch of the first run that gets there."""
+
+    class Deadly(torch.nn.Sequential):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 20 and "lrensemble.training.worker" in " ".join(sys.orig_argv):
+                try:
+                    Path(mark).touch(exist_ok=False)
+                except FileExistsError:
+                    return super().forward(x)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().forward(x)
+
+    return Deadly(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+
+
+def test_a_killed_worker_is_replaced_and_its_member_trained_again(tmp_path: Path):
     """The kernel kills a worker (out of memory): nobody notices but for the time."""
-    slow = load_config(tiny_config(policies=["FIX([0.02, 0.1])"], control=False), ["training.epochs=250"])
-    killed = []
-
-    def kill_a_worker() -> None:
-        while not list((tmp_path / "p").rglob("history.jsonl")):
-            time.sleep(0.05)
-        killed.append(workers_of(os.getpid())[0])
-        os.kill(killed[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_a_worker)
-    killer.start()
-    pool = train_pool(slow, tmp_path / "p", workers=2, threads=1)
-    killer.join()
-    assert killed
+    model = {"name": "tests.training.test_runner:kills_its_worker_once", "mark": str(tmp_path / "killed")}
+    config = load_config(tiny_config(model=model, policies=["FIX([0.02, 0.1])"], control=False))
+    pool = train_pool(config, tmp_path / "p", workers=2, threads=1)
+    assert (tmp_path / "killed").exists()
     assert {m.status for m in pool.members} == {"complete"}
-    quiet = train_pool(slow, tmp_path / "quiet", workers=1, threads=1)
+    quiet = train_pool(config, tmp_path / "quiet", workers=1, threads=1)
     assert contents(pool.path) == contents(quiet.path)
     assert not workers_of(os.getpid())
 
