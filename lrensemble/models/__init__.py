@@ -2,6 +2,6 @@
 
 from lrensemble.models.build import MODELS, build_model, is_users_own
 from lrensemble.models.memory import MemoryLimit
-from lrensemble.models.own import untrusted
+from lrensemble.own import untrusted
 
 __all__ = ["MODELS", "MemoryLimit", "build_model", "is_users_own", "untrusted"]

@@ -16,9 +16,9 @@ from lrensemble.models.fastcnn import fastcnn
 from lrensemble.models.libraries import LIBRARIES
 from lrensemble.models.memory import MemoryLimit
 from lrensemble.models.mlp import mlp
-from lrensemble.models.own import current_folder, installed_models, load_installed, load_own, untrusted
 from lrensemble.models.resnet import resnet
 from lrensemble.models.wide_resnet import wide_resnet
+from lrensemble.own import current_folder, installed, load_installed, load_own, untrusted
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -33,17 +33,17 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+GROUP = "lrensemble.models"  # of entry points
 SPARE = 2**29  # bytes that building may take beside three times the weights: tables, trial passes, draws
 
 
 def build_model(
     name: str,
     *,
-    input_shape: tuple[int, ...],
-    num_classes: int,
     parameters: Mapping[str, Any] | None = None,
     trust: bool = False,
     weight_bytes: int | None = None,
+    **facts: Any,
 ) -> nn.Module:
     """Build a module that maps (B, *input_shape) to (B, num_classes) logits.
 
@@ -52,9 +52,10 @@ def build_model(
     name : str
         A name in `MODELS` or of an installed package (entry point ``lrensemble.models``); ``torchvision:NAME`` or
         ``timm:NAME`` for any classifier of these libraries (random weights); or ``package.module:callable``. What it
-        names is called with ``input_shape``, ``num_classes`` and `parameters` as keywords.
-    input_shape : tuple of int
-        (channels, height, width).
+        names is called with the `facts` and `parameters` as keywords; a callable of the user's own with those of the
+        facts that it has parameters for.
+    facts
+        Of the task: ``input_shape``, of images (channels, height, width); ``num_classes``; ...
     trust : bool
         The name was given by the user: ``package.module:callable`` may be imported and called.
     weight_bytes : int, optional
@@ -71,7 +72,7 @@ def build_model(
     own = is_users_own(name)
     if own and not trust:
         raise untrusted(name)
-    if fixed := {"input_shape", "num_classes"} & set(parameters):
+    if fixed := set(facts) & set(parameters):
         raise UserError(f"model {name!r}: {min(fixed)} is given by the data, and no parameter")
     with contextlib.ExitStack() as stack:
         if own:
@@ -81,7 +82,7 @@ def build_model(
                 f"{_shown(name, parameters)} needs far more memory than its weights, {weight_bytes:,} bytes: not built"
             )
             stack.enter_context(MemoryLimit(3 * weight_bytes + SPARE, reason))
-        model = _build(name, {"input_shape": input_shape, "num_classes": num_classes}, parameters)
+        model = _build(name, facts, parameters)
     if not isinstance(model, nn.Module):
         raise UserError(f"model {name!r}: it returned {type(model).__name__}, a torch.nn.Module is needed")
     return model
@@ -89,9 +90,11 @@ def build_model(
 
 def _build(name: str, task: Mapping[str, Any], parameters: Mapping[str, Any]) -> Any:
     builder = _builder(name)
-    arguments = {**task, **parameters}
     try:
         signature = inspect.signature(builder)
+        if is_users_own(name) and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            task = {key: value for key, value in task.items() if key in signature.parameters}
+        arguments = {**task, **parameters}
         signature.bind(**arguments)
     except TypeError as error:
         options = [p for p in signature.parameters if p not in task]
@@ -132,9 +135,9 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         return functools.partial(LIBRARIES[source], rest)
     if name in MODELS:
         return MODELS[name]
-    installed = installed_models()
-    if name in installed:
-        return load_installed(name, installed[name])
+    offered = installed(GROUP)
+    if name in offered:
+        return load_installed(name, offered[name])
     libraries = ", ".join(f"{library}:NAME" for library in LIBRARIES)
-    known = did_you_mean(name, [*MODELS, *installed])
+    known = did_you_mean(name, [*MODELS, *offered])
     raise UserError(f"unknown model {name!r}: {known}, {libraries} or package.module:callable")

@@ -11,7 +11,7 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +224,7 @@ def _spec(wanted: Search, policy: Policy) -> RunSpec:
     return wanted.spec.model_copy(update={"policy": str(policy), "seed": wanted.seed})
 
 
-def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> list[Run]:
+def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> Iterator[Run]:
     """Train the members of trials in the pool, and record them; those that failed are none."""
     trials = [study.get_trials(deepcopy=False)[number] for number in numbers]
     specs = [_spec(wanted, Policy.parse(trial.user_attrs["policy"])) for trial in trials]
@@ -241,7 +241,6 @@ def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> list[
     }
     judges = [] if wanted.pruner == "none" else [Named.model_validate(judge)]
     pool = train_pool(plan, judges=judges, **{**wanted.options, "workers": len(specs)})
-    runs = []
     for number, spec in zip(numbers, specs, strict=True):
         member = pool.member_of(spec)
         if member.record.status == "failed":
@@ -249,8 +248,7 @@ def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> list[
             wanted.store.storage.set_trial_user_attr(key, "reason", member.record.reason)
             study.tell(number, state=load_optuna().trial.TrialState.FAIL, skip_if_finished=True)
         else:
-            runs.append(record_member(wanted, study, pool, member))
-    return runs
+            yield record_member(wanted, study, pool, member)
 
 
 @functools.lru_cache(maxsize=4)

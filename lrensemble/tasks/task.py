@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
+from lrensemble.errors import UserError
 from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.row_arrays import Picked, pieces
 
@@ -111,6 +112,8 @@ class Task:
         split = self.split(name)
         if not isinstance(split, Mapping):
             raise NotImplementedError(f"{type(self).__name__}.labels must give the labels of the dataset of {name!r}")
+        if "y" not in split:
+            raise UserError(f"{type(self).__name__}: {name} has no labels: 'y' is missing (it has {', '.join(split)})")
         return np.asarray(split["y"])
 
     @cached_property

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.own import is_own
 from lrensemble.policies import Controlled, Policy, Space
 from lrensemble.policies.control import parse_schedules
 from lrensemble.policies.text import count, read
@@ -18,6 +19,7 @@ from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES
+from lrensemble.tasks.load import is_known
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
 
@@ -26,8 +28,13 @@ MAX_RUNS = 100_000  # policies x seeds x grid, counted before the first is made
 NAME = r"^\w[\w.-]*$"
 
 
-class DataConfig(Strict):
-    """Which data, and how the validation split is cut from train."""
+class DataConfig(BaseModel):
+    """Which data, and how the validation split is cut from train.
+
+    A task of the user's own, ``package.module:Class``, takes whatever other keys it has parameters for.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     root: Path | None = None
@@ -43,12 +50,19 @@ class DataConfig(Strict):
     def _from_text(cls, data: Any) -> Any:
         return {"name": data} if isinstance(data, str) else data
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in SOURCES:
-            raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
-        return name
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if not is_known(self.name):
+            raise UserError(f"unknown data set {self.name!r}: {did_you_mean(self.name, SOURCES)}")
+        if self.model_extra and not is_own(self.name):
+            key = next(iter(self.model_extra))
+            raise UserError(f"unknown key 'data.{key}': {did_you_mean(key, type(self).model_fields)}")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the name, as `load_task` takes them."""
+        return {key: value for key, value in self if key != "name"}
 
 
 class Sample(Strict):

@@ -24,7 +24,7 @@ from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
-from lrensemble.tasks import load_dataset
+from lrensemble.tasks import load_task
 from lrensemble.tasks.rows import DeviceData, must_stream
 from lrensemble.training.config import DataConfig
 from lrensemble.training.engine import Engine
@@ -79,9 +79,10 @@ class Job(Strict):
 
 
 @functools.lru_cache(maxsize=1)
-def _on_device(config: DataConfig, fingerprint: str, device: str, sharers: int, engine: Engine) -> DeviceData:
+def _on_device(text: str, fingerprint: str, device: str, sharers: int, engine: Engine) -> DeviceData:
     """The data of a pool, loaded once a process; the fingerprint tells when files have changed since."""
-    data = load_dataset(**dict(config))
+    config = DataConfig.model_validate_json(text)
+    data = load_task(config.name, **config.options)
     if data.fingerprint != fingerprint:
         raise UserError(f"the data changed while the pool was trained: {config.root or config.name}")
     where = torch.device(device)
@@ -127,7 +128,7 @@ def _admit(job: Job, member_id: str) -> None:
 
 
 def _train(job: Job, todo: list[str]) -> None:
-    data = _on_device(job.data, job.data_fingerprint, job.device, job.sharers, job.engine)
+    data = _on_device(job.data.model_dump_json(), job.data_fingerprint, job.device, job.sharers, job.engine)
     if job.stacked:
         try:
             _train_stack(job, todo, data)

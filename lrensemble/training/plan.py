@@ -18,7 +18,7 @@ from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
-from lrensemble.tasks import Task, load_dataset
+from lrensemble.tasks import Task, load_task
 from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
@@ -112,7 +112,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
     Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later.
     """
     specs = config.specs()
-    data = load_dataset(**dict(config.data))
+    data = load_task(config.data.name, **config.data.options)
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
@@ -151,14 +151,15 @@ def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:
         batch = preparer(task, torch.device("cpu"))(raw_batches(task, "train")[np.arange(2) % task.rows("train")])
         shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
-            losses, scores = task.loss(model, batch, spec.training)
+            found = task.scores(model, batch)
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
             if is_users_own(spec.model.name):
                 raise  # their traceback helps them more than our line
             what = "images of shape" if len(shape) == 3 else "rows of shape"
             axes = " (channels, height, width)" if len(shape) == 3 else ""
             raise UserError(f"model {spec.model} cannot take {what} {shape}{axes}: {first_line(error)}") from error
-        _check_shape(f"model {spec.model} gives", scores, (2, task.num_classes), "one score a class")
+        _check_shape(f"model {spec.model} gives", found, (2, task.num_classes), "one score a class")
+        losses, _ = task.loss(model, batch, spec.training)
         _check_shape("the loss is", losses, (2,), "one number a row")
         if not torch.isfinite(losses).all():
             raise UserError(f"the loss of the first rows is {losses.tolist()} before any training: it must be finite")

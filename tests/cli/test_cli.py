@@ -169,7 +169,7 @@ def _fill(argument: str, names: dict[str, str]) -> str:
         (["train", "{config}", "model={name: torchvision:resnet18, groups: 3}"], "cannot be built"),
         (["train", "{config}", "model=builtins:dict"], "model 'builtins:dict'"),
         (["train", "{config}", "model=':x'"], "is not the name of a module"),
-        (["train", "{config}", "model=tests.training.test_runner:returns_tuple"], "gives tuple for 2 images"),
+        (["train", "{config}", "model=tests.training.test_runner:returns_tuple"], "gives tuple for 2 rows"),
         (["train", "{config}", "optimizer={name: Adam, fused: true, foreach: true}"], "optimizer Adam"),
         (["train", "{config}", "optimizer={name: Adam, betas: [0.9]}"], "optimizer Adam"),
         (["train", "{config}", "optimizer=SparseAdam"], "optimizer SparseAdam cannot train"),

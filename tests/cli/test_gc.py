@@ -40,7 +40,7 @@ def test_says_first_and_deletes_with_yes(pool: Pool, capsys):
         (["--max-size", "2"], "size '2' is not possible: write for example 2GB"),
         (["--max-size", "lots"], "size 'lots' is not possible"),
         (["--max-size", "0", "--keep-best", "-3"], "--keep-best: -3 is not possible"),
-        (["--keep-best", "two"], "invalid int value: 'two'"),
+        (["--keep-best", "two"], "two is not possible: a whole number"),
         (["--dry-run"], "does not know '--dry-run'"),
         (["--max-sise", "2GB"], "did you mean '--max-size'"),
     ],

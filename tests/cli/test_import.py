@@ -56,7 +56,7 @@ def test_import_and_the_rest_of_the_way(folder: Path, capsys):
         (["p", "net.npz", *LABELS, "--kind", "probs"], "invalid choice: 'probs'"),
         (["p", "net.npz", *LABELS, "--kind", "probabilities"], "net.npz (val): row 0 has a sum of 2"),
         (["p", "net.npz", *LABELS, "--classes", "a"], "--classes a: names that differ"),
-        (["p", "net.npz", *LABELS, "--seed", "-1"], "seed = -1"),
+        (["p", "net.npz", *LABELS, "--seed", "-1"], "--seed: -1 is not possible"),
         (["p", "net.npz", *LABELS, "--policy", "COSS(0.1)"], "did you mean 'COS'"),
         (["p", "net.npz", *LABELS, "--modle", "x"], "did you mean '--model'"),
         (["p", "--val", "val.npy", "--test", "test.npy", *LABELS], "--model is missing"),

@@ -13,6 +13,7 @@ from lrensemble.cli import main as main_module
 from lrensemble.cli import output
 from lrensemble.cli.main import main
 from lrensemble.cli.progress import Progress
+from tests.conftest import as_another
 
 # Screen cleared, a title set, the clipboard written (OSC 52), C1's CSI, a bell, a line overwritten, an override of
 # direction, an isolate, a separator of lines, half of a surrogate pair.
@@ -30,13 +31,13 @@ def attack(pool: Pool) -> str:
             "model": record.spec.model.model_copy(update={"name": ATTACK}),
         }
     )
+    first = as_another(pool, first, spec)
     first.write_record(
-        record.model_copy(
+        first.record.model_copy(
             update={
                 "status": "failed",
                 "reason": ATTACK,
                 "traceback": f"Traceback\n  {ATTACK}\nError",
-                "spec": spec,
                 "environment": {"git": ATTACK, "device": ATTACK},
                 "created": ATTACK,
             }
@@ -46,6 +47,7 @@ def attack(pool: Pool) -> str:
     header = json.loads((pool.path / "pool.json").read_text())
     header["class_names"] = [f"{name}{ATTACK}" for name in header["class_names"]]
     header["data"]["name"] = ATTACK
+    del header["sha256"]
     (pool.path / "pool.json").write_text(json.dumps(header))
     return first.id
 

@@ -57,7 +57,7 @@ def test_as_a_classifier(shipped, digits):
 
 def test_what_cannot_be_loaded(shipped, tmp_path):
     pool, folder = shipped
-    with pytest.raises(UserError, match=r"is a pool: say which team of it \(it has all-weighted, all\)"):
+    with pytest.raises(UserError, match=r"is a pool: say which team of it \(it has all, all-weighted\)"):
         Ensemble.load(pool.path)
     with pytest.raises(UserError, match="is no exported team"):
         Ensemble.load(tmp_path)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from lrensemble import Ensemble, Pool, UserError, export_team, load_config, select_teams, train_pool
+from lrensemble import Ensemble, Pool, UserError, export_team, load_config, own, select_teams, train_pool
 from lrensemble.cli.main import main
 from lrensemble.evaluation.network import load_network
-from lrensemble.models import MemoryLimit, build_model, own
+from lrensemble.models import MemoryLimit, build_model
 from lrensemble.pool import MemberSpec
 from tests.conftest import tiny_config
 

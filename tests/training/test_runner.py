@@ -264,7 +264,7 @@ def test_a_full_disk_loses_nothing(config, tmp_path: Path, monkeypatch):
         ("model=lenet", "cannot take inputs of shape"),
         ("model=torchvision:alexnet", "cannot take images of shape|Output size is too small"),
         ("optimizer.lr=3", "lr is what the policies are for"),
-        ("model=tests.training.test_runner:wrong_classes", r"gives \(2, 3\) for 2 images"),
+        ("model=tests.training.test_runner:wrong_classes", r"gives \(2, 3\) for 2 rows"),
     ],
 )
 def test_what_cannot_train_is_refused_before_anything_is_written(tmp_path: Path, override, message):

@@ -1,4 +1,4 @@
-"""Models of other packages and of a user: entry points ``lrensemble.models``, and ``package.module:callable``.
+"""Code of other packages and of a user: entry points, and ``package.module:callable``.
 
 An installed package is trusted. A name with a colon can be of any module, also of one that lies in the current folder:
 who gives it (a configuration on the command line, ``--trust``) decides that it runs.
@@ -14,28 +14,30 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
 
-GROUP = "lrensemble.models"
 
-
-def installed_models() -> dict[str, list[EntryPoint]]:
-    """Models that installed packages offer, by name; several where packages share one."""
+def installed(group: str) -> dict[str, list[EntryPoint]]:
+    """What installed packages offer under an entry-point group, by name; several where packages share one."""
     found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=group):
         if point not in found.setdefault(point.name, []):
             found[point.name].append(point)
     return found
 
 
-def load_installed(name: str, points: list[EntryPoint]) -> Callable[..., nn.Module]:
+def load_installed(name: str, points: list[EntryPoint]) -> Callable[..., Any]:
     if len(points) > 1:
         both = " and ".join(f"{point.value} ({point.dist.name if point.dist else '?'})" for point in points)
-        raise UserError(f"model {name!r} is offered by two packages, {both}: uninstall one of them")
+        raise UserError(f"{name!r} is offered by two packages, {both}: uninstall one of them")
     return points[0].load()  # type: ignore[no-any-return]
+
+
+def is_own(name: str) -> bool:
+    """True for ``package.module:callable``."""
+    return ":" in name
 
 
 def untrusted(name: str) -> UserError:
@@ -77,7 +79,7 @@ def current_folder() -> Iterator[None]:
             sys.path.remove(here)
 
 
-def load_own(name: str) -> Callable[..., nn.Module]:
+def load_own(name: str, what: str = "model") -> Callable[..., Any]:
     """The callable of ``package.module:callable``; to be called within `current_folder`."""
     module, _, attribute = name.partition(":")
     try:
@@ -85,11 +87,11 @@ def load_own(name: str) -> Callable[..., nn.Module]:
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise  # an import inside the user's module: their traceback helps them
-        raise UserError(f"model {name}: there is no module {module!r} in {Path.cwd()} or installed") from None
+        raise UserError(f"{what} {name}: there is no module {module!r} in {Path.cwd()} or installed") from None
     except (ValueError, TypeError):  # an empty or a relative name
-        raise UserError(f"model {name}: {module!r} is not the name of a module") from None
+        raise UserError(f"{what} {name}: {module!r} is not the name of a module") from None
     builder = getattr(found, attribute, None)
     if not callable(builder):
         names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]
-        raise UserError(f"model {name}: {did_you_mean(attribute, names)}")
+        raise UserError(f"{what} {name}: {did_you_mean(attribute, names)}")
     return builder  # type: ignore[no-any-return]

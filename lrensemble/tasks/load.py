@@ -1,0 +1,84 @@
+"""Any task by name: a data set of ours, or a class of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lrensemble.errors import UserError, did_you_mean
+from lrensemble.own import current_folder, is_own, load_own
+from lrensemble.tasks.sources import SOURCES, load_dataset
+from lrensemble.tasks.task import SPLITS, Task
+
+OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
+
+
+def is_known(name: str) -> bool:
+    """Whether `load_task` can be asked for it."""
+    return name in SOURCES or name in OBJECTS or is_own(name)
+
+
+def register_task(task: Task) -> str:
+    """Make an object of this process a task by name, and return the name."""
+    check_task(task, type(task).__name__)
+    name = f"{type(task).__name__}-{task.fingerprint[:8]}"
+    OBJECTS[name] = task
+    return name
+
+
+def load_task(name: str, **options: Any) -> Task:
+    """Load a task: a name in `SOURCES` (see `load_dataset`), or ``package.module:Class``, called with the options.
+
+    The name is the user's: what it names is imported and called.
+
+    Raises
+    ------
+    UserError
+        Unknown name or options, a class that cannot be imported or is no task, and what its rows lack.
+    """
+    if name in OBJECTS:
+        return OBJECTS[name]
+    if not is_own(name):
+        if name not in SOURCES:
+            raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)} or package.module:Class")
+        return load_dataset(name, **options)
+    given = {key: value for key, value in options.items() if value not in (None, False) and (key, value) != UNSPLIT}
+    with current_folder():
+        made = load_own(name, "task")
+        try:
+            task = made(**given)
+        except TypeError as error:
+            raise UserError(f"task {name}: {error}") from None
+    if not isinstance(task, Task):
+        raise UserError(f"task {name} is {type(task).__name__}, a lrensemble.Task is needed")
+    check_task(task, name)
+    return task
+
+
+UNSPLIT = ("split_seed", 0)  # of a configuration that does not say it
+
+
+def check_task(task: Task, name: str) -> None:
+    """Raise `UserError` for a task that cannot be trained for: no labels, other numbers of rows, classes that are none.
+
+    Only what is cheap is looked at: the shapes, and the labels.
+    """
+    if len(task.class_names) < 2:
+        raise UserError(f"task {name}: at least 2 classes are needed, class_names has {len(task.class_names)}")
+    for split in SPLITS:
+        rows = task.split(split)
+        labels = task.labels(split)
+        where = f"task {name}, {split}"
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+            raise UserError(f"{where}: labels must be one whole number a row, not {labels.dtype} of {labels.shape}")
+        low, high = int(np.min(labels)), int(np.max(labels))
+        if low < 0 or high >= len(task.class_names):
+            raise UserError(f"{where}: labels run from {low} to {high}, but there are {len(task.class_names)} classes")
+        if isinstance(rows, Mapping):
+            for key, array in rows.items():
+                if len(array) != len(labels):
+                    raise UserError(f"{where}: {len(array)} rows of {key!r}, but {len(labels)} labels")
+        elif len(rows) != len(labels):  # type: ignore[arg-type]
+            raise UserError(f"{where}: the dataset has {len(rows)} items, but {len(labels)} labels")  # type: ignore[arg-type]

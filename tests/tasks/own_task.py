@@ -1,0 +1,58 @@
+"""A task and a model of a user's own, as the tests import them: two moons, with another loss and another metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import make_moons
+from sklearn.metrics import balanced_accuracy_score
+from torch import Tensor, nn
+
+from lrensemble.tasks import Batch, Task
+
+
+class Moons(Task):
+    class_names = ("upper", "lower")
+
+    def __init__(self, noise: float = 0.2, rows: int = 300) -> None:
+        self.facts = {"num_classes": 2, "features": 2}
+        self.metrics = {"balanced_accuracy": lambda p, y: float(balanced_accuracy_score(y, p.argmax(1)))}
+        self._splits = {}
+        for seed, name in enumerate(("train", "val", "test")):
+            x, y = make_moons(rows, noise=noise, random_state=seed)
+            self._splits[name] = {"place": x.astype(np.float32), "y": y.astype(np.int64)}
+
+    def split(self, name: str) -> dict[str, Any]:
+        return self._splits[name]
+
+    def scores(self, model: Any, batch: Batch) -> Tensor:
+        return model(batch["place"])
+
+    def loss(self, model: Any, batch: Batch, training: Any) -> tuple[Tensor, Tensor | None]:
+        scores = self.scores(model, batch)
+        return nn.functional.multi_margin_loss(scores, batch["y"], reduction="none"), scores
+
+
+class NoLabels(Moons):
+    def split(self, name: str) -> dict[str, Any]:
+        return {"place": self._splits[name]["place"]}
+
+
+class Short(Moons):
+    def split(self, name: str) -> dict[str, Any]:
+        return {**self._splits[name], "y": self._splits[name]["y"][:-1]}
+
+
+class NoTask:
+    pass
+
+
+class Net(nn.Module):
+    def __init__(self, features: int, width: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(features, width), nn.Tanh(), nn.Linear(width, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(torch.atleast_2d(x))

@@ -1,0 +1,56 @@
+"""A task of the user's own by its name: in a pool, on workers, resumed; and what is wrong with one in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from lrensemble import UserError, evaluate, load_config, select_teams, train_pool
+from lrensemble.tasks import load_task
+
+CONFIG = {
+    "name": "moons",
+    "data": {"name": "tests.tasks.own_task:Moons", "noise": 0.1},
+    "model": {"name": "tests.tasks.own_task:Net", "width": 8},
+    "optimizer": {"name": "SGD", "momentum": 0.9},
+    "training": {"epochs": 3, "batch_size": 32},
+    "policies": ["FIX(k0=[0.05, 0.2])"],
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_from_training_to_evaluation(tmp_path, workers):
+    pool = train_pool(load_config(CONFIG), tmp_path / "pool", workers=workers, threads=1, devices="cpu")
+    assert [m.status for m in pool.members] == ["complete"] * 2
+    assert pool.task.class_names == ("upper", "lower")
+    select_teams(pool, ["top-k"])
+    assert evaluate(pool).scores[0].accuracy > 0.8
+    again = train_pool(load_config(CONFIG), tmp_path / "pool", workers=1, threads=1, devices="cpu")
+    assert [m.id for m in again.members] == [m.id for m in pool.members]
+
+
+def test_its_parameters_are_part_of_the_data():
+    near, far = (load_task("tests.tasks.own_task:Moons", noise=noise).fingerprint for noise in (0.1, 0.3))
+    assert near != far == load_task("tests.tasks.own_task:Moons", noise=0.3, split_seed=0, root=None).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("tests.tasks.own_task:Mooons", "task tests.tasks.own_task:Mooons: did you mean 'Moons'"),
+        ("no.such.module:Moons", "there is no module 'no.such.module'"),
+        ({"name": "tests.tasks.own_task:Moons", "noize": 1}, "noize"),
+        ("tests.tasks.own_task:NoTask", "is NoTask, a lrensemble.Task is needed"),
+        ("tests.tasks.own_task:Short", "300 rows of 'place', but 299 labels"),
+        ("digit", "unknown data set 'digit': did you mean 'digits'"),
+        ({"name": "digits", "noise": 1}, "unknown key 'data.noise'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, data, words):
+    with pytest.raises(UserError, match=words):
+        train_pool(load_config({**CONFIG, "data": data}), tmp_path / "pool", workers=1)
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_task_without_labels_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no labels"):
+        train_pool(load_config({**CONFIG, "data": "tests.tasks.own_task:NoLabels"}), tmp_path / "pool", workers=1)
