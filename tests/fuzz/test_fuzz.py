@@ -16,14 +16,12 @@ pytest.importorskip("onnxruntime")
 # Faults that other changes mend; a seed goes from here with its fault.
 KNOWN = {
     0: "a control whose header is no regular file is no control, without a word",
-    2: "a history cut at a line's end is taken for whole",
-    17: "a history with a line twice is taken for whole",
-    21: "a flipped bit in state.pt gives other predictions, recorded as complete",
-    23: "an evaluation that was changed gives a traceback in export",
+    1: "propose, select and evaluate leave a member with a damaged record out without a word",
+    16: "evaluate leaves a control with a damaged member out without a word; report says so in its answer alone",
     27: "a configuration that is a named pipe hangs",
-    32: "deep nesting in a history is a traceback in show",
-    42: "a configuration that is a named pipe hangs",
-    46: "a member whose record is a link to itself vanishes, and gc takes it for a leftover",
+    31: "as 1",
+    42: "as 27",
+    46: "as 1",
 }
 
 

@@ -252,7 +252,7 @@ class Fuzzer:
     def __init__(self, scratch: Path, commands: Commands) -> None:
         self.scratch, self.commands = scratch, commands
         self.world = build(scratch)
-        self.quiet: dict[tuple[str, ...], Answer] = {}
+        self.quiet: dict[tuple[tuple[str, ...], ...], list[Answer]] = {}
 
     def copy(self) -> Path:
         shutil.rmtree(self.scratch / "copy", ignore_errors=True)
@@ -262,10 +262,11 @@ class Fuzzer:
         """What the seed does, in words; what the commands (one in `share`) answer; what is wrong with that."""
         kind, path, member = choose(self.world, seed)
         lines = [tuple(member if word == "MEMBER" else word for word in line) for line in kind.commands]
-        if new := [line for line in lines if line not in self.quiet]:
-            self.quiet |= zip(new, answers(self.commands, self.copy(), new), strict=True)
+        chosen = tuple(lines[seed % share :: share])
+        if chosen not in self.quiet:
+            self.quiet[chosen] = list(answers(self.commands, self.copy(), chosen))
         world = self.copy()
         mutation = mutate(world / path, Random(seed))
-        found = list(answers(self.commands, world, lines[seed % share :: share]))
-        wrong = faults([self.quiet[answer.words] for answer in found], found, kind, mutation)
+        found = list(answers(self.commands, world, chosen))
+        wrong = faults(self.quiet[chosen], found, kind, mutation)
         return f"seed {seed}: {mutation} of {path}", found, wrong
