@@ -160,7 +160,7 @@ def test_folders_are_read_as_training_reads_them(shipped, images, digits, capsys
 def test_bad_options(shipped, images, capsys):
     for arguments, text in (
         (["--abstain", "80"], "--abstain: 80 is not possible"),
-        (["--batch", "0"], "--batch 0 is not possible"),
+        (["--batch", "0"], "--batch: 0 is not possible"),
         (["--as", "onxx"], "holds no team as onxx"),
     ):
         assert main(["predict", str(shipped[1]), str(images), *arguments]) == 2
