@@ -284,9 +284,17 @@ class Pool:
 
     @property
     def control(self) -> Pool | None:
-        """The seeds-only pool that was trained beside this one, if there is one."""
+        """The seeds-only pool that was trained beside this one, if there is one; with a warning where it is damaged."""
         path = _folder(self.path / CONTROL)
-        return Pool.open(path) if path and (path / POOL).is_file() else None
+        if path is None or not os.path.lexists(path / POOL):
+            return None
+        try:
+            return Pool.open(path)
+        except MachineError:
+            raise
+        except UserError as error:
+            warnings.warn(f"the seeds-only control is left out: {error}", stacklevel=1)
+            return None
 
     def plan(self, specs: Iterable[MemberSpec]) -> list[Member]:
         """Add members that are to be trained; those that are there stay as they are.
