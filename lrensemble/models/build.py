@@ -16,6 +16,7 @@ from lrensemble.models.fastcnn import fastcnn
 from lrensemble.models.libraries import LIBRARIES
 from lrensemble.models.memory import MemoryLimit
 from lrensemble.models.mlp import mlp
+from lrensemble.models.objects import OBJECTS
 from lrensemble.models.resnet import resnet
 from lrensemble.models.wide_resnet import wide_resnet
 from lrensemble.own import current_folder, installed, load_installed, load_own, untrusted
@@ -70,7 +71,7 @@ def build_model(
     """
     parameters = dict(parameters or {})
     own = is_users_own(name)
-    if own and not trust:
+    if own and not trust and name not in OBJECTS:
         raise untrusted(name)
     if fixed := set(facts) & set(parameters):
         raise UserError(f"model {name!r}: {min(fixed)} is given by the data, and no parameter")
@@ -121,13 +122,15 @@ def _shown(name: str, parameters: Mapping[str, Any]) -> str:
 
 
 def is_users_own(name: str) -> bool:
-    """True for ``package.module:callable``."""
+    """True for ``package.module:callable``, and for an object of this program."""
     source, colon, _ = name.partition(":")
-    return bool(colon) and source not in LIBRARIES
+    return (bool(colon) and source not in LIBRARIES) or name in OBJECTS
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
     """What `name` stands for: a callable that takes input_shape, num_classes and the parameters as keywords."""
+    if name in OBJECTS:
+        return OBJECTS[name]
     if is_users_own(name):
         return load_own(name)
     source, colon, rest = name.partition(":")

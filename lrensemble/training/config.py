@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.models.objects import name_of
 from lrensemble.own import is_own
 from lrensemble.policies import Controlled, Policy, Space
 from lrensemble.policies.control import parse_schedules
@@ -18,8 +20,8 @@ from lrensemble.policies.text import count, read
 from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
-from lrensemble.tasks import SOURCES
-from lrensemble.tasks.load import is_known
+from lrensemble.tasks import SOURCES, Task
+from lrensemble.tasks.load import is_known, register_task
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
 
@@ -185,8 +187,22 @@ def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**tree, head: _with(inside, rest, value)}
 
 
-def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    source: str | Path | dict[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    task: Task | None = None,
+    model: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = None,
+) -> Config:
     """Read a configuration from a YAML file (or a dict) and apply overrides such as ``training.epochs=5``.
+
+    Parameters
+    ----------
+    task : Task, optional
+        In place of ``data``: an object of this program, for example an `ArrayTask`.
+    model : class, function or module, optional
+        In place of ``model``'s name; its parameters may stand in the configuration. A class or function that can be
+        imported is known to workers too, any other trains in this process.
 
     Raises
     ------
@@ -205,6 +221,11 @@ def load_config(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
             raise UserError(f"{path}: a configuration is a mapping of keys to values, this is {what}")
         made = as_name(path.stem)
         data = {**({"name": made} if made else {}), **data}
+    if task is not None:
+        data = {**data, "data": register_task(task)}
+    if model is not None:
+        given = data.get("model", {})
+        data = {**data, "model": {**(given if isinstance(given, dict) else {}), "name": name_of(model)}}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:

@@ -11,11 +11,13 @@ import joblib
 
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
+from lrensemble.models.objects import OBJECTS
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.load import OBJECTS as TASKS
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_devices
 from lrensemble.training.executor import Executor, local_workers
@@ -97,6 +99,13 @@ def train_pool(
         raise UserError("workers and per_device say the same thing twice: give one of them")
     for named in judges:
         find_judge(named.name)
+    if objects := _objects(plan):
+        if (workers or per_device or 1) > 1:
+            raise UserError(
+                f"{' and '.join(objects)} known to this process alone: leave workers and per_device out, or give "
+                "classes that a worker can import"
+            )
+        workers = 1
     where = [str(device) for device in pick_devices(devices)]
     count = min(workers or default_workers(where, per_device), max(1, len(plan.specs)))
     slots = [where[i % len(where)] for i in range(count)]
@@ -109,6 +118,13 @@ def train_pool(
     if control and plan.config.control and (specs := control_specs(target)):
         filler.fill(create_pool(plan, plan.pool / CONTROL), specs, [[] for _ in specs])
     return target
+
+
+def _objects(plan: Plan) -> list[str]:
+    """Objects of this program in a plan, which no other process can make."""
+    models = {spec.model.name for spec in plan.specs} & OBJECTS.keys()
+    tasks = {plan.config.data.name} & TASKS.keys()
+    return [f"task {name}" for name in tasks] + [f"model {name}" for name in sorted(models)]
 
 
 def default_workers(devices: Sequence[str], per_device: int | None = None) -> int:

@@ -1,0 +1,47 @@
+"""Models that a Python program gives as objects: by a name that a worker can import, else for this process alone."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import sys
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from torch import nn
+
+from lrensemble.errors import UserError
+
+OBJECTS: dict[str, Callable[..., nn.Module]] = {}  # given by this program, by their names
+
+
+def name_of(model: Any) -> str:
+    """The name of a model given as a class, a function or a module, so that `build_model` knows it.
+
+    A class or function that can be imported is ``package.module:name``, as in a configuration. Any other is known to
+    this process alone. All members start from the weights of a module; its name has their hash.
+    """
+    if isinstance(model, nn.Module):
+        digest = hashlib.sha256(repr(model).encode())
+        for key, value in model.state_dict().items():
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        name = f"{type(model).__name__}-{digest.hexdigest()[:8]}"
+        kept = copy.deepcopy(model)
+        OBJECTS[name] = lambda: copy.deepcopy(kept)
+        return name
+    if not callable(model):
+        raise UserError(f"model {model!r}: a class, a function or a torch.nn.Module is needed")
+    module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", type(model).__name__)
+    if module != "__main__" and _at(module, name) is model:
+        return f"{module}:{name}"
+    OBJECTS[name] = model
+    return str(name)
+
+
+def _at(module: str, name: str) -> Any:
+    try:
+        return attrgetter(name)(sys.modules[module])
+    except (KeyError, AttributeError):  # a function inside of a function
+        return None
