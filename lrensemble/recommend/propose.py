@@ -61,6 +61,9 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     peaks = 10 ** features[:, PEAK]
     low, high = peak_range(list(peaks[runs.complete]), list(scores), list(peaks[~runs.complete]))
     ranked = [good[i] for i in np.argsort(scores, kind="stable")]
+    if bases is not None:  # a pool may have members of models that are not to be trained
+        allowed = [(base.model, base.training.freeze) for base in _distinct(bases)]
+        ranked = [spec for spec in ranked if (spec.model, spec.training.freeze) in allowed]
     candidates = candidate_specs(
         _distinct(runs.specs if bases is None else bases), ranked[:AGAIN], runs.specs, low, high, seed
     )
@@ -87,7 +90,7 @@ def _evidence(pool: Pool, runs: Runs) -> tuple[Evidence, Array]:
     features = spec_features(runs.specs, pool.task.rows["train"])
     complete = [member for member, good in zip(runs.members, runs.complete, strict=True) if good]
     mine = {member.id for member in complete}
-    others = [member for member in pool.usable("val") if member.id not in mine]
+    others = [member for member in pool.whole(pool.complete, "val") if member.id not in mine]
 
     def true(members: list[Member]) -> Array:
         rows = [true_class(p, labels) for p in pool.predictions("val", members)]

@@ -80,7 +80,7 @@ def recommend(
     options = dict(options or {})
     objective = Objective(target)
     stage("range test")
-    test = range_test(plan.specs[0], plan.data, device=options.get("devices", "auto"))
+    test = range_test(plan.specs[0], plan.task, device=options.get("devices", "auto"))
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)
@@ -127,15 +127,12 @@ def confirm(wanted: Search, policies: Sequence[str], seeds: Sequence[int], watch
         for policy in dict.fromkeys(policies)
         for seed in seeds
     ]
-    config = wanted.plan.config.model_copy(update={"control": False})
-    models = wanted.plan.models[:1] * len(specs)
-    plan = dataclasses.replace(wanted.plan, config=config, specs=specs, derived=[[] for _ in specs], models=models)
-    pool = train_pool(plan, watcher=watcher, **wanted.options)
+    pool = train_pool(wanted.plan.of(specs, alone=True), watcher=watcher, **wanted.options)
     members = [pool.member_of(spec) for spec in specs]
     runs = [run_of(pool, member) for member in members if member.record.status != "failed"]
     with wanted.store.lock():
         study = study_of(wanted.store, wanted.task)
-        add_runs(wanted.store, study, runs, wanted.task, Objective(), wanted.plan.data.rows("train"))
+        add_runs(wanted.store, study, runs, wanted.task, Objective(), wanted.plan.task.rows("train"))
     return runs
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import Strict
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
-from lrensemble.training.plan import derived_specs
 from lrensemble.training.runner import Silent, Watcher, create_pool
 
 FOLDER = "rounds"
@@ -114,7 +113,7 @@ def run_rounds(
     UserError
         Impossible limits; rounds of another configuration; a pool in which nothing can be learned from.
     """
-    limits.check(len(plan.specs))
+    limits.check(len(plan.runs))
     if per_round < 1:
         raise UserError(f"{per_round} proposals a round are not possible: give 1 or more")
     end = None if limits.seconds is None else time.monotonic() + limits.seconds
@@ -130,7 +129,7 @@ def run_rounds(
                 raise _TimeIsUp
             current = _round(pool, plan, number, most, seed)
             tell(current)
-            train_pool(_plan_of(plan, current.specs), watcher=timed, control=False, **options)
+            train_pool(plan.of(current.specs), watcher=timed, control=False, **options)
             planned += len(current.proposals)
     except _TimeIsUp:
         return "the time is up"
@@ -187,17 +186,6 @@ def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:
         made = Round(number=number, seed=seed, proposals=tuple(proposals), created=now())
         write_sealed(path, made.model_dump(mode="json"))
         return made
-
-
-def _plan_of(plan: Plan, specs: list[RunSpec]) -> Plan:
-    """The plan for other runs of the same models."""
-    models = {str(spec.model): model for spec, model in zip(plan.specs, plan.models, strict=True)}
-    return replace(
-        plan,
-        specs=specs,
-        derived=[derived_specs(plan.config, spec, plan.data.rows("train")) for spec in specs],
-        models=[models[str(spec.model)] for spec in specs],
-    )
 
 
 def members_of(pool: Pool, rounds: list[Round]) -> list[Member]:

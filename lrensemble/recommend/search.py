@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class Search:
 
     @property
     def task(self) -> Task:
-        return Task.of(self.plan.config.data.model_dump(mode="json"), self.plan.data.fingerprint, self.spec)
+        return Task.of(self.plan.config.data.model_dump(mode="json"), self.plan.task.fingerprint, self.spec)
 
     @property
     def total_steps(self) -> int:
@@ -93,7 +93,7 @@ class Search:
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.plan.data.rows("train"), self.spec.training.batch_size)
+        return steps_per_epoch(self.plan.task.rows("train"), self.spec.training.batch_size)
 
 
 def first_policies(k0: tuple[float, float]) -> list[Policy]:
@@ -120,7 +120,7 @@ def search(
             sampler=_sampler(wanted),
             pruner=_pruner(wanted.pruner, wanted.spec.training.epochs),
         )
-        add_runs(wanted.store, study, known, wanted.task, wanted.objective, wanted.plan.data.rows("train"))
+        add_runs(wanted.store, study, known, wanted.task, wanted.objective, wanted.plan.task.rows("train"))
     began = time.monotonic()
     tried_again: set[int] = set()
     while wanted.minutes is None or time.monotonic() - began < 60 * wanted.minutes:
@@ -190,7 +190,7 @@ def _next(wanted: Search, study: optuna.Study) -> int | None:
         return None
     there = members_of(study)
     for policy in (*wanted.first, *(_grid(wanted.k0) if wanted.sampler == "grid" else ())):
-        member = _spec(wanted, policy).id(wanted.plan.data.fingerprint)
+        member = _spec(wanted, policy).id(wanted.plan.task.fingerprint)
         if member not in there:
             parameters = parameters_of(policy, steps_per_epoch=wanted.steps_per_epoch, total_steps=wanted.total_steps)
             template = optuna.trial.create_trial(
@@ -207,7 +207,7 @@ def _next(wanted: Search, study: optuna.Study) -> int | None:
     for _ in range(DRAWS):
         trial = study.ask()
         policy = suggest(trial, wanted.k0)
-        member = _spec(wanted, policy).id(wanted.plan.data.fingerprint)
+        member = _spec(wanted, policy).id(wanted.plan.task.fingerprint)
         if member not in there:
             for name, value in {"worker": _worker(), "policy": str(policy), "member": member, "searched": True}.items():
                 trial.set_user_attr(name, value)
@@ -228,19 +228,16 @@ def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> Itera
     """Train the members of trials in the pool, and record them; those that failed are none."""
     trials = [study.get_trials(deepcopy=False)[number] for number in numbers]
     specs = [_spec(wanted, Policy.parse(trial.user_attrs["policy"])) for trial in trials]
-    config = wanted.plan.config.model_copy(update={"control": False})
-    models = wanted.plan.models[:1] * len(specs)
-    plan = replace(wanted.plan, config=config, specs=specs, derived=[[] for _ in specs], models=models)
     judge = {
         "name": f"{__name__}:{prune.__name__}",
         "storage": wanted.store.address,
         "study": study.study_name,
         "pruner": wanted.pruner,
-        "data_fingerprint": wanted.plan.data.fingerprint,
+        "data_fingerprint": wanted.plan.task.fingerprint,
         "target": wanted.objective.target,
     }
     judges = [] if wanted.pruner == "none" else [Named.model_validate(judge)]
-    pool = train_pool(plan, judges=judges, **{**wanted.options, "workers": len(specs)})
+    pool = train_pool(wanted.plan.of(specs, alone=True), judges=judges, **{**wanted.options, "workers": len(specs)})
     for number, spec in zip(numbers, specs, strict=True):
         member = pool.member_of(spec)
         if member.record.status == "failed":
@@ -290,7 +287,7 @@ def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Membe
         finish(wanted.store, study, number, run, wanted.task, wanted.objective)
         if wanted.objective.target is not None:
             own = study_of(wanted.store, wanted.task)
-            add_runs(wanted.store, own, [run], wanted.task, Objective(), wanted.plan.data.rows("train"))
+            add_runs(wanted.store, own, [run], wanted.task, Objective(), wanted.plan.task.rows("train"))
     return run
 
 

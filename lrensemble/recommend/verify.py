@@ -81,24 +81,24 @@ def verify(
     where = Path(pool or default_pool(config))
     asked = _asking(config, text, target, seeds, _whole_epochs(budget, config.training.epochs))
     plan = make_plan(asked, where)
-    per_epoch = steps_per_epoch(plan.data.rows("train"), asked.training.batch_size)
+    per_epoch = steps_per_epoch(plan.task.rows("train"), asked.training.batch_size)
     if (steps := _steps(budget)) is not None:  # known only now that the data are
         if steps < per_epoch:
             raise UserError(f"a budget of {budget} steps is less than one epoch ({per_epoch:,} steps)")
         asked = _asking(config, text, target, seeds, steps // per_epoch)
+        plan = dataclasses.replace(plan, config=asked)
     epochs = asked.training.epochs
     warnings = misfits(Policy.parse(text), per_epoch, epochs)
-    test = _backtest(where, plan.data.fingerprint, epochs, target)
+    test = _backtest(where, plan.task.fingerprint, epochs, target)
 
     def attempt(policy: str, why: str) -> Attempt:
         specs = [
             spec.model_copy(update={"notes": MAY_GIVE_UP if give_up else {}})
             for spec in _asking(config, policy, target, seeds, epochs).specs()
         ]
-        todo = dataclasses.replace(
-            plan, config=asked, specs=specs, derived=[[]] * seeds, models=plan.models[:1] * seeds
+        done = _answer(
+            plan.of(specs, alone=True), target, workers=workers, threads=threads, devices=devices, watcher=watcher
         )
-        done = _answer(todo, target, workers=workers, threads=threads, devices=devices, watcher=watcher)
         found = Attempt(policy, why, done)
         attempted(found)
         return found
@@ -108,7 +108,7 @@ def verify(
     while not attempts[-1].yes:
         base = max(attempts, key=lambda one: one.progress(target))
         known = {one.policy for one in attempts}
-        found = _changes(where, base, target, plan.data.rows("val"), per_epoch, epochs)
+        found = _changes(where, base, target, plan.task.rows("val"), per_epoch, epochs)
         proposals = [change for change in found if change.policy not in known]
         if len(attempts) > tries or not proposals:
             break
@@ -117,7 +117,7 @@ def verify(
         target=target,
         epochs=epochs,
         steps_per_epoch=per_epoch,
-        rows=plan.data.rows("val"),
+        rows=plan.task.rows("val"),
         pool=str(where),
         attempts=tuple(attempts),
         proposals=() if attempts[-1].yes else tuple(proposals),
@@ -202,19 +202,14 @@ def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
     known = [_known(plan, spec, target) for spec in plan.specs]
     left = [i for i, run in enumerate(known) if run is None]
     if left:
-        rest = dataclasses.replace(
-            plan,
-            specs=[plan.specs[i] for i in left],
-            derived=[plan.derived[i] for i in left],
-            models=[plan.models[i] for i in left],
-        )
-        pool = train_pool(rest, judges=[_reachable(target, plan.data.rows("val"))], **options)
+        rest = dataclasses.replace(plan, runs=tuple(plan.runs[i] for i in left))
+        pool = train_pool(rest, judges=[_reachable(target, plan.task.rows("val"))], **options)
         trained = [pool.find(member_id) for member_id in rest.ids]
         for member in trained:
             if member.record.status not in FINISHED:
                 raise UserError(f"member {member.id} {member.status}: {member.record.reason}")
         for i, member in zip(left, trained, strict=True):
-            known[i] = _run(member, target, plan.data.rows("val"), known=False)
+            known[i] = _run(member, target, plan.task.rows("val"), known=False)
     return tuple(run for run in known if run is not None)
 
 
@@ -238,15 +233,15 @@ def out_of_reach(spec: RunSpec, history: Sequence[Mapping[str, Any]], *, target:
 
 def _known(plan: Plan, spec: RunSpec, target: float) -> Run | None:
     """What the pool knows already: of this very run, of it trained to its end, or of it with another target."""
-    here = Member(plan.pool / "members" / spec.id(plan.data.fingerprint))
+    here = Member(plan.pool / "members" / spec.id(plan.task.fingerprint))
     candidates = [here] if here.record_path.exists() else []
     if not candidates and (plan.pool / "pool.json").is_file():
         pool = Pool.open(plan.pool)
-        if pool.task.data_fingerprint == plan.data.fingerprint:
+        if pool.task.data_fingerprint == plan.task.fingerprint:
             candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
     for member in sorted(candidates, key=lambda one: one.id):
         if member.record.status in FINISHED:
-            run = _run(member, target, plan.data.rows("val"), known=True)
+            run = _run(member, target, plan.task.rows("val"), known=True)
             if member is here or run.reached or member.record.status != "stopped":
                 return run
     return None
