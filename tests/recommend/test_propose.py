@@ -10,10 +10,10 @@ import pytest
 
 from lrensemble import Policy, Pool, UserError
 from lrensemble.pool import RunSpec
-from lrensemble.recommend.bench import read_bench
 from lrensemble.recommend.candidates import SPACES, candidate_specs, peak_range
 from lrensemble.recommend.propose import propose
 from lrensemble.recommend.runs import expected_seconds, read_runs
+from scripts.replay.bench import read_bench
 
 
 def test_proposals(pool: Pool):

@@ -10,8 +10,9 @@ import numpy as np
 from lrensemble.errors import UserError
 from lrensemble.pool import Pool
 from lrensemble.pool.files import read_json
-from lrensemble.recommend.replay import START, Bench
 from lrensemble.recommend.runs import expected_seconds, read_runs, spec_features
+from lrensemble.training import load_config
+from scripts.replay.replay import START, Bench
 
 FEWEST = 10  # members that are worth an order
 
@@ -50,8 +51,6 @@ def read_bench(pool: Pool) -> Bench:
 
 def _configured(pool: Pool, ids: Sequence[str]) -> list[int]:
     """Positions of `ids` in the order in which the configuration lists them, those that it does not list last."""
-    from lrensemble.training import load_config  # imports torch
-
     path = pool.path / "config.json"
     listed: dict[str, int] = {}
     if path.exists():
