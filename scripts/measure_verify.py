@@ -20,8 +20,7 @@ from rich.table import Table
 
 from lrensemble.pool import Pool
 from lrensemble.recommend import curves as rule
-from lrensemble.recommend.curves import Backtest, Curve, backtest, targets_between
-from lrensemble.recommend.histories import finished_curves
+from lrensemble.recommend.curves import Backtest, Curve, backtest, finished_curves, targets_between
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 GRID = {"GROWTH": (0.15, 0.3, 0.5, 0.8), "NOISE": (0.0, 1.0, 2.0), "DROP": (0.0, 0.05, 0.1, 0.2)}

@@ -69,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.cli.progress import Progress
     from lrensemble.pool import Pool
     from lrensemble.pool.select import select_teams
-    from lrensemble.recommend.results import results
-    from lrensemble.recommend.rounds import Limits, run_rounds
+    from lrensemble.recommend.rounds import Limits, results, run_rounds
     from lrensemble.training import load_config, make_plan
     from lrensemble.training.runner import default_pool
 

@@ -13,13 +13,15 @@ from its beginning is Domhan et al. 2015; the form and the constants are ours, m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.policies import Policy
+from lrensemble.pool import Member, Pool, RunSpec
 
 # Measured, with what they cost and save, in docs/verify.md: chosen for few wrong no's, not for the most saved.
 GROWTH = 0.3
@@ -68,6 +70,26 @@ def epoch_lrs(policy: str, steps_per_epoch: int, epochs: int) -> NDArray[np.floa
     bound = Policy.parse(policy).bind(steps_per_epoch=steps_per_epoch, total_steps=total)
     lrs: NDArray[np.float64] = bound(np.arange(total)).reshape(epochs, steps_per_epoch).mean(axis=1)
     return lrs
+
+
+def curve_of(spec: RunSpec, history: Sequence[Mapping[str, Any]], rows: int) -> Curve:
+    """The curve of a run as its history has it, with the LR of its whole budget."""
+    accuracy = [line.get("val_accuracy") for line in history]
+    steps = history[0]["step"] // history[0]["epoch"]
+    lrs = epoch_lrs(spec.policy, steps, spec.training.epochs)
+    return Curve(np.array([np.nan if a is None else a for a in accuracy], dtype=np.float64), lrs, rows)
+
+
+def finished_curves(pool: Pool, epochs: int | None = None) -> list[Curve]:
+    """Curves of all complete runs of a pool and its control (of one budget, if `epochs` says so)."""
+    curves = []
+    for part in (pool, pool.control):
+        for member in part.without_damaged(part.runs, Member.history) if part else []:
+            record = member.record
+            spec = RunSpec.of(record.followed)
+            if record.status == "complete" and epochs in (None, spec.training.epochs):
+                curves.append(curve_of(spec, member.history(), pool.task.rows["val"]))
+    return curves
 
 
 def logit(accuracy: NDArray[np.float64], rows: int) -> NDArray[np.float64]:

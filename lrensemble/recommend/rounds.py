@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import correct_rows, nll_rows, standard_error, true_class
 from lrensemble.pool import Member, Pool, Record, RunSpec
 from lrensemble.pool.files import clear_disk_errors, now, read_model, write_sealed
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import Strict
+from lrensemble.recommend.gain import greedy_weights
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.runner import Silent, Watcher, create_pool
@@ -193,3 +196,56 @@ def members_of(pool: Pool, rounds: list[Round]) -> list[Member]:
     ids = [spec.id(pool.task.data_fingerprint) for done in rounds for spec in done.specs]
     members = [Member(pool.path / "members" / member_id) for member_id in ids]
     return [member for member in members if member.record_path.exists()]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The greedy team (NLL) of all runs up to a round, chosen and scored on the same validation rows.
+
+    Attributes
+    ----------
+    trained : runs in the pool, diverged ones included
+    team : members with a weight
+    nll, accuracy, accuracy_se : of the team; the standard error is binomial over `rows`
+    seconds : that all runs took so far
+    """
+
+    number: int
+    trained: int
+    complete: int
+    team: int
+    nll: float
+    accuracy: float
+    accuracy_se: float
+    rows: int
+    seconds: float
+
+
+def results(pool: Pool) -> list[Result]:
+    """A result for every round after which a run is complete; snapshots and averages are left out."""
+    rounds = read_rounds(pool)
+    labels = pool.labels("val")
+    found = []
+    for done in rounds:
+        members = members_of(pool, rounds[: done.number + 1])
+        complete = [member for member in pool.whole(members, "val") if member.record.status == "complete"]
+        if not complete:
+            continue
+        predictions = np.asarray(pool.predictions("val", complete), dtype=np.float64)
+        weights = greedy_weights(true_class(predictions, labels))
+        team = np.tensordot(weights, predictions, axes=1)
+        accuracy = float(correct_rows(team, labels).mean())
+        found.append(
+            Result(
+                number=done.number,
+                trained=len(members),
+                complete=len(complete),
+                team=int(np.count_nonzero(weights)),
+                nll=float(nll_rows(team, labels).mean()),
+                accuracy=accuracy,
+                accuracy_se=standard_error(accuracy, len(labels)),
+                rows=len(labels),
+                seconds=float(sum(member.record.costs.get("seconds", 0.0) for member in members)),
+            )
+        )
+    return found

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
-from lrensemble.metrics import standard_error
 from lrensemble.policies import Length, Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
-from lrensemble.pool.writing import reached
-from lrensemble.recommend.answer import Answer, Attempt, Run
+from lrensemble.recommend.answer import Answer, Attempt, Outcome
 from lrensemble.recommend.change import Change, changes
-from lrensemble.recommend.curves import Backtest, backtest, is_hopeless, upper_bound
-from lrensemble.recommend.histories import curve_of, finished_curves
+from lrensemble.recommend.curves import Backtest, backtest, curve_of, finished_curves, is_hopeless, upper_bound
+from lrensemble.recommend.runs import run_of
 from lrensemble.training import Config, make_plan, train_pool
 from lrensemble.training.plan import Plan
 from lrensemble.training.runner import Watcher, default_pool
@@ -197,20 +195,22 @@ def _backtest(where: Path, fingerprint: str, epochs: int, target: float) -> Back
     return backtest(curves, target) if curves else None
 
 
-def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
-    """The runs of a plan: from records that decide the question already, else trained now."""
-    known = [_known(plan, spec, target) for spec in plan.specs]
-    left = [i for i, run in enumerate(known) if run is None]
+def _answer(plan: Plan, target: float, **options: Any) -> tuple[Outcome, ...]:
+    """The outcomes of a plan: from records that decide the question already, else trained now."""
+    there = Pool.open(plan.pool) if (plan.pool / "pool.json").is_file() else None
+    if there and there.task.data_fingerprint != plan.task.fingerprint:
+        there = None
+    known = [_known(there, spec, target) if there else None for spec in plan.specs]
+    left = [i for i, outcome in enumerate(known) if outcome is None]
     if left:
-        rest = dataclasses.replace(plan, runs=tuple(plan.runs[i] for i in left))
+        rest = plan.of([plan.specs[i] for i in left], alone=True)
         pool = train_pool(rest, judges=[_reachable(target, plan.task.rows("val"))], **options)
-        trained = [pool.find(member_id) for member_id in rest.ids]
-        for member in trained:
+        for i in left:
+            member = pool.member_of(plan.specs[i])
             if member.record.status not in FINISHED:
                 raise UserError(f"member {member.id} {member.status}: {member.record.reason}")
-        for i, member in zip(left, trained, strict=True):
-            known[i] = _run(member, target, plan.task.rows("val"), known=False)
-    return tuple(run for run in known if run is not None)
+            known[i] = _outcome(pool, member, target, known=False)
+    return tuple(outcome for outcome in known if outcome is not None)
 
 
 def _reachable(target: float, rows: int) -> Named:
@@ -231,19 +231,18 @@ def out_of_reach(spec: RunSpec, history: Sequence[Mapping[str, Any]], *, target:
     )
 
 
-def _known(plan: Plan, spec: RunSpec, target: float) -> Run | None:
+def _known(pool: Pool, spec: RunSpec, target: float) -> Outcome | None:
     """What the pool knows already: of this very run, of it trained to its end, or of it with another target."""
-    here = Member(plan.pool / "members" / spec.id(plan.task.fingerprint))
-    candidates = [here] if here.record_path.exists() else []
-    if not candidates and (plan.pool / "pool.json").is_file():
-        pool = Pool.open(plan.pool)
-        if pool.task.data_fingerprint == plan.task.fingerprint:
-            candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
+    here = pool.member_of(spec)
+    if here.record_path.exists():
+        candidates = [here]
+    else:
+        candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
     for member in sorted(candidates, key=lambda one: one.id):
         if member.record.status in FINISHED:
-            run = _run(member, target, plan.task.rows("val"), known=True)
-            if member is here or run.reached or member.record.status != "stopped":
-                return run
+            outcome = _outcome(pool, member, target, known=True)
+            if member is here or outcome.reached or member.record.status != "stopped":
+                return outcome
     return None
 
 
@@ -257,25 +256,15 @@ def _same(one: RunSpec, other: RunSpec) -> bool:
     return bare(one) == bare(other)
 
 
-def _run(member: Member, target: float, rows: int, *, known: bool) -> Run:
-    record, history = member.record, member.history()
-    first = reached(history, [target])[f"{target:g}"]
-    epoch = next((line["epoch"] for line in history if first and line["step"] == first["step"]), None)
-    accuracies = [line["val_accuracy"] for line in history[:epoch] if line.get("val_accuracy") is not None]
-    best = max(accuracies, default=0.0)
+def _outcome(pool: Pool, member: Member, target: float, *, known: bool) -> Outcome:
+    run, history = run_of(pool, member), member.history()
     losses = [line["train_loss"] for line in history if line.get("train_loss") is not None]
-    return Run(
-        member=member.id,
-        status=record.status,
-        reason=record.reason,
-        seed=record.spec.seed,
-        policy=record.spec.policy or "",
-        reached={**first, "epoch": epoch} if first and epoch else None,
-        best=best,
-        se=standard_error(best, rows),
+    line = run.reached(target)
+    return Outcome(
+        run=run,
+        target=target,
         fall=losses[0] - losses[-1] if losses else 0.0,
-        epochs=epoch or len(history),
-        given_up=not first and (record.reason or "").startswith("given up"),
+        epochs=int(line[0]) if line else len(history),
         known=known,
     )
 
@@ -284,7 +273,7 @@ def _changes(
     where: Path, attempt: Attempt, target: float, rows: int, steps_per_epoch: int, epochs: int
 ) -> list[Change]:
     """What the middle one of an attempt's runs suggests."""
-    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2]
+    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2].run
     return changes(
         attempt.policy,
         Pool.open(where).find(run.member).history(),

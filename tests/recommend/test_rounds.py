@@ -15,8 +15,7 @@ import pytest
 
 from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.cli.main import main
-from lrensemble.recommend.results import results
-from lrensemble.recommend.rounds import Limits, members_of, read_rounds, run_rounds
+from lrensemble.recommend.rounds import Limits, members_of, read_rounds, results, run_rounds
 from lrensemble.training import make_plan
 from lrensemble.training.runner import Silent
 from tests.conftest import PATIENCE, tiny_config

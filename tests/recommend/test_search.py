@@ -18,11 +18,11 @@ from lrensemble import Pool, UserError, load_config
 from lrensemble.cli.main import main
 from lrensemble.pool import Member
 from lrensemble.recommend import recommend as module
-from lrensemble.recommend.baselines import baselines
+from lrensemble.recommend.candidates import baselines, first_policies
 from lrensemble.recommend.database import find_pools, read_tasks, sync
-from lrensemble.recommend.objective import Objective
 from lrensemble.recommend.recommend import FRESH, recommend, similar
-from lrensemble.recommend.search import PRUNERS, SAMPLERS, Search, first_policies, search
+from lrensemble.recommend.runs import Objective
+from lrensemble.recommend.search import PRUNERS, SAMPLERS, Search, search
 from lrensemble.recommend.store import open_store
 from lrensemble.training import make_plan
 from tests.conftest import tiny_config
