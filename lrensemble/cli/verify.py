@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.recommend.answer import Answer, Attempt, Outcome
+    from lrensemble.recommend.answer import Attempt, Outcome, Verification
 
 HELP = "does a policy reach a target within a budget"
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if answer.yes else 1
 
 
-def _print(answer: Answer) -> None:
+def _print(answer: Verification) -> None:
     for warning in answer.warnings:
         output.note(f"warning: {warning}")
     steps = answer.epochs * answer.steps_per_epoch
@@ -142,7 +142,7 @@ def _end(outcome: Outcome, epochs: int) -> str:
     return f"{end} (known)" if outcome.known else end
 
 
-def _how_sure(answer: Answer) -> str:
+def _how_sure(answer: Verification) -> str:
     """How often the rule that gave runs up is wrong: where that was measured."""
     from lrensemble.recommend.curves import MEASURED
 
@@ -153,7 +153,7 @@ def _how_sure(answer: Answer) -> str:
     return f"{text}; in this pool, this target and budget: {test.wrong} of {test.reached}."
 
 
-def _verdict(answer: Answer) -> str:
+def _verdict(answer: Verification) -> str:
     last = answer.attempts[-1]
     if not last.yes:
         forecast = any(run.given_up for run in last.runs)

@@ -90,7 +90,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Verification:
     """The answer and how it was found.
 
     Attributes

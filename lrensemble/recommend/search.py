@@ -33,8 +33,6 @@ from lrensemble.training import Plan, train_pool
 if TYPE_CHECKING:
     import optuna
 
-SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
-PRUNERS = ("median", "halving", "hyperband", "none")
 STARTUP = 10  # runs before samplers model and pruners prune
 PATIENCE = 0.3  # of the budget, before which nothing is pruned
 LATE = 0.8  # of the budget, after which the rest is cheaper than not knowing

@@ -17,7 +17,7 @@ from lrensemble.policies import Length, Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
-from lrensemble.recommend.answer import Answer, Attempt, Outcome
+from lrensemble.recommend.answer import Attempt, Outcome, Verification
 from lrensemble.recommend.change import Change, changes
 from lrensemble.recommend.curves import Backtest, backtest, curve_of, finished_curves, is_hopeless, upper_bound
 from lrensemble.recommend.runs import run_of
@@ -44,7 +44,7 @@ def verify(
     devices: str = "auto",
     watcher: Watcher | None = None,
     attempted: Callable[[Attempt], None] = lambda attempt: None,
-) -> Answer:
+) -> Verification:
     """Train `policy` on the task of `config` until it reaches `target`, cannot any more, or has spent its budget.
 
     Parameters
@@ -111,7 +111,7 @@ def verify(
         if len(attempts) > tries or not proposals:
             break
         attempts.append(attempt(proposals[0].policy, proposals[0].why))
-    return Answer(
+    return Verification(
         target=target,
         epochs=epochs,
         steps_per_epoch=per_epoch,
