@@ -20,6 +20,7 @@ from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
+from lrensemble.tasks.losses import check_loss
 from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
@@ -166,6 +167,7 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
 
 def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
+    check_loss(spec.training.loss.name, spec.training.loss.parameters)
     with torch.random.fork_rng(devices=[]):
         model = build_model(**spec.model.build, **task.facts, trust=True)  # the configuration is the user's own
         freeze(model, spec.training.freeze)
