@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.recommend.answer import Attempt, Outcome, Verification
+    from lrensemble.recommend.answer import Attempt, SeedResult, Verification
 
 HELP = "does a policy reach a target within a budget"
 
@@ -132,7 +132,7 @@ def _best(attempt: Attempt) -> tuple[str, str]:
     return output.percent(best.best), f"{100 * best.se:.2f}"
 
 
-def _end(outcome: Outcome, epochs: int) -> str:
+def _end(outcome: SeedResult, epochs: int) -> str:
     if outcome.reached:
         end = f"epoch {outcome.epochs}"
     elif outcome.run.status == "diverged":

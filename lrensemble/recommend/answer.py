@@ -15,7 +15,7 @@ from lrensemble.recommend.runs import FinishedRun
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SeedResult:
     """What one seed showed.
 
     Attributes
@@ -65,7 +65,7 @@ class Attempt:
 
     policy: str
     why: str
-    runs: tuple[Outcome, ...]
+    runs: tuple[SeedResult, ...]
 
     @property
     def share(self) -> float:

@@ -17,7 +17,7 @@ from lrensemble.policies import Length, Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
-from lrensemble.recommend.answer import Attempt, Outcome, Verification
+from lrensemble.recommend.answer import Attempt, SeedResult, Verification
 from lrensemble.recommend.change import Change, changes
 from lrensemble.recommend.curves import Backtest, backtest, curve_of, finished_curves, is_hopeless, upper_bound
 from lrensemble.recommend.runs import run_of
@@ -195,7 +195,7 @@ def _backtest(where: Path, fingerprint: str, epochs: int, target: float) -> Back
     return backtest(curves, target) if curves else None
 
 
-def _answer(plan: Plan, target: float, **options: Any) -> tuple[Outcome, ...]:
+def _answer(plan: Plan, target: float, **options: Any) -> tuple[SeedResult, ...]:
     """The outcomes of a plan: from records that decide the question already, else trained now."""
     there = Pool.open(plan.pool) if (plan.pool / "pool.json").is_file() else None
     if there and there.task.data_fingerprint != plan.task.fingerprint:
@@ -231,7 +231,7 @@ def out_of_reach(spec: RunSpec, history: Sequence[Mapping[str, Any]], *, target:
     )
 
 
-def _known(pool: Pool, spec: RunSpec, target: float) -> Outcome | None:
+def _known(pool: Pool, spec: RunSpec, target: float) -> SeedResult | None:
     """What the pool knows already: of this very run, of it trained to its end, or of it with another target."""
     here = pool.member_of(spec)
     if here.record_path.exists():
@@ -256,11 +256,11 @@ def _same(one: RunSpec, other: RunSpec) -> bool:
     return bare(one) == bare(other)
 
 
-def _outcome(pool: Pool, member: Member, target: float, *, known: bool) -> Outcome:
+def _outcome(pool: Pool, member: Member, target: float, *, known: bool) -> SeedResult:
     run, history = run_of(pool, member), member.history()
     losses = [line["train_loss"] for line in history if line.get("train_loss") is not None]
     line = run.reached(target)
-    return Outcome(
+    return SeedResult(
         run=run,
         target=target,
         fall=losses[0] - losses[-1] if losses else 0.0,
