@@ -20,7 +20,6 @@ from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
-from lrensemble.tasks.losses import check_loss
 from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
@@ -113,7 +112,8 @@ class Plan:
         def size(run: PlannedRun) -> int:
             return 4 * run.parameters + predictions + LINE_BYTES * run.spec.training.epochs
 
-        members = sum(size(self.members[i][0]) for i in self.todo)
+        runs = [run for run, _ in self.members]
+        members = sum(size(runs[i]) for i in self.todo)
         control_to_come = self.config.control and not (self.pool / CONTROL).exists()
         control = len(self.runs) * max(map(size, self.runs)) if control_to_come else 0
         return members + control + STATE_COPIES * 4 * max(run.parameters for run in self.runs)
@@ -167,7 +167,6 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
 
 def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
-    check_loss(spec.training.loss.name, spec.training.loss.parameters)
     with torch.random.fork_rng(devices=[]):
         model = build_model(**spec.model.build, **task.facts, trust=True)  # the configuration is the user's own
         freeze(model, spec.training.freeze)
