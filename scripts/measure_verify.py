@@ -20,15 +20,20 @@ from rich.table import Table
 
 from lrensemble.pool import Pool
 from lrensemble.recommend import curves as rule
-from lrensemble.recommend.curves import Backtest, Curve, backtest, targets_between
-from lrensemble.recommend.histories import finished_curves
+from lrensemble.recommend.curves import Backtest, LearningCurve, backtest, finished_curves
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 GRID = {"GROWTH": (0.15, 0.3, 0.5, 0.8), "NOISE": (0.0, 1.0, 2.0), "DROP": (0.0, 0.05, 0.1, 0.2)}
 MOST_WRONG = 0.02
 
 
-def measure(curves: Sequence[Curve]) -> Backtest:
+def targets_between(curves: Sequence[LearningCurve], shares: Sequence[float]) -> list[float]:
+    """Accuracies that some of the curves reach and some do not: quantiles of their best ones."""
+    best = [float(curve.accuracy.max()) for curve in curves]
+    return sorted({float(target) for target in np.quantile(best, shares)})
+
+
+def measure(curves: Sequence[LearningCurve]) -> Backtest:
     """Over all targets: pairs of run and target."""
     found = [backtest(curves, target) for target in targets_between(curves, QUANTILES)]
     missed = [b.runs - b.reached for b in found]
@@ -36,7 +41,7 @@ def measure(curves: Sequence[Curve]) -> Backtest:
     return Backtest(*(sum(getattr(b, key) for b in found) for key in ("runs", "reached", "wrong")), saved)
 
 
-def choose(pools: Sequence[Sequence[Curve]]) -> dict[str, float]:
+def choose(pools: Sequence[Sequence[LearningCurve]]) -> dict[str, float]:
     """The constants that save most with few wrong no's, every pool counting the same."""
     best: tuple[float, dict[str, float]] = (-1.0, dict(zip(GRID, map(max, GRID.values()), strict=True)))
     for values in itertools.product(*GRID.values()):
@@ -49,7 +54,7 @@ def choose(pools: Sequence[Sequence[Curve]]) -> dict[str, float]:
     return best[1]
 
 
-def measured_with(constants: dict[str, float], pools: Sequence[Sequence[Curve]]) -> list[Backtest]:
+def measured_with(constants: dict[str, float], pools: Sequence[Sequence[LearningCurve]]) -> list[Backtest]:
     before = {name: getattr(rule, name) for name in constants}
     try:
         vars(rule).update(constants)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.pool.gc import Plan
+    from lrensemble.pool.gc import Sweep
 
 HELP = "free disk: leftovers, weights that no team needs"
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if plan.fits else 1
 
 
-def _print(plan: Plan, deleted: bool) -> None:
+def _print(plan: Sweep, deleted: bool) -> None:
     from lrensemble.pool.sizes import size_text
 
     if plan.items:

@@ -69,15 +69,14 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.cli.progress import Progress
     from lrensemble.pool import Pool
     from lrensemble.pool.select import select_teams
-    from lrensemble.recommend.results import results
-    from lrensemble.recommend.rounds import Limits, run_rounds
+    from lrensemble.recommend.rounds import Limits, results, run_rounds
     from lrensemble.training import load_config, make_plan
     from lrensemble.training.runner import default_pool
 
     limits = Limits(args.rounds, args.members, parse_time(args.time) if args.time else None)
     config = load_config(args.config, args.overrides)
     plan = make_plan(config, args.pool or default_pool(config))
-    for note in plan.data.notes:
+    for note in plan.task.notes:
         output.note(note)
     ended = run_rounds(
         plan,

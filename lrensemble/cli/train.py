@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, overrides)
     pick_devices(args.devices)  # also of a plan: what it says will be used
     plan = make_plan(config, args.pool or default_pool(config))
-    for note in plan.data.notes:
+    for note in plan.task.notes:
         output.note(note)
     if args.dry_run:
         _print_plan(plan, args.format)
@@ -102,9 +102,9 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
             "seed": spec.seed,
             "model": str(spec.model),
             "optimizer": str(spec.optimizer),
-            "batch_size": plan.specs[run].training.batch_size,
+            "batch_size": run.spec.training.batch_size,
             "steps": plan.steps(run),
-            "parameters": plan.parameters(run),
+            "parameters": run.parameters,
         }
         for member_id, status, (run, spec) in zip(plan.ids, plan.statuses, plan.members, strict=True)
     ]
@@ -119,12 +119,12 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
             }
         )
         return
-    data = plan.data
+    task = plan.task
     control = f" and a seeds-only control of {len(rows)}" if plan.config.control else ""
     output.print_table(
         f"{plan.pool}: {len(rows)} members{control}, {len(plan.todo)} to train",
         ["<id", "<status", "<policy", "seed", "<model", "<optimizer", "batch", "steps", "parameters"],
         [[str(value) if not isinstance(value, int) else f"{value:,}" for value in row.values()] for row in rows],
-        f"{plan.config.data.name}: {len(data.train):,} train, {len(data.val):,} validation and {len(data.test):,} test "
-        f"rows, {data.num_classes} classes. About {size_text(plan.total_bytes)} of disk to be written.",
+        f"{plan.config.data.name}: {len(task.train):,} train, {len(task.val):,} validation and {len(task.test):,} test "
+        f"rows, {task.num_classes} classes. About {size_text(plan.total_bytes)} of disk to be written.",
     )

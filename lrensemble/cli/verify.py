@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.recommend.answer import Answer, Attempt, Run
+    from lrensemble.recommend.answer import Attempt, SeedResult, Verification
 
 HELP = "does a policy reach a target within a budget"
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if answer.yes else 1
 
 
-def _print(answer: Answer) -> None:
+def _print(answer: Verification) -> None:
     for warning in answer.warnings:
         output.note(f"warning: {warning}")
     steps = answer.epochs * answer.steps_per_epoch
@@ -106,7 +106,7 @@ def _print(answer: Answer) -> None:
                 _median(attempt, "seconds"),
                 _best(attempt)[0],
                 _best(attempt)[1],
-                ", ".join(f"{run.member} {_end(run, answer.epochs)}" for run in attempt.runs),
+                ", ".join(f"{outcome.run.member} {_end(outcome, answer.epochs)}" for outcome in attempt.runs),
             ]
             for attempt in answer.attempts
         ],
@@ -132,17 +132,17 @@ def _best(attempt: Attempt) -> tuple[str, str]:
     return output.percent(best.best), f"{100 * best.se:.2f}"
 
 
-def _end(run: Run, epochs: int) -> str:
-    if run.reached:
-        end = f"epoch {run.epochs}"
-    elif run.status == "diverged":
-        end = f"diverged in epoch {run.epochs}"
+def _end(outcome: SeedResult, epochs: int) -> str:
+    if outcome.reached:
+        end = f"epoch {outcome.epochs}"
+    elif outcome.run.status == "diverged":
+        end = f"diverged in epoch {outcome.epochs}"
     else:
-        end = f"given up after {run.epochs} of {epochs}" if run.given_up else f"not in {epochs}"
-    return f"{end} (known)" if run.known else end
+        end = f"given up after {outcome.epochs} of {epochs}" if outcome.given_up else f"not in {epochs}"
+    return f"{end} (known)" if outcome.known else end
 
 
-def _how_sure(answer: Answer) -> str:
+def _how_sure(answer: Verification) -> str:
     """How often the rule that gave runs up is wrong: where that was measured."""
     from lrensemble.recommend.curves import MEASURED
 
@@ -153,7 +153,7 @@ def _how_sure(answer: Answer) -> str:
     return f"{text}; in this pool, this target and budget: {test.wrong} of {test.reached}."
 
 
-def _verdict(answer: Answer) -> str:
+def _verdict(answer: Verification) -> str:
     last = answer.attempts[-1]
     if not last.yes:
         forecast = any(run.given_up for run in last.runs)

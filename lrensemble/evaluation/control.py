@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlVotes:
     """What the teams' selectors make of the control: votes on the test rows by the team's name."""
 
     votes: dict[str, Array] = field(default_factory=dict)  # (N, C)
@@ -27,31 +27,31 @@ class Control:
     left_out: dict[str, str] = field(default_factory=dict)  # why single teams are
 
 
-def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control:
+def against_control(pool: Pool, teams: list[Team], average: str = "") -> ControlVotes:
     """Run every team's selector on the control's validation split and take the vote on its test split.
 
     `average` is the name of the average of all members, which takes part too; none if empty.
     """
     control = pool.control
     if control is None:
-        return Control(note="no seeds-only control was trained (control: true in the configuration trains one)")
+        return ControlVotes(note="no seeds-only control was trained (control: true in the configuration trains one)")
     if control.task.data_fingerprint != pool.task.data_fingerprint:
         raise UserError(f"{control.path} holds other data than {pool.path}: delete it and train again")
     best = pool.best_run()
     if best is None:
-        return Control(note="no run of the pool is complete: there is nothing to make a seeds-only control of")
+        return ControlVotes(note="no run of the pool is complete: there is nothing to make a seeds-only control of")
     members = _matching(best.record.spec, control)
     finished = pool.runs
     policy = best.record.spec.policy
     if len(members) < len(finished):
-        return Control(
+        return ControlVotes(
             note=f"the seeds-only control has {len(members)} of {len(finished)} members with the best policy {policy}: "
             "run lrensemble train again"
         )
     members = members[: len(finished)]
     usable = [member for member in members if member.record.status == "complete"]
     if not usable:
-        return Control(note=f"all {len(members)} members of the seeds-only control diverged")
+        return ControlVotes(note=f"all {len(members)} members of the seeds-only control diverged")
     note = f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds" + _budgets(finished, members)
 
     candidates = sorted(member.id for member in pool.usable("val"))
@@ -83,7 +83,7 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
             sizes[name] = len(selector.members_)
         except UserError as error:  # another number of members: too few for a size, too many for brute force
             left_out[name] = f"not compared with seeds-only: {error}"
-    return Control(votes, sizes, note, left_out)
+    return ControlVotes(votes, sizes, note, left_out)
 
 
 def _matching(spec: MemberSpec, control: Pool) -> list[Member]:

@@ -3,7 +3,7 @@
 from lrensemble.pool.member import Member
 from lrensemble.pool.pool import Pool
 from lrensemble.pool.predictions import Predictions
-from lrensemble.pool.record import MemberSpec, Named, Record, RunSpec, Task, Training
+from lrensemble.pool.record import Header, MemberSpec, Named, Record, RunSpec, Training
 from lrensemble.pool.team import Team
 
-__all__ = ["Member", "MemberSpec", "Named", "Pool", "Predictions", "Record", "RunSpec", "Task", "Team", "Training"]
+__all__ = ["Header", "Member", "MemberSpec", "Named", "Pool", "Predictions", "Record", "RunSpec", "Team", "Training"]

@@ -59,7 +59,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sweep:
     """What `collect` deletes.
 
     Attributes
@@ -92,7 +92,7 @@ def plan_gc(
     keep_best: int = 1,
     keep_teams: bool = True,
     whole_members: bool = False,
-) -> Plan:
+) -> Sweep:
     """Choose what to delete so that the pool takes at most `max_size` bytes. Nothing is written.
 
     Parameters
@@ -137,10 +137,10 @@ def plan_gc(
         inside = [other for other in items if item.path in other.path.parents]
         items = [other for other in items if other not in inside] + [item]
         excess -= item.bytes - sum(other.bytes for other in inside)
-    return Plan(pool.path, total, max_size, items, skipped)
+    return Sweep(pool.path, total, max_size, items, skipped)
 
 
-def collect(plan: Plan) -> Plan:
+def collect(plan: Sweep) -> Sweep:
     """Delete what `plan` says, and return what was deleted. A member that a process has taken meanwhile stays."""
     done, skipped = [], list(plan.skipped)
     for item in plan.items:
@@ -160,7 +160,7 @@ def collect(plan: Plan) -> Plan:
                         done.append(item)
             except Timeout:
                 skipped.append(f"member {item.member}: a process is training it")
-    return Plan(plan.pool, plan.bytes, plan.limit, done, skipped)
+    return Sweep(plan.pool, plan.bytes, plan.limit, done, skipped)
 
 
 def _folder(item: Item) -> Path:

@@ -20,7 +20,7 @@ from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
 from lrensemble.pool.links import POOL
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
-from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
+from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Pool:
     left_out : id of every member that was found damaged until now -> why
     """
 
-    def __init__(self, path: Path, task: Task) -> None:
+    def __init__(self, path: Path, task: Header) -> None:
         self.path = path
         self.task = task
         self.left_out: dict[str, str] = {}
@@ -109,7 +109,7 @@ class Pool:
             why = "it does not exist" if not path.exists() else "there is no pool.json in it"
             near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob(f"*/{POOL}")])
             raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
-        task = read_model(Task, file, "copy it from where the pool was made")
+        task = read_model(Header, file, "copy it from where the pool was made")
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
         return cls(path, task)
@@ -164,7 +164,7 @@ class Pool:
             path.mkdir(parents=True, exist_ok=True)
         for split in PREDICTED:
             write_array(path / "labels" / f"{split}.npy", arrays[split])
-        task = Task(
+        task = Header(
             name=name or path.name,
             data=data or {"name": name or path.name},
             data_fingerprint=data_fingerprint,

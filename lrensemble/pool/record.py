@@ -250,7 +250,7 @@ class Record(BaseModel):
         return [self.parent or self.id]
 
 
-class Task(BaseModel):
+class Header(BaseModel):
     """``pool.json``: what all members of a pool have in common; written once."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

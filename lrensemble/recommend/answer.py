@@ -1,45 +1,62 @@
-"""What verification found: runs, attempts, the answer."""
+"""What verification found: outcomes of single seeds, attempts, the answer."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lrensemble.metrics import standard_error
 from lrensemble.recommend.change import Change
 from lrensemble.recommend.curves import Backtest
+from lrensemble.recommend.runs import FinishedRun
 
 
 @dataclass(frozen=True)
-class Run:
+class SeedResult:
     """What one seed showed.
 
     Attributes
     ----------
-    member, status, reason : of the member that showed it
-    seed, policy : what was trained
-    reached : step, epoch and seconds of the first evaluation that reached the target; None when none did
-    best, se : highest validation accuracy while the question was open, and its binomial standard error
+    run : of the member that showed it
     fall : of the training loss from the first epoch to the last: what was learnt, where accuracy shows nothing yet
-    epochs : trained
-    given_up : stopped because the target was out of reach, so that "no" is a forecast
+    epochs : trained, until the target was reached
     known : answered by a record that was there before
     """
 
-    member: str
-    status: str
-    reason: str | None
-    seed: int
-    policy: str
-    reached: dict[str, float] | None
-    best: float
-    se: float
+    run: FinishedRun
+    target: float
     fall: float
     epochs: int
-    given_up: bool
     known: bool
+
+    @property
+    def reached(self) -> dict[str, float] | None:
+        """Step, seconds and epoch of the first evaluation that reached the target; None when none did."""
+        line = self.run.reached(self.target)
+        return {"step": line[1], "seconds": line[2], "epoch": line[0]} if line else None
+
+    @property
+    def best(self) -> float:
+        """Highest validation accuracy while the question was open."""
+        return max((line[3] for line in self.run.curve if line[0] <= self.epochs), default=0.0)
+
+    @property
+    def se(self) -> float:
+        """Binomial standard error of `best`."""
+        return standard_error(self.best, self.run.val_rows)
+
+    @property
+    def given_up(self) -> bool:
+        """Stopped because the target was out of reach, so that "no" is a forecast."""
+        return not self.reached and (self.run.reason or "").startswith("given up")
+
+    def to_dict(self) -> dict[str, Any]:
+        of_run = ("member", "status", "reason", "seed", "policy")
+        mine = ("reached", "best", "se", "fall", "epochs", "given_up", "known")
+        return {name: getattr(self.run, name) for name in of_run} | {name: getattr(self, name) for name in mine}
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,7 @@ class Attempt:
 
     policy: str
     why: str
-    runs: tuple[Run, ...]
+    runs: tuple[SeedResult, ...]
 
     @property
     def share(self) -> float:
@@ -73,7 +90,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Verification:
     """The answer and how it was found.
 
     Attributes
@@ -101,11 +118,13 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         attempts = [
             {
-                **dataclasses.asdict(attempt),
+                "policy": attempt.policy,
+                "why": attempt.why,
+                "runs": [outcome.to_dict() for outcome in attempt.runs],
                 "yes": attempt.yes,
                 "share": attempt.share,
                 "median": {key: attempt.median(key) for key in ("step", "seconds")},
             }
             for attempt in self.attempts
         ]
-        return {**dataclasses.asdict(self), "yes": self.yes, "attempts": attempts}
+        return {**dataclasses.asdict(replace(self, attempts=())), "yes": self.yes, "attempts": attempts}

@@ -13,13 +13,15 @@ from its beginning is Domhan et al. 2015; the form and the constants are ours, m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.policies import Policy
+from lrensemble.pool import Member, Pool, RunSpec
 
 # Measured, with what they cost and save, in docs/verify.md: chosen for few wrong no's, not for the most saved.
 GROWTH = 0.3
@@ -35,7 +37,7 @@ MEASURED = (
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """Validation accuracy of a run, finished or not.
 
     Attributes
@@ -52,9 +54,9 @@ class Curve:
     lr: NDArray[np.float64]
     rows: int
 
-    def until(self, epochs: int) -> Curve:
+    def until(self, epochs: int) -> LearningCurve:
         """The curve as it was seen after so many epochs."""
-        return Curve(self.accuracy[:epochs], self.lr, self.rows)
+        return LearningCurve(self.accuracy[:epochs], self.lr, self.rows)
 
     def reaches(self, target: float) -> int | None:
         """First epoch (from 1) with the target's accuracy."""
@@ -70,6 +72,26 @@ def epoch_lrs(policy: str, steps_per_epoch: int, epochs: int) -> NDArray[np.floa
     return lrs
 
 
+def curve_of(spec: RunSpec, history: Sequence[Mapping[str, Any]], rows: int) -> LearningCurve:
+    """The curve of a run as its history has it, with the LR of its whole budget."""
+    accuracy = [line.get("val_accuracy") for line in history]
+    steps = history[0]["step"] // history[0]["epoch"]
+    lrs = epoch_lrs(spec.policy, steps, spec.training.epochs)
+    return LearningCurve(np.array([np.nan if a is None else a for a in accuracy], dtype=np.float64), lrs, rows)
+
+
+def finished_curves(pool: Pool, epochs: int | None = None) -> list[LearningCurve]:
+    """Curves of all complete runs of a pool and its control (of one budget, if `epochs` says so)."""
+    curves = []
+    for part in (pool, pool.control):
+        for member in part.without_damaged(part.runs, Member.history) if part else []:
+            record = member.record
+            spec = RunSpec.of(record.followed)
+            if record.status == "complete" and epochs in (None, spec.training.epochs):
+                curves.append(curve_of(spec, member.history(), pool.task.rows["val"]))
+    return curves
+
+
 def logit(accuracy: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
     """log(right / wrong), half a row added to both so that it stays finite."""
     right = accuracy * rows
@@ -77,7 +99,7 @@ def logit(accuracy: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
     return logits
 
 
-def upper_bound(curve: Curve) -> float:
+def upper_bound(curve: LearningCurve) -> float:
     """The accuracy that the run will hardly exceed within its budget; needs two epochs."""
     seen, total = len(curve.accuracy), len(curve.lr)
     logits = logit(curve.accuracy, curve.rows)
@@ -93,7 +115,7 @@ def upper_bound(curve: Curve) -> float:
     return 1 / (1 + math.exp(-best - (GROWTH + growth) * time - NOISE * error - DROP * drop))
 
 
-def is_hopeless(curve: Curve, target: float) -> bool:
+def is_hopeless(curve: LearningCurve, target: float) -> bool:
     """True when the target is beyond what the curve can still reach."""
     seen, total = len(curve.accuracy), len(curve.lr)
     if seen < max(FEWEST, math.ceil(PATIENCE * total)) or curve.reaches(target):
@@ -119,13 +141,13 @@ class Backtest:
     saved: float
 
 
-def gives_up(curve: Curve, target: float) -> int | None:
+def gives_up(curve: LearningCurve, target: float) -> int | None:
     """The epoch after which a finished run would have been given up, before it reached the target if it did."""
     last = (curve.reaches(target) or len(curve.accuracy)) - 1
     return next((epoch for epoch in range(FEWEST, last + 1) if is_hopeless(curve.until(epoch), target)), None)
 
 
-def backtest(curves: Iterable[Curve], target: float) -> Backtest:
+def backtest(curves: Iterable[LearningCurve], target: float) -> Backtest:
     """Apply the rule to finished runs."""
     reached = wrong = 0
     saved: list[float] = []
@@ -137,9 +159,3 @@ def backtest(curves: Iterable[Curve], target: float) -> Backtest:
         else:
             saved.append(1 - epoch / len(curve.lr) if epoch else 0.0)
     return Backtest(reached + len(saved), reached, wrong, float(np.mean(saved)) if saved else 0.0)
-
-
-def targets_between(curves: Sequence[Curve], shares: Sequence[float]) -> list[float]:
-    """Accuracies that some of the curves reach and some do not: quantiles of their best ones."""
-    best = [float(curve.accuracy.max()) for curve in curves]
-    return sorted({float(target) for target in np.quantile(best, shares)})

@@ -15,10 +15,18 @@ from pydantic import ValidationError
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool import Pool
-from lrensemble.recommend.objective import Objective
-from lrensemble.recommend.records import Run, attributes, every, read_run, run_of, trial_parameters, why_not
+from lrensemble.recommend.runs import (
+    FinishedRun,
+    Objective,
+    attributes,
+    every,
+    read_run,
+    run_of,
+    trial_parameters,
+    why_not,
+)
+from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.store import Store, load_optuna
-from lrensemble.recommend.task import Task
 
 if TYPE_CHECKING:
     import optuna
@@ -55,15 +63,15 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
     Safe to run any number of times and in several processes at once. `tick` is told (done, total).
     """
     result = Synced(pools=len(pools))
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, Setting] = {}
     rows: dict[str, int] = {}
-    runs: dict[str, list[Run]] = defaultdict(list)
+    runs: dict[str, list[FinishedRun]] = defaultdict(list)
     for pool in pools:
         for member in pool.members:
             try:
                 reason = why_not(member.record)
                 if reason is None:
-                    task = Task.in_pool(pool.task, member.record.spec)
+                    task = Setting.in_pool(pool.task, member.record.spec)
                     runs[task.key].append(run_of(pool, member))
                     tasks[task.key], rows[task.key] = task, pool.task.rows["train"]
             except UserError:
@@ -88,7 +96,7 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
     return result
 
 
-def study_of(store: Store, task: Task, objective: Objective = ACCURACY, **options: Any) -> optuna.Study:
+def study_of(store: Store, task: Setting, objective: Objective = ACCURACY, **options: Any) -> optuna.Study:
     """The study of a task and objective; made when it is not there (hold `store.lock()`)."""
     study: optuna.Study = load_optuna().create_study(
         study_name=objective.study(task),
@@ -110,7 +118,7 @@ def members_of(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
 
 
 def add_runs(
-    store: Store, study: optuna.Study, runs: Sequence[Run], task: Task, objective: Objective, train_rows: int
+    store: Store, study: optuna.Study, runs: Sequence[FinishedRun], task: Setting, objective: Objective, train_rows: int
 ) -> int:
     """Add the runs that the study does not have, and finish their running trials; return how many it were.
 
@@ -134,7 +142,7 @@ def add_runs(
     return new
 
 
-def _new_trial(run: Run, task: Task, objective: Objective, train_rows: int) -> optuna.trial.FrozenTrial:
+def _new_trial(run: FinishedRun, task: Setting, objective: Objective, train_rows: int) -> optuna.trial.FrozenTrial:
     trial = load_optuna().trial
     parameters = trial_parameters(run, task, train_rows)
     value = objective.value(run)
@@ -156,7 +164,7 @@ def trial_key(store: Store, study: optuna.Study, number: int) -> int:
 
 
 def finish(
-    store: Store, study: optuna.Study, number: int, run: Run, task: Task, objective: Objective = ACCURACY
+    store: Store, study: optuna.Study, number: int, run: FinishedRun, task: Setting, objective: Objective = ACCURACY
 ) -> None:
     """Record a run in the running trial `number`; nothing happens when somebody has done so."""
     state = load_optuna().trial.TrialState
@@ -173,7 +181,7 @@ def finish(
     study.tell(number, worth, state=state.PRUNED if worth is None else state.COMPLETE, skip_if_finished=True)
 
 
-def _intermediate(run: Run, task: Task, objective: Objective) -> dict[int, float]:
+def _intermediate(run: FinishedRun, task: Setting, objective: Objective) -> dict[int, float]:
     """What pruners see, by epoch; nothing of a diverged run: samplers take that as the worst."""
     if run.status == "diverged":
         return {}
@@ -185,8 +193,8 @@ def _intermediate(run: Run, task: Task, objective: Objective) -> dict[int, float
 class TaskRuns:
     """A task and its finished runs."""
 
-    task: Task
-    runs: list[Run]
+    task: Setting
+    runs: list[FinishedRun]
 
 
 def read_tasks(store: Store) -> list[TaskRuns]:
@@ -197,7 +205,7 @@ def read_tasks(store: Store) -> list[TaskRuns]:
         if "task" not in frozen.user_attrs:
             continue
         try:
-            task = Task.model_validate(frozen.user_attrs["task"])
+            task = Setting.model_validate(frozen.user_attrs["task"])
         except ValidationError:
             continue
         study = optuna.load_study(study_name=frozen.study_name, storage=store.storage)
@@ -220,7 +228,7 @@ def choose_tasks(
     """The tasks that fit; a `UserError` with the nearest name when nothing does."""
     if not tasks:
         raise UserError("the database has no records: lrensemble database sync FOLDER fills it from pools")
-    wanted: list[tuple[str, object, Callable[[Task], set[object]]]] = [
+    wanted: list[tuple[str, object, Callable[[Setting], set[object]]]] = [
         ("data", data, lambda task: {task.data}),
         ("model", model, lambda task: {task.model.name, str(task.model)}),
         ("optimizer", optimizer, lambda task: {task.optimizer.name, str(task.optimizer)} if task.optimizer else set()),

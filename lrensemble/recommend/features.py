@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.policies import Policy
+from lrensemble.policies.units import steps_per_epoch
+from lrensemble.pool import RunSpec
 
 Array = NDArray[Any]
 GRID = 240  # points of the budget at which the LR is read; a wave of more than 100 cycles is seen as its mean
@@ -85,3 +87,26 @@ def difference(candidate: Array, other: Array) -> str:
     if most == RISES:
         return "more rises" if change[most] > 0 else "fewer rises"
     return f"{'higher' if change[most] > 0 else 'lower'} {NAMES[most]}"
+
+
+def total_steps(spec: RunSpec, train_rows: int) -> tuple[int, int]:
+    """Optimizer steps an epoch, and in all."""
+    per_epoch = steps_per_epoch(train_rows, spec.training.batch_size)
+    return per_epoch, per_epoch * spec.training.epochs
+
+
+def spec_features(specs: Sequence[RunSpec], train_rows: int) -> Array:
+    """Features of runs, comparable with each other: (M, F). Give known ones and candidates together."""
+    shapes, steps, settings = [], [], []
+    for spec in specs:
+        per_epoch, total = total_steps(spec, train_rows)
+        shapes.append(lr_features(Policy.parse(spec.policy), steps_per_epoch=per_epoch, total_steps=total))
+        steps.append(total)
+        settings.append(configuration(spec))
+    return with_configuration(np.array(shapes), steps, settings)
+
+
+def configuration(spec: RunSpec) -> tuple[str, str, str]:
+    """What a run has beside policy, seed and budget: model, optimizer and how it is trained."""
+    training = spec.training.model_copy(update={"epochs": 1})
+    return str(spec.model), str(spec.optimizer), training.model_dump_json(exclude_defaults=True)

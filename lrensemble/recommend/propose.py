@@ -14,9 +14,9 @@ from lrensemble.metrics import correct_rows, nll_of, true_class
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.pool.record import Strict
 from lrensemble.recommend.candidates import candidate_specs, peak_range
-from lrensemble.recommend.features import PEAK, difference
+from lrensemble.recommend.features import PEAK, configuration, difference, spec_features
 from lrensemble.recommend.gain import FEWEST, Evidence, Forecast, choose
-from lrensemble.recommend.runs import Runs, configuration, expected_seconds, read_runs, spec_features
+from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs
 
 Array = NDArray[Any]
 AGAIN = 3  # of the best runs may be trained again with a fresh seed
@@ -53,23 +53,25 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     """
     if n < 1:
         raise UserError(f"n = {n} is not possible: propose 1 or more runs")
-    runs = read_runs(pool, "val")
+    members = read_runs(pool, "val")
+    specs, complete = followed(members), are_complete(members)
     rows = pool.task.rows["train"]
-    evidence, features = _evidence(pool, runs)
+    evidence, features = _evidence(pool, members, specs, complete)
     scores = nll_of(evidence.true).mean(1)
-    good = [spec for spec, complete in zip(runs.specs, runs.complete, strict=True) if complete]
+    good = [spec for spec, good in zip(specs, complete, strict=True) if good]
     peaks = 10 ** features[:, PEAK]
-    low, high = peak_range(list(peaks[runs.complete]), list(scores), list(peaks[~runs.complete]))
+    low, high = peak_range(list(peaks[complete]), list(scores), list(peaks[~complete]))
     ranked = [good[i] for i in np.argsort(scores, kind="stable")]
-    candidates = candidate_specs(
-        _distinct(runs.specs if bases is None else bases), ranked[:AGAIN], runs.specs, low, high, seed
-    )
-    together = spec_features([*runs.specs, *candidates], rows)
-    known, new = together[: len(runs.specs)], together[len(runs.specs) :]
+    if bases is not None:  # a pool may have members of models that are not to be trained
+        allowed = [(base.model, base.training.freeze) for base in _distinct(bases)]
+        ranked = [spec for spec in ranked if (spec.model, spec.training.freeze) in allowed]
+    candidates = candidate_specs(_distinct(specs if bases is None else bases), ranked[:AGAIN], specs, low, high, seed)
+    together = spec_features([*specs, *candidates], rows)
+    known, new = together[: len(specs)], together[len(specs) :]
     evidence = Evidence(
-        known[runs.complete], evidence.true, evidence.right, known[~runs.complete], evidence.others, evidence.chance
+        known[complete], evidence.true, evidence.right, known[~complete], evidence.others, evidence.chance
     )
-    seconds = expected_seconds(runs, candidates, rows)
+    seconds = expected_seconds(members, candidates, rows)
     return [
         Proposal(
             spec=candidates[i],
@@ -81,13 +83,15 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     ]
 
 
-def _evidence(pool: Pool, runs: Runs) -> tuple[Evidence, Array]:
+def _evidence(
+    pool: Pool, members: Sequence[Member], specs: Sequence[RunSpec], is_complete: Array
+) -> tuple[Evidence, Array]:
     """What the pool knows, and the features of all runs."""
     labels = pool.labels("val")
-    features = spec_features(runs.specs, pool.task.rows["train"])
-    complete = [member for member, good in zip(runs.members, runs.complete, strict=True) if good]
+    features = spec_features(specs, pool.task.rows["train"])
+    complete = [member for member, good in zip(members, is_complete, strict=True) if good]
     mine = {member.id for member in complete}
-    others = [member for member in pool.usable("val") if member.id not in mine]
+    others = [member for member in pool.whole(pool.complete, "val") if member.id not in mine]
 
     def true(members: list[Member]) -> Array:
         rows = [true_class(p, labels) for p in pool.predictions("val", members)]
@@ -95,10 +99,10 @@ def _evidence(pool: Pool, runs: Runs) -> tuple[Evidence, Array]:
 
     right = [correct_rows(p, labels) for p in pool.predictions("val", complete)]
     evidence = Evidence(
-        features=features[runs.complete],
+        features=features[is_complete],
         true=true(complete),
         right=np.array(right, dtype=bool).reshape(len(complete), len(labels)),
-        failed=features[~runs.complete],
+        failed=features[~is_complete],
         others=true(others),
         chance=1 / len(pool.task.class_names),
     )

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.metrics import standard_error, t_interval
-from lrensemble.recommend.records import Run
-from lrensemble.recommend.robustness import Robustness, robustness
-from lrensemble.recommend.task import Task
+from lrensemble.policies import Policy
+from lrensemble.recommend.runs import FinishedRun
+from lrensemble.recommend.setting import Setting
+
+GRID = 257  # points of the budget at which two curves are compared
+WITHIN = 10.0  # LRBench scales by 0.1 to 10
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Validation accuracy of a policy's curve over the LR factors that were trained, its own included.
+
+    Attributes
+    ----------
+    factors : of the policy's LR, ascending; within a factor of `WITHIN`
+    mean, worst : accuracy over the factors; a diverged run counts as chance, 1 / classes
+    """
+
+    factors: tuple[float, ...]
+    mean: float
+    worst: float
 
 
 @dataclass(frozen=True)
@@ -71,15 +89,15 @@ def check_target(target: float) -> float:
     return target
 
 
-def default_target(runs: Sequence[Run]) -> float | None:
+def default_target(runs: Sequence[FinishedRun]) -> float | None:
     """The median final accuracy of the complete runs, in steps of 0.001, rounded down: half of them reach it."""
     accuracies = [run.accuracy for run in runs if run.accuracy is not None]
     return math.floor(float(np.median(accuracies)) * 1000 + 1e-9) / 1000 if accuracies else None
 
 
-def rank(task: Task, runs: Sequence[Run], by: str, target: float | None = None) -> list[Row]:
+def rank(task: Setting, runs: Sequence[FinishedRun], by: str, target: float | None = None) -> list[Row]:
     """One row for every policy, best first by an order of `ORDERS`."""
-    of_policy: dict[str, list[Run]] = defaultdict(list)
+    of_policy: dict[str, list[FinishedRun]] = defaultdict(list)
     for run in runs:
         of_policy[run.policy].append(run)
     line = next((run.curve[-1] for run in runs if run.curve), None)
@@ -94,13 +112,13 @@ def rank(task: Task, runs: Sequence[Run], by: str, target: float | None = None) 
     return sorted(rows, key=lambda row: (*ORDERS[by](row), row.policy))
 
 
-def _row(policy: str, runs: list[Run], target: float | None, scaled: Robustness | None) -> Row:
+def _row(policy: str, runs: list[FinishedRun], target: float | None, scaled: Robustness | None) -> Row:
     complete = [run for run in runs if run.is_complete]
     accuracies = [run.accuracy for run in complete if run.accuracy is not None]
     accuracy = float(np.mean(accuracies)) if accuracies else None
     several = len(accuracies) > 1
     # A run that was stopped before it reached the target might have: it cannot tell.
-    reached = [found for run in runs if target is not None and (found := run.reached(target))]
+    reached = [line for run in runs if target is not None and (line := run.reached(target))]
     asked = 0 if target is None else sum(1 for run in runs if run.status != "stopped" or run.reached(target))
     asked = asked if any(run.curve for run in runs) or any(run.status == "diverged" for run in runs) else 0
     rows = runs[0].val_rows
@@ -119,8 +137,8 @@ def _row(policy: str, runs: list[Run], target: float | None, scaled: Robustness 
         seconds=_mean([run.costs.get("seconds") for run in complete]),
         asked=asked,
         reached=len(reached),
-        steps=_mean([step for step, _ in reached]),
-        seconds_to=_mean([seconds for _, seconds in reached]),
+        steps=_mean([step for _, step, _, _ in reached]),
+        seconds_to=_mean([seconds for _, _, seconds, _ in reached]),
         robustness=scaled,
     )
 
@@ -128,3 +146,51 @@ def _row(policy: str, runs: list[Run], target: float | None, scaled: Robustness 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
+
+
+# How a policy stands other LRs: runs whose policies differ by a factor (LRBench's base-LR scaling).
+
+
+def shape_and_peak(text: str, steps_per_epoch: int, total_steps: int) -> tuple[bytes, float] | None:
+    """A policy's shape (equal for equal curves up to a factor) and its peak LR; None where there is none."""
+    policy = Policy.parse(text).bind(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    lr = policy(np.linspace(0, max(total_steps - 1, 1), GRID).round())
+    peak = float(lr.max())
+    return (np.round(lr / peak, 6).tobytes(), peak) if peak > 0 else None
+
+
+def robustness(runs: Iterable[FinishedRun], steps_per_epoch: int, total_steps: int) -> dict[str, Robustness]:
+    """Of every policy that was trained with two or more factors; by its text."""
+    accuracies: dict[bytes, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    parts: dict[str, tuple[bytes, float]] = {}
+    for run in runs:
+        if run.policy not in parts:
+            found = shape_and_peak(run.policy, steps_per_epoch, total_steps)
+            if found is None:
+                continue
+            parts[run.policy] = found
+        shape, peak = parts[run.policy]
+        if run.accuracy is not None:
+            accuracies[shape][_key(peak)].append(run.accuracy)
+        elif run.status == "diverged":
+            accuracies[shape][_key(peak)].append(1 / run.classes)
+    return {
+        text: one
+        for text, (shape, peak) in parts.items()
+        if (one := _over_factors(accuracies[shape], peak)) is not None
+    }
+
+
+def _over_factors(accuracies: Mapping[float, list[float]], peak: float) -> Robustness | None:
+    own, slack = _key(peak), 1 + 1e-9
+    near = {p: values for p, values in accuracies.items() if max(p / own, own / p) <= WITHIN * slack}
+    if len(near) < 2:
+        return None
+    means = [float(np.mean(near[p])) for p in sorted(near)]
+    factors = tuple(float(f"{p / peak:.3g}") for p in sorted(near))
+    return Robustness(factors, float(np.mean(means)), min(means))
+
+
+def _key(peak: float) -> float:
+    """Peaks that are equal up to rounding are one."""
+    return float(f"{peak:.6g}")

@@ -9,15 +9,13 @@ from typing import Any
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
-from lrensemble.recommend.baselines import baselines
+from lrensemble.recommend.candidates import baselines, first_policies
 from lrensemble.recommend.database import TaskRuns, add_runs, find_pools, read_tasks, study_of, sync
-from lrensemble.recommend.objective import Objective
-from lrensemble.recommend.ranking import Row, rank
-from lrensemble.recommend.records import Run, run_of
-from lrensemble.recommend.robustness import split
-from lrensemble.recommend.search import Search, first_policies, search
+from lrensemble.recommend.ranking import Row, rank, shape_and_peak
+from lrensemble.recommend.runs import FinishedRun, Objective, run_of
+from lrensemble.recommend.search import Search, search
+from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.store import Store
-from lrensemble.recommend.task import Task
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.device import pick_devices
 from lrensemble.training.range_test import RangeTest, range_test
@@ -41,11 +39,11 @@ class Recommendation:
     defaults : the baselines with the same seeds, by name
     """
 
-    task: Task
+    task: Setting
     target: float | None
     k0: tuple[float, float]
     test: RangeTest
-    similar: Task | None
+    similar: Setting | None
     tried: list[Row]
     best: list[Row]
     defaults: dict[str, Row]
@@ -68,7 +66,7 @@ def recommend(
     with_defaults: bool = False,
     options: Mapping[str, Any] | None = None,
     watcher: Any = None,
-    told: Callable[[Run, int], None] = lambda run, count: None,
+    told: Callable[[FinishedRun, int], None] = lambda run, count: None,
     stage: Callable[[str], None] = lambda text: None,
 ) -> Recommendation:
     """Search policies for the task of `plan` (its first member's data, model, optimizer and budget).
@@ -80,7 +78,7 @@ def recommend(
     options = dict(options or {})
     objective = Objective(target)
     stage("range test")
-    test = range_test(plan.specs[0], plan.data, device=options.get("devices", "auto"))
+    test = range_test(plan.specs[0], plan.task, device=options.get("devices", "auto"))
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)
@@ -120,26 +118,23 @@ def recommend(
     )
 
 
-def confirm(wanted: Search, policies: Sequence[str], seeds: Sequence[int], watcher: Any = None) -> list[Run]:
+def confirm(wanted: Search, policies: Sequence[str], seeds: Sequence[int], watcher: Any = None) -> list[FinishedRun]:
     """Train policies with other seeds, to the end, in the same pool; and record them."""
     specs = [
         wanted.spec.model_copy(update={"policy": policy, "seed": seed})
         for policy in dict.fromkeys(policies)
         for seed in seeds
     ]
-    config = wanted.plan.config.model_copy(update={"control": False})
-    models = wanted.plan.models[:1] * len(specs)
-    plan = dataclasses.replace(wanted.plan, config=config, specs=specs, derived=[[] for _ in specs], models=models)
-    pool = train_pool(plan, watcher=watcher, **wanted.options)
+    pool = train_pool(wanted.plan.of(specs, alone=True), watcher=watcher, **wanted.options)
     members = [pool.member_of(spec) for spec in specs]
     runs = [run_of(pool, member) for member in members if member.record.status != "failed"]
     with wanted.store.lock():
         study = study_of(wanted.store, wanted.task)
-        add_runs(wanted.store, study, runs, wanted.task, Objective(), wanted.plan.data.rows("train"))
+        add_runs(wanted.store, study, runs, wanted.task, Objective(), wanted.plan.task.rows("train"))
     return runs
 
 
-def similar(task: Task, tasks: Sequence[TaskRuns]) -> TaskRuns | None:
+def similar(task: Setting, tasks: Sequence[TaskRuns]) -> TaskRuns | None:
     """The task with most in common: the same optimizer, and the same data or model; then batch size and most runs."""
 
     def likeness(one: TaskRuns) -> tuple[int, ...]:
@@ -162,7 +157,7 @@ def similar(task: Task, tasks: Sequence[TaskRuns]) -> TaskRuns | None:
     return max(near, key=likeness, default=None)
 
 
-def _runs(tasks: Sequence[TaskRuns], task: Task) -> list[Run]:
+def _runs(tasks: Sequence[TaskRuns], task: Setting) -> list[FinishedRun]:
     return next((one.runs for one in tasks if one.task.study == task.study), [])
 
 
@@ -173,7 +168,7 @@ def _best_policies(near: TaskRuns, objective: Objective) -> list[Policy]:
 
 def _range(test: RangeTest, hints: Sequence[Policy], wanted: Search) -> tuple[float, float]:
     """The range test's, extended to the peaks of what was best on a similar task (at most `FACTOR` times)."""
-    found = [split(str(hint), wanted.steps_per_epoch, wanted.total_steps) for hint in hints]
+    found = [shape_and_peak(str(hint), wanted.steps_per_epoch, wanted.total_steps) for hint in hints]
     peaks = [one[1] for one in found if one is not None]
     low = max(min([test.low, *peaks]), test.low / FACTOR)
     high = min(max([test.high, *peaks]), test.high * FACTOR)

@@ -10,20 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import correct_rows, nll_rows, standard_error, true_class
 from lrensemble.pool import Member, Pool, Record, RunSpec
 from lrensemble.pool.files import clear_disk_errors, now, read_model, write_sealed
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import Strict
+from lrensemble.recommend.gain import greedy_weights
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
-from lrensemble.training.plan import derived_specs
 from lrensemble.training.runner import Silent, Watcher, create_pool
 
 FOLDER = "rounds"
@@ -114,7 +116,7 @@ def run_rounds(
     UserError
         Impossible limits; rounds of another configuration; a pool in which nothing can be learned from.
     """
-    limits.check(len(plan.specs))
+    limits.check(len(plan.runs))
     if per_round < 1:
         raise UserError(f"{per_round} proposals a round are not possible: give 1 or more")
     end = None if limits.seconds is None else time.monotonic() + limits.seconds
@@ -130,7 +132,7 @@ def run_rounds(
                 raise _TimeIsUp
             current = _round(pool, plan, number, most, seed)
             tell(current)
-            train_pool(_plan_of(plan, current.specs), watcher=timed, control=False, **options)
+            train_pool(plan.of(current.specs), watcher=timed, control=False, **options)
             planned += len(current.proposals)
     except _TimeIsUp:
         return "the time is up"
@@ -189,19 +191,61 @@ def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:
         return made
 
 
-def _plan_of(plan: Plan, specs: list[RunSpec]) -> Plan:
-    """The plan for other runs of the same models."""
-    models = {str(spec.model): model for spec, model in zip(plan.specs, plan.models, strict=True)}
-    return replace(
-        plan,
-        specs=specs,
-        derived=[derived_specs(plan.config, spec, plan.data.rows("train")) for spec in specs],
-        models=[models[str(spec.model)] for spec in specs],
-    )
-
-
 def members_of(pool: Pool, rounds: list[Round]) -> list[Member]:
     """The runs of these rounds that are in the pool."""
     ids = [spec.id(pool.task.data_fingerprint) for done in rounds for spec in done.specs]
     members = [Member(pool.path / "members" / member_id) for member_id in ids]
     return [member for member in members if member.record_path.exists()]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The greedy team (NLL) of all runs up to a round, chosen and scored on the same validation rows.
+
+    Attributes
+    ----------
+    trained : runs in the pool, diverged ones included
+    team : members with a weight
+    nll, accuracy, accuracy_se : of the team; the standard error is binomial over `rows`
+    seconds : that all runs took so far
+    """
+
+    number: int
+    trained: int
+    complete: int
+    team: int
+    nll: float
+    accuracy: float
+    accuracy_se: float
+    rows: int
+    seconds: float
+
+
+def results(pool: Pool) -> list[Result]:
+    """A result for every round after which a run is complete; snapshots and averages are left out."""
+    rounds = read_rounds(pool)
+    labels = pool.labels("val")
+    found = []
+    for done in rounds:
+        members = members_of(pool, rounds[: done.number + 1])
+        complete = [member for member in pool.whole(members, "val") if member.record.status == "complete"]
+        if not complete:
+            continue
+        predictions = np.asarray(pool.predictions("val", complete), dtype=np.float64)
+        weights = greedy_weights(true_class(predictions, labels))
+        team = np.tensordot(weights, predictions, axes=1)
+        accuracy = float(correct_rows(team, labels).mean())
+        found.append(
+            Result(
+                number=done.number,
+                trained=len(members),
+                complete=len(complete),
+                team=int(np.count_nonzero(weights)),
+                nll=float(nll_rows(team, labels).mean()),
+                accuracy=accuracy,
+                accuracy_se=standard_error(accuracy, len(labels)),
+                rows=len(labels),
+                seconds=float(sum(member.record.costs.get("seconds", 0.0) for member in members)),
+            )
+        )
+    return found

@@ -1,10 +1,11 @@
-"""The runs of a pool as a surrogate sees them: LR curves, budgets, status, seconds."""
+"""Finished runs: what the database keeps of one, what a search wants of it, and those of a pool to learn from."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +14,181 @@ from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool, RunSpec
-from lrensemble.recommend.features import lr_features, with_configuration
+from lrensemble.pool.record import Record
+from lrensemble.recommend.features import configuration, total_steps
+from lrensemble.recommend.setting import Setting
+from lrensemble.recommend.space import parameters_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 Array = NDArray[Any]
+MOST_INTERMEDIATE = 100  # values of one run that pruners see; a longer run is thinned, at the same epochs for all
 
 
-@dataclass(frozen=True, eq=False)
-class Runs:
-    """Finished runs of our trainer, by id.
+@dataclass(frozen=True)
+class FinishedRun:
+    """What is known of one finished run. All accuracies are of the validation split.
 
     Attributes
     ----------
-    specs : of every run
-    complete : (M,) bool; the others diverged or were stopped
+    status : complete, diverged, stopped
+    curve : one line per evaluation: epoch, step, seconds of training, validation accuracy
+    val : metrics of the final model on validation (accuracy, nll, brier, ece); empty unless complete
+    train : loss and accuracy over the last epoch of training, as it ran
     """
 
-    members: list[Member]
-    specs: list[RunSpec]
-    complete: Array
+    member: str
+    policy: str
+    seed: int
+    status: str
+    reason: str | None
+    pool: str
+    val_rows: int
+    classes: int
+    val: dict[str, float | None]
+    train: dict[str, float | None]
+    costs: dict[str, float]
+    curve: list[list[float]] = field(repr=False)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.status == "complete"
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.val.get("accuracy")
+
+    @property
+    def loss_difference(self) -> float | None:
+        """Validation NLL minus training loss (LRBench: how much it overfits)."""
+        nll, loss = self.val.get("nll"), self.train.get("loss")
+        return None if nll is None or loss is None else nll - loss
+
+    def reached(self, target: float) -> list[float] | None:
+        """The first line of the curve at or above `target`; None: never."""
+        return next((line for line in self.curve if line[3] >= target), None)
 
 
-def read_runs(pool: Pool, *splits: str) -> Runs:
+@dataclass(frozen=True)
+class Objective:
+    """What a search looks for, on validation: the highest accuracy (target None), or the fewest steps to a target."""
+
+    target: float | None = None
+
+    @property
+    def direction(self) -> str:
+        return "maximize" if self.target is None else "minimize"
+
+    @property
+    def order(self) -> str:
+        """Its order among those of `ranking.ORDERS`."""
+        return "accuracy" if self.target is None else "iterations-to-target"
+
+    def study(self, task: Setting) -> str:
+        return task.study if self.target is None else f"{task.study} steps to {self.target:g}"
+
+    def shown(self, accuracy: float) -> float:
+        """A validation accuracy on the way, as pruners compare it."""
+        return accuracy if self.target is None else 1 - accuracy
+
+    def value(self, run: FinishedRun) -> float | None:
+        """Of a run that can be judged; None for the others, which diverged or were stopped on their way.
+
+        A complete run that missed the target has all of its steps and more, the more the further it stayed away.
+        """
+        if self.target is None:
+            return run.accuracy if run.is_complete else None
+        if line := run.reached(self.target):
+            return line[1]
+        if not run.is_complete or not run.curve:
+            return None
+        best = max(line[3] for line in run.curve)
+        return run.curve[-1][1] * (1 + self.target - best)
+
+
+def why_not(record: Record) -> str | None:
+    """Why a member is no record of the database; None when it is one."""
+    if record.status not in ("complete", "diverged", "stopped"):
+        return "not finished"
+    if record.spec.derived is not None:
+        return "snapshots and averages: their policy was made for the whole run"
+    if record.spec.policy is None:
+        return "no policy known"
+    return None
+
+
+def run_of(pool: Pool, member: Member) -> FinishedRun:
+    """The run that a finished member is."""
+    record = member.record
+    curve = [
+        [line["epoch"], line["step"], line["seconds"], line["val_accuracy"]]
+        for line in member.history()
+        if all(_is_finite(line.get(key)) for key in ("epoch", "step", "seconds", "val_accuracy"))
+    ]
+    return FinishedRun(
+        member=member.id,
+        policy=record.followed.policy or "",
+        seed=record.spec.seed,
+        status=record.status,
+        reason=record.reason,
+        pool=str(pool.path.absolute()),
+        val_rows=pool.task.rows["val"],
+        classes=len(pool.task.class_names),
+        val=record.val if record.status == "complete" else {},
+        train={name: value if _is_finite(value) else None for name, value in record.metrics.get("train", {}).items()},
+        costs={name: value for name, value in record.costs.items() if _is_finite(value)},
+        curve=curve,
+    )
+
+
+def read_run(trial: FrozenTrial) -> FinishedRun | None:
+    """The run that a trial records; None for one that is not finished, or none of ours."""
+    data = trial.user_attrs.get("run")
+    return FinishedRun(**data) if isinstance(data, dict) and trial.state.is_finished() else None
+
+
+def attributes(run: FinishedRun) -> dict[str, Any]:
+    """User attributes of the trial of a run: the lossless policy, and what the dashboard shows in columns."""
+    found = {"member": run.member, "policy": run.policy, "seed": run.seed, "status": run.status, "pool": run.pool}
+    if run.reason:
+        found["reason"] = run.reason
+    found |= {name: value for name, value in run.val.items() if value is not None}
+    return {**found, "run": asdict(run)}
+
+
+def every(epochs: int) -> int:
+    """Epochs between two accuracies that pruners see."""
+    return max(1, -(-epochs // MOST_INTERMEDIATE))
+
+
+def trial_parameters(
+    run: FinishedRun, task: Setting, train_rows: int
+) -> dict[str, tuple[float | str, BaseDistribution]]:
+    """The policy as parameters; none where the budget is not known (a loop that logged nothing)."""
+    if task.epochs and task.batch_size:
+        steps = steps_per_epoch(train_rows, task.batch_size)
+        total = steps * task.epochs
+    elif run.curve:
+        epoch, total = run.curve[-1][0], int(run.curve[-1][1])
+        steps = max(1, round(total / max(epoch, 1)))
+    else:
+        return {}
+    try:
+        return parameters_of(Policy.parse(run.policy), steps_per_epoch=steps, total_steps=max(total, 1))
+    except UserError:  # boundaries that cross in this budget
+        return {}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+# Runs of a pool to learn from.
+
+
+def read_runs(pool: Pool, *splits: str) -> list[Member]:
     """The finished runs of a pool, with whole predictions of `splits`; `UserError` where none has a policy."""
     members = pool.whole(pool.runs, *splits)
     if not members:
@@ -43,42 +198,28 @@ def read_runs(pool: Pool, *splits: str) -> Runs:
             f"{pool.path}: nothing to learn from: {what}. What to train next is learned from LR policies and what "
             "came of them: lrensemble train CONFIG first, or lrensemble run CONFIG, which does both"
         )
-    complete = np.array([member.record.status == "complete" for member in members])
-    return Runs(members, [RunSpec.of(member.record.followed) for member in members], complete)
+    return members
 
 
-def total_steps(spec: RunSpec, train_rows: int) -> tuple[int, int]:
-    """Optimizer steps an epoch, and in all."""
-    per_epoch = steps_per_epoch(train_rows, spec.training.batch_size)
-    return per_epoch, per_epoch * spec.training.epochs
+def followed(members: Sequence[Member]) -> list[RunSpec]:
+    """What runs of our trainer did: their specs, with the policy that a controller's choices came to."""
+    return [RunSpec.of(member.record.followed) for member in members]
 
 
-def spec_features(specs: Sequence[RunSpec], train_rows: int) -> Array:
-    """Features of runs, comparable with each other: (M, F). Give known ones and candidates together."""
-    shapes, steps, settings = [], [], []
-    for spec in specs:
-        per_epoch, total = total_steps(spec, train_rows)
-        shapes.append(lr_features(Policy.parse(spec.policy), steps_per_epoch=per_epoch, total_steps=total))
-        steps.append(total)
-        settings.append(configuration(spec))
-    return with_configuration(np.array(shapes), steps, settings)
+def are_complete(members: Sequence[Member]) -> Array:
+    """(M,) bool; the others diverged or were stopped."""
+    return np.array([member.record.status == "complete" for member in members])
 
 
-def configuration(spec: RunSpec) -> tuple[str, str, str]:
-    """What a run has beside policy, seed and budget: model, optimizer and how it is trained."""
-    training = spec.training.model_copy(update={"epochs": 1})
-    return str(spec.model), str(spec.optimizer), training.model_dump_json(exclude_defaults=True)
-
-
-def expected_seconds(runs: Runs, specs: Sequence[RunSpec], train_rows: int) -> Array:
-    """Seconds that training each of `specs` takes: those of complete runs per sample, of the most similar kind.
+def expected_seconds(members: Sequence[Member], specs: Sequence[RunSpec], train_rows: int) -> Array:
+    """Seconds that training each of `specs` takes: those of complete `members` per sample, of the most similar kind.
 
     The median over runs of the same configuration, else of the same model, else of all.
     """
     known = [
         (configuration(spec), float(member.record.costs["seconds"]) / _samples(spec, train_rows))
-        for member, spec, complete in zip(runs.members, runs.specs, runs.complete, strict=True)
-        if complete and "seconds" in member.record.costs
+        for member, spec in zip(members, followed(members), strict=True)
+        if member.record.status == "complete" and "seconds" in member.record.costs
     ]
     if not known:
         return np.ones(len(specs))

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,35 +22,21 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Named, Pool, RunSpec
+from lrensemble.recommend.candidates import grid
 from lrensemble.recommend.database import add_runs, finish, members_of, study_of, trial_key
-from lrensemble.recommend.objective import Objective
-from lrensemble.recommend.records import Run, every, run_of
+from lrensemble.recommend.runs import FinishedRun, Objective, every, run_of
+from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.space import parameters_of, suggest
 from lrensemble.recommend.store import Store, load_optuna, open_store
-from lrensemble.recommend.task import Task
 from lrensemble.training import Plan, train_pool
 
 if TYPE_CHECKING:
     import optuna
 
-SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
-PRUNERS = ("median", "halving", "hyperband", "none")
 STARTUP = 10  # runs before samplers model and pruners prune
 PATIENCE = 0.3  # of the budget, before which nothing is pruned
 LATE = 0.8  # of the budget, after which the rest is cheaper than not knowing
 DRAWS = 20  # of one sampler in a row that were there already: then there is nothing new
-# Where a search begins: what people use, at the upper end of the range and below it.
-FIRST = (
-    "COS(k0={high}, l=100%)",
-    "ONECYCLE(k0={high})",
-    "POLY(k0={middle}, p=1, l=100%)",
-    "EXP(k0={middle}, gamma=0.96, per=1%)",
-    "STEP(k0={middle}, gamma=0.3, l=25%)",
-    "WSD(k0={middle})",
-    "TRI2(k0={high}, k1={low}, l=12.5%)",
-    "FIX(k0={middle})",
-)
-GRID = ("FIX", "STEP", "EXP", "POLY", "COS", "ONECYCLE", "WSD", "TRI2")
 
 
 @dataclass(frozen=True)
@@ -84,8 +70,8 @@ class Search:
         return self.plan.specs[0]
 
     @property
-    def task(self) -> Task:
-        return Task.of(self.plan.config.data.model_dump(mode="json"), self.plan.data.fingerprint, self.spec)
+    def task(self) -> Setting:
+        return Setting.of(self.plan.config.data.model_dump(mode="json"), self.plan.task.fingerprint, self.spec)
 
     @property
     def total_steps(self) -> int:
@@ -93,18 +79,14 @@ class Search:
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.plan.data.rows("train"), self.spec.training.batch_size)
-
-
-def first_policies(k0: tuple[float, float]) -> list[Policy]:
-    """`FIRST` within a range of peak LRs."""
-    high, middle, low = k0[1] / 2, float(np.sqrt(k0[0] * k0[1])), k0[0] / 10
-    shown = {"high": f"{high:.3g}", "middle": f"{middle:.3g}", "low": f"{low:.3g}"}
-    return [Policy.parse(text.format(**shown)) for text in FIRST]
+        return steps_per_epoch(self.plan.task.rows("train"), self.spec.training.batch_size)
 
 
 def search(
-    wanted: Search, known: Sequence[Run] = (), *, told: Callable[[Run, int], None] = lambda run, count: None
+    wanted: Search,
+    known: Sequence[FinishedRun] = (),
+    *,
+    told: Callable[[FinishedRun, int], None] = lambda run, count: None,
 ) -> None:
     """Search until `wanted.trials` policies are finished, or `wanted.minutes` are over, or nothing new is drawn.
 
@@ -120,7 +102,7 @@ def search(
             sampler=_sampler(wanted),
             pruner=_pruner(wanted.pruner, wanted.spec.training.epochs),
         )
-        add_runs(wanted.store, study, known, wanted.task, wanted.objective, wanted.plan.data.rows("train"))
+        add_runs(wanted.store, study, known, wanted.task, wanted.objective, wanted.plan.task.rows("train"))
     began = time.monotonic()
     tried_again: set[int] = set()
     while wanted.minutes is None or time.monotonic() - began < 60 * wanted.minutes:
@@ -189,8 +171,8 @@ def _next(wanted: Search, study: optuna.Study) -> int | None:
     if len([t for t in _searched(study) if t.state != optuna.trial.TrialState.FAIL]) >= wanted.trials:
         return None
     there = members_of(study)
-    for policy in (*wanted.first, *(_grid(wanted.k0) if wanted.sampler == "grid" else ())):
-        member = _spec(wanted, policy).id(wanted.plan.data.fingerprint)
+    for policy in (*wanted.first, *(grid(wanted.k0) if wanted.sampler == "grid" else ())):
+        member = _spec(wanted, policy).id(wanted.plan.task.fingerprint)
         if member not in there:
             parameters = parameters_of(policy, steps_per_epoch=wanted.steps_per_epoch, total_steps=wanted.total_steps)
             template = optuna.trial.create_trial(
@@ -207,7 +189,7 @@ def _next(wanted: Search, study: optuna.Study) -> int | None:
     for _ in range(DRAWS):
         trial = study.ask()
         policy = suggest(trial, wanted.k0)
-        member = _spec(wanted, policy).id(wanted.plan.data.fingerprint)
+        member = _spec(wanted, policy).id(wanted.plan.task.fingerprint)
         if member not in there:
             for name, value in {"worker": _worker(), "policy": str(policy), "member": member, "searched": True}.items():
                 trial.set_user_attr(name, value)
@@ -216,31 +198,24 @@ def _next(wanted: Search, study: optuna.Study) -> int | None:
     return None
 
 
-def _grid(k0: tuple[float, float]) -> list[Policy]:
-    return [policy for high in np.geomspace(k0[0], k0[1], 4)[::-1] for policy in first_policies((k0[0], float(high)))]
-
-
 def _spec(wanted: Search, policy: Policy) -> RunSpec:
     return wanted.spec.model_copy(update={"policy": str(policy), "seed": wanted.seed})
 
 
-def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> Iterator[Run]:
+def _train(wanted: Search, study: optuna.Study, numbers: Sequence[int]) -> Iterator[FinishedRun]:
     """Train the members of trials in the pool, and record them; those that failed are none."""
     trials = [study.get_trials(deepcopy=False)[number] for number in numbers]
     specs = [_spec(wanted, Policy.parse(trial.user_attrs["policy"])) for trial in trials]
-    config = wanted.plan.config.model_copy(update={"control": False})
-    models = wanted.plan.models[:1] * len(specs)
-    plan = replace(wanted.plan, config=config, specs=specs, derived=[[] for _ in specs], models=models)
     judge = {
         "name": f"{__name__}:{prune.__name__}",
         "storage": wanted.store.address,
         "study": study.study_name,
         "pruner": wanted.pruner,
-        "data_fingerprint": wanted.plan.data.fingerprint,
+        "data_fingerprint": wanted.plan.task.fingerprint,
         "target": wanted.objective.target,
     }
     judges = [] if wanted.pruner == "none" else [Named.model_validate(judge)]
-    pool = train_pool(plan, judges=judges, **{**wanted.options, "workers": len(specs)})
+    pool = train_pool(wanted.plan.of(specs, alone=True), judges=judges, **{**wanted.options, "workers": len(specs)})
     for number, spec in zip(numbers, specs, strict=True):
         member = pool.member_of(spec)
         if member.record.status == "failed":
@@ -282,7 +257,7 @@ def prune(
     return f"pruned ({pruner}): validation accuracy {accuracy:.4f} after {epoch} of {epochs} epochs is low"
 
 
-def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Member) -> Run:
+def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Member) -> FinishedRun:
     """Record a finished member in the study of the search and in the one of its task."""
     run = run_of(pool, member)
     with wanted.store.lock():
@@ -290,7 +265,7 @@ def record_member(wanted: Search, study: optuna.Study, pool: Pool, member: Membe
         finish(wanted.store, study, number, run, wanted.task, wanted.objective)
         if wanted.objective.target is not None:
             own = study_of(wanted.store, wanted.task)
-            add_runs(wanted.store, own, [run], wanted.task, Objective(), wanted.plan.data.rows("train"))
+            add_runs(wanted.store, own, [run], wanted.task, Objective(), wanted.plan.task.rows("train"))
     return run
 
 

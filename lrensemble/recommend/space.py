@@ -13,7 +13,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lrensemble.policies import FUNCTIONS, LRBENCH, Length, Parameter, Policy, Range, Space
+from lrensemble.policies import FUNCTIONS, Length, Parameter, Policy, Range, Space
+from lrensemble.recommend.candidates import CHOICES, PLAIN, SEARCHED
 from lrensemble.recommend.store import load_optuna
 
 if TYPE_CHECKING:
@@ -24,30 +25,6 @@ SHARED = ("k0", "k1")
 LOGARITHMIC = (*SHARED, "INV.gamma")
 DIGITS = 3  # significant ones of a searched value: more say nothing, and texts stay readable
 SMALLEST = 1e-12  # stands for 0 where values are logarithmic
-EXP_GAMMA = "gamma=uniform(0.95, 0.999), per=1%"
-# What is searched in every function; {k0} and {k1} are the ranges of the LR at its two ends.
-SPACES = {
-    "FIX": "FIX(k0={k0})",
-    "STEP": "STEP(k0={k0}, gamma=uniform(0.1, 0.7), l=uniform(5%, 60%))",
-    "NSTEP": "NSTEP(k0={k0}, gamma=uniform(0.05, 0.5), l=[uniform(20%, 65%), uniform(66%, 95%)])",
-    "EXP": "EXP(k0={k0}, gamma=uniform(0.92, 0.995), per=1%)",
-    "INV": "INV(k0={k0}, gamma=log(0.01, 1), p=uniform(0.5, 2), per=1%)",
-    "POLY": "POLY(k0={k0}, p=uniform(0.5, 4), l=100%)",
-    "SIG": "SIG(k0={k0}, gamma=uniform(-1, -0.05), l=uniform(20%, 80%), per=1%)",
-    **{wave: f"{wave}(k0={{k0}}, k1={{k1}}, l=uniform(5%, 100%))" for wave in ("TRI", "DTRI", "SIN", "DSIN")},
-    **{wave: f"{wave}(k0={{k0}}, k1={{k1}}, l=uniform(5%, 100%))" for wave in ("COS", "UPCOS")},
-    **{saw: f"{saw}(k0={{k0}}, k1={{k1}}, l=uniform(10%, 100%))" for saw in ("RSW", "SINRSW", "COSRSW")},
-    "ONECYCLE": "ONECYCLE(k0={k0}, up=uniform(0.05, 0.5))",
-    "WSD": "WSD(k0={k0}, decay=uniform(10%, 60%))",
-    "KNEE": "KNEE(k0={k0}, hold=uniform(10%, 80%))",
-}
-for _form in [name for name in LRBENCH if name not in SPACES]:
-    _wave = _form.removesuffix("2").removesuffix("EXP")
-    _more = f", {EXP_GAMMA}" if _form.endswith("EXP") else ""
-    SPACES[_form] = SPACES[_wave].removesuffix(")") + f"{_more})"
-PLAIN = tuple(sorted(SPACES))  # functions without policies inside
-COMPOSITES = ("SEQ", "WARMUP")
-CHOICES = (*PLAIN, *COMPOSITES)
 
 
 def parameters_of(
@@ -121,7 +98,7 @@ def _draw(trial: optuna.Trial, k0: tuple[float, float], prefix: str, values: dic
 def _arguments(function: str, k0: tuple[float, float]) -> dict[str, Range | float]:
     """What is drawn for a function: ``POLY.p`` -> range, ``POLY.l`` -> 100; lists by their index."""
     ranges = {"k0": Range("log", *k0), "k1": Range("log", k0[0] / 100, k0[0])}
-    text = SPACES[function].format(**{name: str(one) for name, one in ranges.items()})
+    text = SEARCHED[function].format(**{name: str(one) for name, one in ranges.items()})
     found = {}
     for name, value in Space.parse(text).call.arguments.items():
         items = {f".{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {"": value}

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
-from lrensemble.metrics import standard_error
 from lrensemble.policies import Length, Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.record import FINISHED
-from lrensemble.pool.writing import reached
-from lrensemble.recommend.answer import Answer, Attempt, Run
+from lrensemble.recommend.answer import Attempt, SeedResult, Verification
 from lrensemble.recommend.change import Change, changes
-from lrensemble.recommend.curves import Backtest, backtest, is_hopeless, upper_bound
-from lrensemble.recommend.histories import curve_of, finished_curves
+from lrensemble.recommend.curves import Backtest, backtest, curve_of, finished_curves, is_hopeless, upper_bound
+from lrensemble.recommend.runs import run_of
 from lrensemble.training import Config, make_plan, train_pool
 from lrensemble.training.plan import Plan
 from lrensemble.training.runner import Watcher, default_pool
@@ -46,7 +44,7 @@ def verify(
     devices: str = "auto",
     watcher: Watcher | None = None,
     attempted: Callable[[Attempt], None] = lambda attempt: None,
-) -> Answer:
+) -> Verification:
     """Train `policy` on the task of `config` until it reaches `target`, cannot any more, or has spent its budget.
 
     Parameters
@@ -81,24 +79,24 @@ def verify(
     where = Path(pool or default_pool(config))
     asked = _asking(config, text, target, seeds, _whole_epochs(budget, config.training.epochs))
     plan = make_plan(asked, where)
-    per_epoch = steps_per_epoch(plan.data.rows("train"), asked.training.batch_size)
+    per_epoch = steps_per_epoch(plan.task.rows("train"), asked.training.batch_size)
     if (steps := _steps(budget)) is not None:  # known only now that the data are
         if steps < per_epoch:
             raise UserError(f"a budget of {budget} steps is less than one epoch ({per_epoch:,} steps)")
         asked = _asking(config, text, target, seeds, steps // per_epoch)
+        plan = dataclasses.replace(plan, config=asked)
     epochs = asked.training.epochs
     warnings = misfits(Policy.parse(text), per_epoch, epochs)
-    test = _backtest(where, plan.data.fingerprint, epochs, target)
+    test = _backtest(where, plan.task.fingerprint, epochs, target)
 
     def attempt(policy: str, why: str) -> Attempt:
         specs = [
             spec.model_copy(update={"notes": MAY_GIVE_UP if give_up else {}})
             for spec in _asking(config, policy, target, seeds, epochs).specs()
         ]
-        todo = dataclasses.replace(
-            plan, config=asked, specs=specs, derived=[[]] * seeds, models=plan.models[:1] * seeds
+        done = _answer(
+            plan.of(specs, alone=True), target, workers=workers, threads=threads, devices=devices, watcher=watcher
         )
-        done = _answer(todo, target, workers=workers, threads=threads, devices=devices, watcher=watcher)
         found = Attempt(policy, why, done)
         attempted(found)
         return found
@@ -108,16 +106,16 @@ def verify(
     while not attempts[-1].yes:
         base = max(attempts, key=lambda one: one.progress(target))
         known = {one.policy for one in attempts}
-        found = _changes(where, base, target, plan.data.rows("val"), per_epoch, epochs)
+        found = _changes(where, base, target, plan.task.rows("val"), per_epoch, epochs)
         proposals = [change for change in found if change.policy not in known]
         if len(attempts) > tries or not proposals:
             break
         attempts.append(attempt(proposals[0].policy, proposals[0].why))
-    return Answer(
+    return Verification(
         target=target,
         epochs=epochs,
         steps_per_epoch=per_epoch,
-        rows=plan.data.rows("val"),
+        rows=plan.task.rows("val"),
         pool=str(where),
         attempts=tuple(attempts),
         proposals=() if attempts[-1].yes else tuple(proposals),
@@ -197,25 +195,22 @@ def _backtest(where: Path, fingerprint: str, epochs: int, target: float) -> Back
     return backtest(curves, target) if curves else None
 
 
-def _answer(plan: Plan, target: float, **options: Any) -> tuple[Run, ...]:
-    """The runs of a plan: from records that decide the question already, else trained now."""
-    known = [_known(plan, spec, target) for spec in plan.specs]
-    left = [i for i, run in enumerate(known) if run is None]
+def _answer(plan: Plan, target: float, **options: Any) -> tuple[SeedResult, ...]:
+    """The outcomes of a plan: from records that decide the question already, else trained now."""
+    there = Pool.open(plan.pool) if (plan.pool / "pool.json").is_file() else None
+    if there and there.task.data_fingerprint != plan.task.fingerprint:
+        there = None
+    known = [_known(there, spec, target) if there else None for spec in plan.specs]
+    left = [i for i, outcome in enumerate(known) if outcome is None]
     if left:
-        rest = dataclasses.replace(
-            plan,
-            specs=[plan.specs[i] for i in left],
-            derived=[plan.derived[i] for i in left],
-            models=[plan.models[i] for i in left],
-        )
-        pool = train_pool(rest, judges=[_reachable(target, plan.data.rows("val"))], **options)
-        trained = [pool.find(member_id) for member_id in rest.ids]
-        for member in trained:
+        rest = plan.of([plan.specs[i] for i in left], alone=True)
+        pool = train_pool(rest, judges=[_reachable(target, plan.task.rows("val"))], **options)
+        for i in left:
+            member = pool.member_of(plan.specs[i])
             if member.record.status not in FINISHED:
                 raise UserError(f"member {member.id} {member.status}: {member.record.reason}")
-        for i, member in zip(left, trained, strict=True):
-            known[i] = _run(member, target, plan.data.rows("val"), known=False)
-    return tuple(run for run in known if run is not None)
+            known[i] = _outcome(pool, member, target, known=False)
+    return tuple(outcome for outcome in known if outcome is not None)
 
 
 def _reachable(target: float, rows: int) -> Named:
@@ -236,19 +231,18 @@ def out_of_reach(spec: RunSpec, history: Sequence[Mapping[str, Any]], *, target:
     )
 
 
-def _known(plan: Plan, spec: RunSpec, target: float) -> Run | None:
+def _known(pool: Pool, spec: RunSpec, target: float) -> SeedResult | None:
     """What the pool knows already: of this very run, of it trained to its end, or of it with another target."""
-    here = Member(plan.pool / "members" / spec.id(plan.data.fingerprint))
-    candidates = [here] if here.record_path.exists() else []
-    if not candidates and (plan.pool / "pool.json").is_file():
-        pool = Pool.open(plan.pool)
-        if pool.task.data_fingerprint == plan.data.fingerprint:
-            candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
+    here = pool.member_of(spec)
+    if here.record_path.exists():
+        candidates = [here]
+    else:
+        candidates = [run for run in pool.runs if _same(RunSpec.of(run.record.spec), spec)]
     for member in sorted(candidates, key=lambda one: one.id):
         if member.record.status in FINISHED:
-            run = _run(member, target, plan.data.rows("val"), known=True)
-            if member is here or run.reached or member.record.status != "stopped":
-                return run
+            outcome = _outcome(pool, member, target, known=True)
+            if member is here or outcome.reached or member.record.status != "stopped":
+                return outcome
     return None
 
 
@@ -262,25 +256,15 @@ def _same(one: RunSpec, other: RunSpec) -> bool:
     return bare(one) == bare(other)
 
 
-def _run(member: Member, target: float, rows: int, *, known: bool) -> Run:
-    record, history = member.record, member.history()
-    first = reached(history, [target])[f"{target:g}"]
-    epoch = next((line["epoch"] for line in history if first and line["step"] == first["step"]), None)
-    accuracies = [line["val_accuracy"] for line in history[:epoch] if line.get("val_accuracy") is not None]
-    best = max(accuracies, default=0.0)
+def _outcome(pool: Pool, member: Member, target: float, *, known: bool) -> SeedResult:
+    run, history = run_of(pool, member), member.history()
     losses = [line["train_loss"] for line in history if line.get("train_loss") is not None]
-    return Run(
-        member=member.id,
-        status=record.status,
-        reason=record.reason,
-        seed=record.spec.seed,
-        policy=record.spec.policy or "",
-        reached={**first, "epoch": epoch} if first and epoch else None,
-        best=best,
-        se=standard_error(best, rows),
+    line = run.reached(target)
+    return SeedResult(
+        run=run,
+        target=target,
         fall=losses[0] - losses[-1] if losses else 0.0,
-        epochs=epoch or len(history),
-        given_up=not first and (record.reason or "").startswith("given up"),
+        epochs=int(line[0]) if line else len(history),
         known=known,
     )
 
@@ -289,7 +273,7 @@ def _changes(
     where: Path, attempt: Attempt, target: float, rows: int, steps_per_epoch: int, epochs: int
 ) -> list[Change]:
     """What the middle one of an attempt's runs suggests."""
-    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2]
+    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2].run
     return changes(
         attempt.policy,
         Pool.open(where).find(run.member).history(),

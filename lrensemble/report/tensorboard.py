@@ -21,7 +21,7 @@ EVENTS = "events.out.tfevents.*"
 
 
 @dataclass(frozen=True)
-class Run:
+class LoggedRun:
     """One member's event files: the folder, and how many lines of history are in it."""
 
     path: Path
@@ -29,14 +29,14 @@ class Run:
     lines: int
 
 
-def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
+def write_events(pool: Pool, folder: Path) -> tuple[list[LoggedRun], list[str]]:
     """Write one TensorBoard run for each member with a history, finished or not, into `folder`.
 
     A run that is there already is replaced: again and again while members train is fine.
 
     Returns
     -------
-    runs : list of Run
+    runs : list of LoggedRun
     skipped : list of str
         Members that have no history or cannot be read, and why.
 
@@ -75,7 +75,7 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[Run], list[str]]:
                 # Not writer.add_hparams: that makes a second run of every member.
                 for summary in hparams(_facts(record), results):  # type: ignore[no-untyped-call]
                     writer._get_file_writer().add_summary(summary)
-        runs.append(Run(path, member.id, len(history)))
+        runs.append(LoggedRun(path, member.id, len(history)))
     return runs, skipped
 
 

@@ -152,10 +152,10 @@ def _overlap(chosen: Array) -> float:
 
 
 def _some_rows(predictions: Any, rows: Array) -> Any:
-    return predictions[:, rows] if isinstance(predictions, np.ndarray) else _Rows(predictions, rows)
+    return predictions[:, rows] if isinstance(predictions, np.ndarray) else _Resampled(predictions, rows)
 
 
-class _Rows:
+class _Resampled:
     """Some rows of predictions that lie on disk: the members are read one at a time."""
 
     def __init__(self, predictions: Any, rows: Array) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
-from lrensemble.tasks.task import Array, Arrays, Batch, Metric, Task, Training, fingerprint_of
+from lrensemble.tasks.task import Array, Arrays, Batch, Metric, Task, TrainingOptions, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
 Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]
@@ -99,7 +99,9 @@ class ArrayTask(Task):
         splits = [train if self._items is None else {"y": train["y"]}, self._arrays["val"], self._arrays["test"]]
         return fingerprint_of(self.class_names, splits)
 
-    def loss(self, model: Callable[..., Tensor], batch: Batch, training: Training) -> tuple[Tensor, Tensor | None]:
+    def loss(
+        self, model: Callable[..., Tensor], batch: Batch, training: TrainingOptions
+    ) -> tuple[Tensor, Tensor | None]:
         if self._loss is None:
             return super().loss(model, batch, training)
         scores = self.scores(model, batch)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lrensemble.tasks.task import Batch, Training
+from lrensemble.tasks.task import Batch, TrainingOptions
 
 PAD = 4  # pixels on every side, the usual choice for 32x32 images
 
@@ -69,7 +69,7 @@ def mixup(batch: Batch, alpha: float) -> Batch:
 AUGMENTATIONS: dict[str, Augmentation] = {"crop": crop, "flip": flip}
 
 
-def augmented(batch: Batch, training: Training) -> Batch:
+def augmented(batch: Batch, training: TrainingOptions) -> Batch:
     """What a member's training does to a batch of images: the chosen changes in order, cutout, mixup."""
     x = batch["x"]
     for name in training.augment:

@@ -16,7 +16,7 @@ from lrensemble.tasks.augment import augmented
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.layout import channels_first
 from lrensemble.tasks.row_arrays import CHUNK, Picked, pick, pieces
-from lrensemble.tasks.task import Array, Arrays, Batch, Task, Training
+from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Dataset(Task):
     def inputs(self) -> nn.Module:
         return Normalise(*self.normalisation, self.input_shape)
 
-    def augment(self, batch: Batch, training: Training) -> Batch:
+    def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
         return augmented(batch, training)
 
     @cached_property

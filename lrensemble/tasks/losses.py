@@ -61,6 +61,7 @@ def row_losses(scores: Tensor, batch: dict[str, Tensor], training: Any, class_co
     Rows are weighted by the weight of their class. Weights are scaled so that their mean over the training rows is 1:
     a learning rate means the same with and without them.
     """
+    check_loss(training.loss.name, training.loss.parameters)
     options = dict(training.loss.parameters)
     wanted = options.pop("weights", None)
     weights = None if wanted is None else class_weights(tuple(class_counts), wanted, scores.device)

@@ -23,7 +23,7 @@ Metric = Callable[[Array, Array], float]  # of probabilities (N, C) and labels (
 SPLITS = ("train", "val", "test")
 
 
-class Training(Protocol):
+class TrainingOptions(Protocol):
     """What a task may ask about the training of a member (`lrensemble.pool.Training` has it)."""
 
     @property
@@ -78,7 +78,7 @@ class Task:
         batch = default_collate(items)
         return dict(batch) if isinstance(batch, Mapping) else dict(zip(("x", "y"), batch, strict=True))
 
-    def augment(self, batch: Batch, training: Training) -> Batch:
+    def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
         """Change a batch of training rows, from torch's global random state (seeded per member and epoch)."""
         return batch
 
@@ -86,7 +86,9 @@ class Task:
         """Scores (B, C) of a batch; their softmax is the prediction."""
         return model(batch["x"])
 
-    def loss(self, model: Callable[..., Tensor], batch: Batch, training: Training) -> tuple[Tensor, Tensor | None]:
+    def loss(
+        self, model: Callable[..., Tensor], batch: Batch, training: TrainingOptions
+    ) -> tuple[Tensor, Tensor | None]:
         """The loss of every row (B,), and the scores (B, C) that it comes from.
 
         None in place of scores, where the loss is not made of them: the history has no training accuracy then.

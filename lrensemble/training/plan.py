@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,39 +32,42 @@ LINE_BYTES = 250  # one line of the history
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The runs of one configuration, and the members that come of them.
+class PlannedRun:
+    """A run, its snapshots and averages, and a model like its own (runs with equal models share one)."""
 
-    Attributes
-    ----------
-    specs : list of RunSpec
-        The runs.
-    derived : list of list of MemberSpec
-        Snapshots and averages of every run.
-    models : list of Module
-        A model like that of every run (runs with equal models share one).
-    """
+    spec: RunSpec
+    derived: tuple[MemberSpec, ...]
+    model: nn.Module
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of one configuration, and the members that come of them."""
 
     config: Config
     pool: Path
-    data: Task
-    specs: list[RunSpec]
-    derived: list[list[MemberSpec]]
-    models: list[nn.Module]
+    task: Task
+    runs: tuple[PlannedRun, ...]
 
     @property
-    def members(self) -> list[tuple[int, MemberSpec]]:
-        """All members: the number of the run, and the spec."""
-        return [
-            (i, spec)
-            for i, (run, some) in enumerate(zip(self.specs, self.derived, strict=True))
-            for spec in (run, *some)
-        ]
+    def specs(self) -> list[RunSpec]:
+        """Of the runs."""
+        return [run.spec for run in self.runs]
+
+    @property
+    def members(self) -> list[tuple[PlannedRun, MemberSpec]]:
+        """All members: the run that each comes of, and the spec."""
+        return [(run, spec) for run in self.runs for spec in (run.spec, *run.derived)]
 
     @property
     def ids(self) -> list[str]:
         """Of all members."""
-        return [spec.id(self.data.fingerprint) for _, spec in self.members]
+        return [spec.id(self.task.fingerprint) for _, spec in self.members]
 
     @property
     def statuses(self) -> list[str]:
@@ -76,13 +80,26 @@ class Plan:
         """Numbers of the members that are not finished."""
         return [i for i, status in enumerate(self.statuses) if status not in FINISHED]
 
-    def parameters(self, run: int) -> int:
-        """Trainable parameters of a run's model."""
-        return sum(p.numel() for p in self.models[run].parameters() if p.requires_grad)
+    def of(self, specs: Iterable[RunSpec], *, alone: bool = False) -> Plan:
+        """The plan for other runs of the same task and models; `alone`: no snapshots, averages and control.
+
+        Raises `UserError` for a model that is none of this plan's: what a pool's files name is not built for that.
+        """
+        models = {_model_key(run.spec): run.model for run in self.runs}
+        runs = []
+        for spec in specs:
+            model = models.get(_model_key(spec))
+            if model is None:
+                known = ", ".join(sorted({str(run.spec.model) for run in self.runs}))
+                raise UserError(f"model {spec.model} is none of the configuration's ({known}): it is not trained")
+            derived = () if alone else derived_specs(self.config, spec, self.task.rows("train"))
+            runs.append(PlannedRun(spec, derived, model))
+        config = self.config.model_copy(update={"control": False}) if alone else self.config
+        return replace(self, config=config, runs=tuple(runs))
 
     def stack_size(self, spec: RunSpec, device: str) -> int:
         """How many runs like `spec` (of this plan or its control) train as a stack."""
-        model = next((m for s, m in zip(self.specs, self.models, strict=True) if s.model == spec.model), None)
+        model = next((run.model for run in self.runs if run.spec.model == spec.model), None)
         if model is None or self.config.engine.data == "stream":
             return 1
         return stack_size(spec, model, self.config.engine, torch.device(device))
@@ -90,20 +107,21 @@ class Plan:
     @property
     def total_bytes(self) -> int:
         """Estimate of the disk space for the members that are not finished, and for the control if there is one."""
-        predictions = 4 * (self.data.rows("val") + self.data.rows("test")) * self.data.num_classes
+        predictions = 4 * (self.task.rows("val") + self.task.rows("test")) * self.task.num_classes
 
-        def size(run: int) -> int:
-            return 4 * self.parameters(run) + predictions + LINE_BYTES * self.specs[run].training.epochs
+        def size(run: PlannedRun) -> int:
+            return 4 * run.parameters + predictions + LINE_BYTES * run.spec.training.epochs
 
-        members = sum(size(self.members[i][0]) for i in self.todo)
+        runs = [run for run, _ in self.members]
+        members = sum(size(runs[i]) for i in self.todo)
         control_to_come = self.config.control and not (self.pool / CONTROL).exists()
-        control = len(self.specs) * max(map(size, range(len(self.specs)))) if control_to_come else 0
-        return members + control + STATE_COPIES * 4 * max(map(self.parameters, range(len(self.specs))))
+        control = len(self.runs) * max(map(size, self.runs)) if control_to_come else 0
+        return members + control + STATE_COPIES * 4 * max(run.parameters for run in self.runs)
 
-    def steps(self, i: int) -> int:
-        """Optimizer steps of member `i`."""
-        training = self.specs[i].training
-        return training.epochs * steps_per_epoch(self.data.rows("train"), training.batch_size)
+    def steps(self, run: PlannedRun) -> int:
+        """Optimizer steps of a run."""
+        training = run.spec.training
+        return training.epochs * steps_per_epoch(self.task.rows("train"), training.batch_size)
 
 
 def make_plan(config: Config, pool: Path) -> Plan:
@@ -112,24 +130,31 @@ def make_plan(config: Config, pool: Path) -> Plan:
     Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later.
     """
     specs = config.specs()
-    data = load_task(config.data.name, **config.data.options)
+    task = load_task(config.data.name, **config.data.options)
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
-        rows = min(2, spec.training.batch_size, data.rows("train"))
-        key = f"{spec.model!r} {spec.optimizer!r} {spec.training.loss!r} {spec.training.freeze} {rows}"
+        rows = min(2, spec.training.batch_size, task.rows("train"))
+        key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
         if key not in tried:
-            tried[key] = _try(spec, data, rows)
+            tried[key] = _try(spec, task, rows)
         models.append(tried[key])
-    derived = []
-    for spec in specs:
-        derived.append(derived_specs(config, spec, data.rows("train")))
-        if (members := len(specs) + sum(map(len, derived))) > MAX_RUNS:
+    runs: list[PlannedRun] = []
+    members = len(specs)
+    for spec, model in zip(specs, models, strict=True):
+        runs.append(PlannedRun(spec, derived_specs(config, spec, task.rows("train")), model))
+        members += len(runs[-1].derived)
+        if members > MAX_RUNS:
             raise UserError(f"more than {MAX_RUNS:,} members with the snapshots and averages of the runs ({members:,})")
-    return Plan(config, pool, data, specs, derived, models)
+    return Plan(config, pool, task, tuple(runs))
 
 
-def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[MemberSpec]:
+def _model_key(spec: RunSpec) -> str:
+    """Equal for runs whose models have equal weights to train."""
+    return f"{spec.model.model_dump_json()} {spec.training.freeze}"
+
+
+def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[MemberSpec, ...]:
     """The snapshots and averages that the configuration wants of a run."""
     steps = steps_per_epoch(train_rows, spec.training.batch_size)
     wanted = [
@@ -137,7 +162,7 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> list[Member
         for epoch in snapshot_epochs(config.snapshots, spec, steps)
     ]
     wanted += [check_average(named, spec.training.epochs) for named in config.averages]
-    return [MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted]
+    return tuple(MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted)
 
 
 def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:

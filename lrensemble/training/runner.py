@@ -107,16 +107,16 @@ def train_pool(
             )
         workers = 1
     where = [str(device) for device in pick_devices(devices)]
-    count = min(workers or default_workers(where, per_device), max(1, len(plan.specs)))
+    count = min(workers or default_workers(where, per_device), max(1, len(plan.runs)))
     slots = [where[i % len(where)] for i in range(count)]
     threads = threads or max(1, joblib.cpu_count() // count)
     check_disk(plan.pool, plan.total_bytes)
 
     filler = _Filler(plan, slots, threads, watcher or Silent(), tuple(judges), executor or local_workers(slots))
     target = create_pool(plan, plan.pool)
-    filler.fill(target, plan.specs, plan.derived)
+    filler.fill(target, [(run.spec, run.derived) for run in plan.runs])
     if control and plan.config.control and (specs := control_specs(target)):
-        filler.fill(create_pool(plan, plan.pool / CONTROL), specs, [[] for _ in specs])
+        filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in specs])
     return target
 
 
@@ -157,7 +157,7 @@ def control_specs(pool: Pool) -> list[RunSpec]:
 
 def create_pool(plan: Plan, path: Path) -> Pool:
     """The empty pool of a plan in the folder `path`, or the one that is there."""
-    config, task = plan.config, plan.data
+    config, task = plan.config, plan.task
     inputs = task.inputs()
     pool = Pool.create(
         path,
@@ -190,9 +190,10 @@ class _Filler:
         self.plan, self.slots, self.threads, self.watcher = plan, slots, threads, watcher
         self.judges, self.executor = judges, executor
 
-    def fill(self, pool: Pool, specs: Sequence[RunSpec], derived: Sequence[Sequence[MemberSpec]]) -> None:
-        runs = pool.plan(specs)
-        children = [pool.plan(some) for some in derived]
+    def fill(self, pool: Pool, wanted: Sequence[tuple[RunSpec, Sequence[MemberSpec]]]) -> None:
+        """Train runs with their snapshots and averages."""
+        runs = pool.plan([spec for spec, _ in wanted])
+        children = [pool.plan(derived) for _, derived in wanted]
         every = [member for run, some in zip(runs, children, strict=True) for member in (run, *some)]
         todo = [member for member in every if member.record.status not in FINISHED]
         ids = {run.id: tuple(child.id for child in some) for run, some in zip(runs, children, strict=True) if some}

@@ -19,7 +19,7 @@ from lrensemble import Pool, UserError, evaluate
 from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.pool.files import json_text, read_array, read_model, write_array, write_json, write_sealed
 from lrensemble.pool.gc import plan_gc
-from lrensemble.pool.record import Task, loop_spec
+from lrensemble.pool.record import Header, loop_spec
 from lrensemble.pool.select import select_teams
 from lrensemble.report.page import report_info
 
@@ -225,7 +225,7 @@ def test_every_write_of_a_record_has_its_hash(pool: Pool):
         data = json.loads(member.record_path.read_text())
         assert len(data["sha256"]) == 64
         member.write_record(member.record.model_copy(update={"status": "failed", "reason": "\u2028 \ud83d"[:1]}))
-    assert read_model(Task, pool.path / "pool.json") == pool.task
+    assert read_model(Header, pool.path / "pool.json") == pool.task
 
 
 class Anything(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrensemble.recommend.features import NAMES
-from lrensemble.recommend.replay import Bench, known
+from scripts.replay.replay import Bench, known
 
 
 def synthetic(seed: int, members: int = 30, rows: int = 200, classes: int = 4, diverged: int = 0) -> Bench:

@@ -11,21 +11,21 @@ from lrensemble.policies import Policy
 from lrensemble.recommend.curves import (
     FEWEST,
     Backtest,
-    Curve,
+    LearningCurve,
     backtest,
     epoch_lrs,
     gives_up,
     is_hopeless,
-    targets_between,
     upper_bound,
 )
+from scripts.measure_verify import targets_between
 
 EPOCHS, ROWS = 40, 2000
 TIME = np.arange(1, EPOCHS + 1)
 
 
-def curve(accuracy, policy: str = "FIX(0.1)") -> Curve:
-    return Curve(np.asarray(accuracy, dtype=float), epoch_lrs(policy, 10, EPOCHS), ROWS)
+def curve(accuracy, policy: str = "FIX(0.1)") -> LearningCurve:
+    return LearningCurve(np.asarray(accuracy, dtype=float), epoch_lrs(policy, 10, EPOCHS), ROWS)
 
 
 @pytest.mark.parametrize("power", [0.2, 0.5, 1.0])

@@ -18,9 +18,9 @@ from lrensemble.cli.main import main
 from lrensemble.pool.files import write_sealed
 from lrensemble.recommend.database import choose_tasks, find_pools, read_tasks, sync
 from lrensemble.recommend.ranking import check_target, default_target, rank
-from lrensemble.recommend.records import Run
+from lrensemble.recommend.runs import FinishedRun
+from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.store import open_store
-from lrensemble.recommend.task import Task
 
 SYNC = """
 import sys
@@ -108,7 +108,7 @@ def test_an_unfinished_trial_of_a_finished_member_is_finished(pool: Pool, tmp_pa
     """A search that was killed after its member was trained."""
     store = open_store(str(tmp_path / "p.db"), create=True)
     member = pool.complete[0]
-    task = Task.in_pool(pool.task, member.record.spec)
+    task = Setting.in_pool(pool.task, member.record.spec)
     study = optuna.create_study(study_name=task.study, storage=store.storage, direction="maximize")
     study.ask().set_user_attr("member", member.id)
     assert sync(store, find_pools([pool.path])).added == 8
@@ -116,9 +116,9 @@ def test_an_unfinished_trial_of_a_finished_member_is_finished(pool: Pool, tmp_pa
     assert len(trials) == 8 and trials[0].value == member.record.metrics["val"]["accuracy"]
 
 
-def runs_of(*rows: tuple[str, int, str, float | None, list[float]]) -> list[Run]:
+def runs_of(*rows: tuple[str, int, str, float | None, list[float]]) -> list[FinishedRun]:
     return [
-        Run(
+        FinishedRun(
             member=f"m{i}",
             policy=policy,
             seed=seed,
@@ -137,7 +137,7 @@ def runs_of(*rows: tuple[str, int, str, float | None, list[float]]) -> list[Run]
 
 
 FAST, SLOW, HOT = "FIX(k0=0.1)", "COS(k0=0.1, l=100%)", "FIX(k0=1)"
-TASK = Task(data="d", fingerprint="f", model="m", batch_size=1, epochs=4)
+TASK = Setting(data="d", fingerprint="f", model="m", batch_size=1, epochs=4)
 RUNS = runs_of(
     (FAST, 0, "complete", 0.92, [0.5, 0.9, 0.91, 0.92]),
     (FAST, 1, "complete", 0.90, [0.5, 0.8, 0.9, 0.90]),
@@ -211,7 +211,7 @@ def test_choosing_tasks(trained, tmp_path):
 def test_tasks_differ_in_what_matters(trained):
     pool = Pool.open(trained)
     spec = pool.members[0].record.spec
-    task = Task.in_pool(pool.task, spec)
+    task = Setting.in_pool(pool.task, spec)
     training = spec.training
     for change, same in [
         ({"seed": 7}, True),
@@ -221,8 +221,8 @@ def test_tasks_differ_in_what_matters(trained):
         ({"training": training.model_copy(update={"batch_size": 8})}, False),
         ({"model": spec.model.model_copy(update={"name": "lenet"})}, False),
     ]:
-        assert (Task.in_pool(pool.task, spec.model_copy(update=change)).study == task.study) is same, change
-    own = Task.of({"name": "npz", "root": "/data/cells.npz"}, "f", spec)
+        assert (Setting.in_pool(pool.task, spec.model_copy(update=change)).study == task.study) is same, change
+    own = Setting.of({"name": "npz", "root": "/data/cells.npz"}, "f", spec)
     assert str(own).startswith("npz:cells | mlp(hidden=[16], dropout=0.1) | SGD(momentum=0.9) | batch 64 | 4 epochs")
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from lrensemble import Policy, Pool, UserError
 from lrensemble.pool import RunSpec
-from lrensemble.recommend.bench import read_bench
-from lrensemble.recommend.candidates import SPACES, candidate_specs, peak_range
+from lrensemble.recommend.candidates import PROPOSED, candidate_specs, peak_range
 from lrensemble.recommend.propose import propose
-from lrensemble.recommend.runs import expected_seconds, read_runs
+from lrensemble.recommend.runs import expected_seconds, followed, read_runs
+from scripts.replay.bench import read_bench
 
 
 def test_proposals(pool: Pool):
@@ -62,15 +62,16 @@ def test_too_few_to_replay(pool: Pool):
 
 def test_candidates_are_of_all_functions_around_what_worked(pool: Pool):
     runs = read_runs(pool)
+    specs = followed(runs)
     low, high = peak_range([0.01, 0.1, 1.0], [0.5, 0.4, 2.3], [])
     assert (low, high) == pytest.approx((0.01 / 3, 0.3), rel=1e-2)
     assert peak_range([], [], [0.5, 2.0]) == (0.005, 0.25)
-    specs = candidate_specs(runs.specs[:1], runs.specs[:2], runs.specs, low, high, 0)
-    functions = {spec.policy.split("(")[0] for spec in specs}
-    assert functions >= {space.split("(")[0] for space in SPACES}
-    fresh = [spec for spec in specs if spec.seed]
-    assert [spec.policy for spec in fresh] == [spec.policy for spec in runs.specs[:2]]
-    for spec in specs:
+    found = candidate_specs(specs[:1], specs[:2], specs, low, high, 0)
+    functions = {spec.policy.split("(")[0] for spec in found}
+    assert functions >= {space.split("(")[0] for space in PROPOSED}
+    fresh = [spec for spec in found if spec.seed]
+    assert [spec.policy for spec in fresh] == [spec.policy for spec in specs[:2]]
+    for spec in found:
         bound = Policy.parse(spec.policy).bind(steps_per_epoch=10, total_steps=100)
         if not spec.seed:
             assert low * 0.3 <= bound(np.arange(100)).max() <= high
@@ -78,11 +79,12 @@ def test_candidates_are_of_all_functions_around_what_worked(pool: Pool):
 
 def test_seconds_follow_the_budget(pool: Pool):
     runs = read_runs(pool)
-    spec = runs.specs[0]
+    specs = followed(runs)
+    spec = specs[0]
     longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 8})})
     once, twice = expected_seconds(runs, [spec, longer], 1010)
     assert twice == pytest.approx(2 * once)
-    assert once == pytest.approx(np.median([m.record.costs["seconds"] for m in runs.members]), rel=1e-6)
+    assert once == pytest.approx(np.median([m.record.costs["seconds"] for m in runs]), rel=1e-6)
 
 
 def test_a_damaged_record_is_named(pool: Pool):

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrensemble import Pool, UserError, load_config
+from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.cli.main import main
-from lrensemble.recommend.results import results
-from lrensemble.recommend.rounds import Limits, members_of, read_rounds, run_rounds
+from lrensemble.recommend.rounds import Limits, members_of, read_rounds, results, run_rounds
 from lrensemble.training import make_plan
 from lrensemble.training.runner import Silent
 from tests.conftest import PATIENCE, tiny_config
@@ -196,3 +195,17 @@ def test_commands(whole, capsys, tmp_path):
         errors = capsys.readouterr().err
         assert message in errors
         assert errors.count("\n") == 1
+
+
+def test_members_of_another_model_are_not_trained_again(tmp_path):
+    """What a pool holds beside the configuration is learnt from; its models are not built for that."""
+    other = tiny_config(control=False, model={"name": "mlp", "hidden": [48]}, training={"epochs": 3, "batch_size": 64})
+    train_pool(load_config(other), tmp_path / "pool", **OPTIONS)
+    assert go(tmp_path / "pool") == "2 rounds"
+    specs = [spec for done in read_rounds(Pool.open(tmp_path / "pool")) for spec in done.specs]
+    assert len({str(spec.model) for spec in specs}) == 1 and not any("48" in str(spec.model) for spec in specs)
+    plan = make_plan(load_config(tiny_config()), tmp_path / "pool")
+    with pytest.raises(UserError, match=r"model .*48.* is none of the configuration's"):
+        plan.of(load_config(other).specs())
+    alone = plan.of(plan.specs, alone=True)
+    assert alone.specs == plan.specs and plan.config.control and not alone.config.control

@@ -16,13 +16,14 @@ import pytest
 
 from lrensemble import Pool, UserError, load_config
 from lrensemble.cli.main import main
+from lrensemble.cli.recommend import PRUNERS, SAMPLERS
 from lrensemble.pool import Member
 from lrensemble.recommend import recommend as module
-from lrensemble.recommend.baselines import baselines
+from lrensemble.recommend.candidates import baselines, first_policies
 from lrensemble.recommend.database import find_pools, read_tasks, sync
-from lrensemble.recommend.objective import Objective
 from lrensemble.recommend.recommend import FRESH, recommend, similar
-from lrensemble.recommend.search import PRUNERS, SAMPLERS, Search, first_policies, search
+from lrensemble.recommend.runs import Objective
+from lrensemble.recommend.search import Search, search
 from lrensemble.recommend.store import open_store
 from lrensemble.training import make_plan
 from tests.conftest import tiny_config
@@ -109,6 +110,7 @@ def test_a_search_for_steps_is_recorded_in_the_tasks_own_study_too(tmp_path):
 RECOMMEND = """
 import sys
 from lrensemble.cli.main import main
+from lrensemble.cli.recommend import PRUNERS, SAMPLERS
 sys.exit(main(["recommend", *sys.argv[1:]]))
 """
 

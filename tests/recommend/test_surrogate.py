@@ -8,8 +8,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from lrensemble.recommend.features import NAMES, groups_of
-from lrensemble.recommend.process import fit_process
-from lrensemble.recommend.surrogate import fit_surrogate, log_odds, probability
+from lrensemble.recommend.surrogate import fit_process, fit_surrogate, log_odds, probability
 
 
 def curves(levels):

@@ -203,8 +203,11 @@ def test_snapshots_outside_of_the_run(length: str):
     assert snapshot_epochs(("50", "8", "19e", "100%", "98%"), spec, steps_per_epoch=15) == [1, 3, 19]
 
 
-def test_a_plan_with_a_snapshot_or_an_average_outside_of_the_run(tmp_path: Path):
+def test_a_plan_that_cannot_be_carried_out(tmp_path: Path):
     for override, message in (
+        ("training.loss=crossentropy", "unknown loss 'crossentropy': did you mean 'cross_entropy'"),
+        ("training.loss={name: focal, gama: 2}", "loss focal: unknown parameter 'gama': did you mean 'gamma'"),
+        ("training.loss={name: bce, weights: balance}", "loss bce: weights = balance: 'balanced', or a number"),
         ("snapshots=[50e]", "snapshots: 50e is not possible"),
         ("averages=[{name: swa, start: 5}]", "start = 5 is not possible: it is an epoch from 1 to 4"),
         ("averages=[{name: swa, start: 0}]", "start = 0 is not possible"),

@@ -27,12 +27,12 @@ def plan(config: Config, tmp_path_factory: pytest.TempPathFactory):
 
 def test_it_finds_lrs_that_train(plan, tmp_path):
     before = torch.random.get_rng_state()
-    found = range_test(plan.specs[0], plan.data, device="cpu")
+    found = range_test(plan.specs[0], plan.task, device="cpu")
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not plan.pool.exists()
     assert LOW < found.low < found.high < HIGH
     assert np.all(np.diff(found.lr) > 0) and len(found.lr) == len(found.loss)
-    assert range_test(plan.specs[0], plan.data, device="cpu") == found
+    assert range_test(plan.specs[0], plan.task, device="cpu") == found
     # Independent of it: real runs inside the range are better than far below and far above.
     middle = (found.low * found.high) ** 0.5
     lrs = [found.low / 300, middle, found.high * 300]

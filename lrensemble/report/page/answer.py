@@ -26,7 +26,7 @@ SINGLE, SEEDS_ONLY = BASELINES[0], BASELINES[-1]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Headline:
     """The heading, the sentences below it, and what they are made of.
 
     Attributes
@@ -46,16 +46,18 @@ class Answer:
     against: dict[str, Comparison] = field(default_factory=dict)
 
 
-def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool: Path) -> Answer:
+def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool: Path) -> Headline:
     """Say what the test split says about `team`: over the best single member, and over seeds alone."""
     if evaluation is None or team is None:
-        return Answer("No team yet", [f"Members only: choose teams with lrensemble select {pool}, then report again."])
+        return Headline(
+            "No team yet", [f"Members only: choose teams with lrensemble select {pool}, then report again."]
+        )
     score = evaluation.score(team.name)
     against = {row.baseline: row for row in evaluation.comparisons if row.name == team.name}
     if SINGLE not in against:
         lines = [f"The pool has {members} complete members." if members > 1 else "The pool has one complete member."]
         lines += ["A team of one is no ensemble: select teams of two or more to compare."]
-        return Answer("This team is the best single member", lines, None, score, against)
+        return Headline("This team is the best single member", lines, None, score, against)
     gain, nll = against[SINGLE].accuracy_gain, against[SINGLE].nll_gain
     heading = {
         1: f"Worth it: {abs(gain.value):.2f} points more accurate than the best single model",
@@ -75,7 +77,7 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
         *_selection(against),
         _diversity(against, evaluation.control_note),
     ]
-    return Answer(heading, lines, gain.direction, score, against)
+    return Headline(heading, lines, gain.direction, score, against)
 
 
 def _members(count: int) -> str:

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ReliabilityCurve:
     """Bins of a reliability diagram on the test split; empty ones are left out."""
 
     name: str
@@ -27,7 +27,7 @@ class Calibration:
     interval: list[tuple[float, float]]  # 95 %, Wilson, of the accuracy
 
 
-def calibration_of(pool: Pool, team: Team | None, best: Member, labels: Array) -> list[Calibration]:
+def calibration_of(pool: Pool, team: Team | None, best: Member, labels: Array) -> list[ReliabilityCurve]:
     """Of the best single member and the team; labels alone have no confidence, and no curve."""
     votes = {} if best.record.is_labels else {"best single": np.asarray(pool.predictions("test", [best])[0])}
     members = [pool.find(i) for i in team.members] if team else []
@@ -41,5 +41,5 @@ def calibration_of(pool: Pool, team: Team | None, best: Member, labels: Array) -
         ece = expected_calibration_error(vote, labels)
         rows, accuracy = bins.counts.tolist(), bins.accuracy.tolist()
         intervals = [share_interval(round(share * n), n) for share, n in zip(accuracy, rows, strict=True)]
-        curves.append(Calibration(name, ece, rows, bins.confidence.tolist(), accuracy, intervals))
+        curves.append(ReliabilityCurve(name, ece, rows, bins.confidence.tolist(), accuracy, intervals))
     return curves

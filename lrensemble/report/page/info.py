@@ -17,8 +17,8 @@ from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
 from lrensemble.report.diversity_info import best_first
-from lrensemble.report.page.answer import Answer, answer
-from lrensemble.report.page.calibration import Calibration, calibration_of
+from lrensemble.report.page.answer import Headline, answer
+from lrensemble.report.page.calibration import ReliabilityCurve, calibration_of
 from lrensemble.report.page.costs import Costs, costs_of
 from lrensemble.report.page.curves import History, LRCurve, histories, lr_curves, read_history
 from lrensemble.report.page.reproduce import Recipe, recipe
@@ -69,7 +69,7 @@ class Report:
     rows: dict[str, int]
     class_names: tuple[str, ...]
     data: dict[str, Any]
-    answer: Answer
+    answer: Headline
     team: Team | None
     why_team: str
     selected: list[Team]
@@ -81,7 +81,7 @@ class Report:
     pairs: list[list[float]] | None
     teams: Teams | None
     seats: list[Seat]
-    calibration: list[Calibration]
+    calibration: list[ReliabilityCurve]
     costs: Costs
     recipe: Recipe
     notes: list[str]

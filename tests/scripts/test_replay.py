@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lrensemble.metrics import summary
-from lrensemble.recommend import replay as room
-from lrensemble.recommend.replay import known, replay, scores
-from lrensemble.recommend.tpe import tpe
 from lrensemble.selection import make_selector
+from scripts.replay import replay as room
+from scripts.replay.replay import known, replay, scores
+from scripts.replay.tpe import tpe
 from tests.recommend.pools import synthetic
 
 HONEST = [room.random_order, room.grid_order, room.expected_best, room.expected_gain, tpe]

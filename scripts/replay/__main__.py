@@ -24,9 +24,10 @@ from lrensemble.cli import output
 from lrensemble.errors import did_you_mean
 from lrensemble.metrics import bootstrap_means, percentile_interval
 from lrensemble.pool.files import write_json
-from lrensemble.recommend import replay
-from lrensemble.recommend.bench import read_bench
-from lrensemble.recommend.tpe import check_optuna, tpe
+from scripts.replay import replay
+from scripts.replay.bench import read_bench
+from scripts.replay.plot import draw_replays
+from scripts.replay.tpe import tpe
 
 BUDGETS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100, 130, 160, 200)
 MEASURES = ("val_nll", "test_nll", "test_accuracy", "seconds")
@@ -129,7 +130,9 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "scripts/bench_replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pools", metavar="POOL", nargs="+")
     parser.add_argument("--starts", type=int, default=50)
     parser.add_argument("--budget", type=int, help="members to train (default: half of the pool)")
@@ -147,8 +150,6 @@ def main() -> int:
             raise UserError(f"--starts {args.starts} is not possible: an interval needs 2 or more")
         if args.budget is not None and args.budget <= replay.START:
             raise UserError(f"--budget {args.budget} is not possible: the first {replay.START} members are random")
-        if "TPE" in names:
-            check_optuna()
         results = []
         for path in args.pools:
             results.append(run(path, names, args.starts, args.budget, args.jobs))
@@ -156,8 +157,6 @@ def main() -> int:
         if args.json:
             write_json(args.json, results)
         if args.plot:
-            from lrensemble.report.replay_plot import draw_replays
-
             draw_replays(results, args.plot)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 
-from lrensemble.errors import UserError
 from lrensemble.metrics import nll_of
 from lrensemble.recommend.features import FINAL, MEAN, PEAK, RISES
-from lrensemble.recommend.replay import START, Known
+from scripts.replay.replay import START, Known
 
 COLUMNS = (MEAN, PEAK, FINAL, RISES)
-
-
-def check_optuna() -> None:
-    """Raise `UserError` when optuna is missing."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError:
-        raise UserError("the strategy TPE needs optuna: pip install lrensemble[recommend]") from None
 
 
 def tpe(now: Known, seed: int) -> int:
@@ -25,8 +17,6 @@ def tpe(now: Known, seed: int) -> int:
 
     The search space is the LR function and four numbers of the curve; a failed run counts as a uniform guess.
     """
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     evidence = now.evidence
     seen = np.vstack([evidence.features, evidence.failed])[:, COLUMNS]

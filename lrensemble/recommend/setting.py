@@ -10,14 +10,13 @@ from typing import Any, Self
 from pydantic import Field
 
 from lrensemble.pool import MemberSpec, Named
-from lrensemble.pool.record import Strict
-from lrensemble.pool.record import Task as PoolTask
+from lrensemble.pool.record import Header, Strict
 
 FROM_FILES = ("idx", "npz", "npy", "folder")  # data sources that are files of the user: the file's name tells more
 MOST_TEXT = 400  # characters of a study's name; Optuna's tables take 512
 
 
-class Task(Strict):
+class Setting(Strict):
     """Data, model, optimizer (without its LR), batch size and budget; everything but policy and seed.
 
     Attributes
@@ -62,7 +61,7 @@ class Task(Strict):
         )
 
     @classmethod
-    def in_pool(cls, task: PoolTask, spec: MemberSpec) -> Self:
+    def in_pool(cls, task: Header, spec: MemberSpec) -> Self:
         """The task of a member of the pool whose ``pool.json`` is `task`."""
         return cls.of(task.data, task.data_fingerprint, spec)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from lrensemble import UserError
-from lrensemble.report.replay_plot import draw_replays
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_replay.py"
+from scripts.replay import __main__ as bench
+from scripts.replay.plot import draw_replays
 
 
 def curve(offset: float) -> dict[str, list[float]]:
@@ -33,9 +29,6 @@ def test_draw(tmp_path):
 
 
 def test_intervals_are_over_starts_that_have_a_team():
-    spec = importlib.util.spec_from_file_location("bench_replay", SCRIPT)
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
     rng = np.random.default_rng(0)
     values = rng.normal(3, 1, (400, 2))
     values[0, 0] = np.nan
