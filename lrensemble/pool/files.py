@@ -24,6 +24,7 @@ from lrensemble.opening import MOST_JSON, array_header, clear_read_errors, damag
 from lrensemble.pool.links import refuse_links
 
 M = TypeVar("M", bound=BaseModel)
+State = tuple[int, int, int] | None  # of a file, see `file_state`
 SEAL = "sha256"  # entry of a JSON file: hash of all others
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -184,6 +185,15 @@ def read_array(path: Path) -> NDArray[Any]:
 def now() -> str:
     """Current time in ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_state(path: Path) -> State:
+    """What differs once a file has been written again: inode, size, time. None: there is none to look at."""
+    try:
+        info = path.stat()
+    except OSError:  # reading it says why
+        return None
+    return info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def file_hash(path: Path) -> str:

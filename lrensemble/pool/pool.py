@@ -15,7 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrensemble import __version__
 from lrensemble.errors import MachineError, UserError, did_you_mean
-from lrensemble.pool.files import clear_disk_errors, now, read_array, read_model, write_array, write_sealed
+from lrensemble.pool.files import (
+    State,
+    clear_disk_errors,
+    file_state,
+    now,
+    read_array,
+    read_model,
+    write_array,
+    write_sealed,
+)
 from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
 from lrensemble.pool.links import POOL
 from lrensemble.pool.member import Member
@@ -99,6 +108,9 @@ class Pool:
         self.path = path
         self.task = task
         self.left_out: dict[str, str] = {}
+        self._members: dict[str, Member] = {}
+        self._labels: dict[str, tuple[State, NDArray[np.int64]]] = {}
+        self._control: tuple[State, Pool] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -189,23 +201,30 @@ class Pool:
         """
         folder = _folder(self.path / "members")
         return [
-            Member(path)
+            self._member(path)
             for path in (sorted(folder.iterdir()) if folder else ())
             if path.is_symlink() or os.path.lexists(path / "record.json")
         ]
+
+    def _member(self, path: Path) -> Member:
+        """The one that was asked for before, so that its files are read once; another where its record has changed."""
+        member = self._members.get(path.name)
+        if member is None or not member.is_current:
+            member = self._members[path.name] = Member(path)
+        return member
 
     def find(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""
         ids = [member.id for member in self.members]
         found = [i for i in ids if i.startswith(member_id)]
         if len(found) == 1:
-            return Member(self.path / "members" / found[0])
+            return self._member(self.path / "members" / found[0])
         why = "is ambiguous" if found else "is not in the pool"
         raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, found or ids)}")
 
     def member_of(self, spec: MemberSpec) -> Member:
         """The member of a spec, whether it exists yet or not."""
-        return Member(self.path / "members" / spec.id(self.task.data_fingerprint))
+        return self._member(self.path / "members" / spec.id(self.task.data_fingerprint))
 
     @property
     def readable(self) -> list[Member]:
@@ -289,7 +308,10 @@ class Pool:
         if path is None or not os.path.lexists(path / POOL):
             return None
         try:
-            return Pool.open(path)
+            state = file_state(path / POOL)
+            if self._control is None or self._control[0] != state:
+                self._control = state, Pool.open(path)
+            return self._control[1]
         except MachineError:
             raise
         except UserError as error:
@@ -365,9 +387,13 @@ class Pool:
         """Labels of the rows that the predictions are for: (N,)."""
         self._check_split(split)
         path = self.path / "labels" / f"{split}.npy"
+        state = file_state(path)
+        if split in self._labels and self._labels[split][0] == state:
+            return self._labels[split][1]
         labels = np.asarray(read_array(path))
         if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
             raise UserError(f"{path}: these are not the labels that the pool was made with")
+        self._labels[split] = state, labels
         return labels
 
     def predictions(self, split: str, members: Sequence[Member] | None = None) -> Predictions:
@@ -379,7 +405,7 @@ class Pool:
         shape = (self.task.rows[split], len(self.task.class_names))
         name = f"predictions/{split}.npy"
         members = self.complete if members is None else members
-        return Predictions([member.check_file(name) for member in members], shape)
+        return Predictions((member.check_file(name) for member in members), shape)
 
     def _check_split(self, split: str) -> None:
         if split not in PREDICTED:
