@@ -429,6 +429,34 @@ class Pool:
             raise UserError(f"{self.path} has no team {name!r}: {did_you_mean(name, self.team_names)}")
         return Team.read(self.path / "teams" / f"{name}.json")
 
+    def members_of(self, team: Team, *splits: str) -> dict[str, Member]:
+        """A team's members by their ids, with whole predictions of `splits`.
+
+        `UserError` where it was selected on other data, or a member is damaged or gone.
+        """
+        if team.data_fingerprint != self.task.data_fingerprint:
+            raise UserError(f"team {team.name} was selected on other data than {self.path} holds: select again")
+        known = {member.id: member for member in self.usable(*splits)}
+        for missing in (member_id for member_id in team.members if member_id not in known):
+            if missing in self.left_out:
+                raise UserError(f"team {team.name} needs member {missing}: {self.left_out[missing]}")
+            raise UserError(
+                f"member {missing} of the team {team.name} is not in {self.path} any more: select again. "
+                f"{did_you_mean(missing, known)}"
+            )
+        return {member_id: known[member_id] for member_id in team.members}
+
+    def teams_with_members(self, *splits: str) -> tuple[list[Team], dict[str, str]]:
+        """The teams that `members_of` finds all members of, and by name why others are left out."""
+        teams, left_out = [], {}
+        for name in self.team_names:
+            try:
+                teams.append(team := self.team(name))
+                self.members_of(team, *splits)
+            except UserError as error:
+                left_out[name] = str(error)
+        return [team for team in teams if team.name not in left_out], left_out
+
     def save_team(self, team: Team) -> None:
         """Write a team under its name; `UserError` for what is no name."""
         write_sealed(self.file_of_team("teams", team.name), team.model_dump(mode="json"))
