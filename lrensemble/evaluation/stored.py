@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lrensemble import __version__
 from lrensemble.errors import UserError
 from lrensemble.evaluation.results import Evaluation
 from lrensemble.evaluation.teams import TEST
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now, read_model, write_sealed
 from lrensemble.pool.record import FINISHED, Record
+from lrensemble.version import __version__
 
 FOLDER = "evaluations"
 ALL = "evaluation.json"

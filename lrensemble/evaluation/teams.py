@@ -61,11 +61,24 @@ def resolve(pool: Pool, teams: Teams, *splits: str) -> tuple[list[Team], dict[st
         for team in chosen:
             pool.members_of(team, *splits)
         return list({team.name: team for team in chosen}.values()), {}
-    chosen, left_out = pool.teams_with_members(*splits)
+    chosen, left_out = whole_teams(pool, *splits)
     if not chosen:
         reasons = [*left_out.values(), f"{pool.path} has no teams yet: run lrensemble select {pool.path}"]
         raise UserError(reasons[0])
     return chosen, left_out
+
+
+def whole_teams(pool: Pool, *splits: str) -> tuple[list[Team], dict[str, str]]:
+    """The teams of a pool that can be used, and by name why others cannot."""
+    teams, left_out = [], {}
+    for name in pool.team_names:
+        try:
+            team = pool.team(name)
+            pool.members_of(team, *splits)
+            teams.append(team)
+        except UserError as error:
+            left_out[name] = str(error)
+    return teams, left_out
 
 
 def check_test_predictions(pool: Pool, members: Sequence[Member]) -> None:

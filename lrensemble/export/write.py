@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lrensemble import __version__
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
 from lrensemble.evaluation.stored import read_evaluation
@@ -30,6 +29,7 @@ from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
 from lrensemble.tasks import Dataset
 from lrensemble.tasks.row_arrays import pieces
+from lrensemble.version import __version__
 
 Array = NDArray[Any]
 TOLERANCE = 1e-5

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lrensemble.errors import MachineError, UserError
 from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged
-from lrensemble.pool.files import State, clear_disk_errors, file_hash, file_state, read_model, read_text, write_sealed
+from lrensemble.pool.files import Once, clear_disk_errors, file_hash, read_model, read_text, write_sealed
 from lrensemble.pool.links import link_above, refuse_links
 from lrensemble.pool.record import FINISHED, Record
 
@@ -29,8 +29,7 @@ class Member:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.id = path.name
-        self._record_state: State = None  # before the record was read
-        self._hashes: dict[str, tuple[State, str]] = {}  # file -> its state and hash
+        self._once = Once()
 
     @property
     def record_path(self) -> Path:
@@ -45,7 +44,6 @@ class Member:
                 "on, or remove the link"
             )
         fix = f"delete the folder {self.path} and train again"
-        self._record_state = file_state(self.record_path)
         record = read_model(Record, self.record_path, fix)
         if record.id != self.id:
             raise UserError(f"{self.path} is a copy of member {record.id}: move it out of the pool")
@@ -55,12 +53,7 @@ class Member:
 
     def write_record(self, record: Record) -> None:
         write_sealed(self.record_path, record.model_dump(mode="json"))
-        self.__dict__["record"], self._record_state = record, file_state(self.record_path)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the record, if it was read, is still the one on disk."""
-        return "record" not in self.__dict__ or self._record_state == file_state(self.record_path)
+        self.__dict__["record"] = record
 
     @property
     def status(self) -> str:
@@ -123,17 +116,10 @@ class Member:
         with clear_read_errors(path):
             found = path.stat() if path.is_file() else None
         size = found.st_size if found else None
-        if found is None or size != info.bytes or self._hash(name) != info.sha256:
+        if found is None or size != info.bytes or self._once(path, lambda: file_hash(path)) != info.sha256:
             what = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
             raise damaged(path, what, f"delete the folder {self.path} and train again")
         return path
-
-    def _hash(self, name: str) -> str:
-        path = self.path / name
-        state = file_state(path)
-        if name not in self._hashes or self._hashes[name][0] != state:
-            self._hashes[name] = state, file_hash(path)
-        return self._hashes[name][1]
 
     def history(self) -> list[dict[str, Any]]:
         """One dict per evaluation while training: step, epoch, lr, losses, accuracies, seconds.

@@ -13,24 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrensemble import __version__
 from lrensemble.errors import MachineError, UserError, did_you_mean
-from lrensemble.pool.files import (
-    State,
-    clear_disk_errors,
-    file_state,
-    now,
-    read_array,
-    read_model,
-    write_array,
-    write_sealed,
-)
-from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
+from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
+from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
 from lrensemble.pool.links import POOL
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
+from lrensemble.version import __version__
 
 if TYPE_CHECKING:
     from lrensemble.policies import Policy
@@ -38,11 +29,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONTROL = "control"  # folder of the seeds-only pool inside the pool
-PREDICTED = ("val", "test")  # splits that members leave predictions for
-
-
-def labels_hash(labels: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
 
 
 def _is_unfinished(path: Path) -> bool:
@@ -57,33 +43,6 @@ def _is_unfinished(path: Path) -> bool:
 def _by_accuracy(member: Member) -> tuple[float, float]:
     val = member.record.metrics["val"]
     return -(val["accuracy"] or 0.0), val["nll"] or 0.0
-
-
-def _checked_labels(
-    labels: Mapping[str, ArrayLike], class_names: Sequence[str] | None
-) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
-    """Labels of every split as class numbers, and the names of the classes."""
-    if missing := [split for split in PREDICTED if split not in labels]:
-        raise UserError(f"labels of {missing[0]} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
-    arrays = {split: np.asarray(labels[split]) for split in PREDICTED}
-    for split, array in arrays.items():
-        if array.ndim == 2 and array.shape[1] == 1:
-            arrays[split] = array = array[:, 0]
-        if array.ndim != 1 or not len(array) or array.dtype.kind not in ("fiubU" if class_names else "fiub"):
-            raise UserError(
-                f"labels of {split}: {array.dtype} of shape {array.shape}; whole numbers from 0, one a row, are needed "
-                "(or with class_names these names)"
-            )
-        if array.dtype.kind == "U":
-            arrays[split] = class_numbers(array, class_names or (), f"labels of {split}")
-    numbers = {split: whole_numbers(array, f"labels of {split}") for split, array in arrays.items()}
-    split, largest = max(((s, int(a.max())) for s, a in numbers.items()), key=lambda pair: pair[1])
-    if class_names is None:
-        count = count_classes(largest, f"{sum(map(len, numbers.values())):,} rows", f"labels of {split}")
-        class_names = [str(i) for i in range(count)]
-    if largest >= len(class_names):
-        raise UserError(f"labels of {split}: class {largest}, but there are {len(class_names)} class names")
-    return numbers, list(class_names)
 
 
 def _folder(path: Path) -> Path | None:
@@ -108,9 +67,7 @@ class Pool:
         self.path = path
         self.task = task
         self.left_out: dict[str, str] = {}
-        self._members: dict[str, Member] = {}
-        self._labels: dict[str, tuple[State, NDArray[np.int64]]] = {}
-        self._control: tuple[State, Pool] | None = None
+        self._once = Once()
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -158,7 +115,7 @@ class Pool:
             of the labels.
         """
         path = Path(path)
-        arrays, class_names = _checked_labels(labels, class_names)
+        arrays, class_names = checked_labels(labels, class_names)
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
         if data_fingerprint is None:
             data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
@@ -208,19 +165,16 @@ class Pool:
 
     def _member(self, path: Path) -> Member:
         """The one that was asked for before, so that its files are read once; another where its record has changed."""
-        member = self._members.get(path.name)
-        if member is None or not member.is_current:
-            member = self._members[path.name] = Member(path)
-        return member
+        return self._once(path / "record.json", lambda: Member(path))
 
     def find(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""
-        ids = [member.id for member in self.members]
-        found = [i for i in ids if i.startswith(member_id)]
+        members = self.members
+        found = [member for member in members if member.id.startswith(member_id)]
         if len(found) == 1:
-            return self._member(self.path / "members" / found[0])
+            return found[0]
         why = "is ambiguous" if found else "is not in the pool"
-        raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, found or ids)}")
+        raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, [m.id for m in found or members])}")
 
     def member_of(self, spec: MemberSpec) -> Member:
         """The member of a spec, whether it exists yet or not."""
@@ -290,11 +244,10 @@ class Pool:
     @property
     def runs(self) -> list[Member]:
         """Finished runs of our trainer: no snapshots or averages of a run, nothing that a user trained or imported."""
-        records = ((member, member.record) for member in self.readable)
         return [
             member
-            for member, record in records
-            if record.status in FINISHED and record.parent is None and record.spec.source == "training"
+            for member in self.readable
+            if (it := member.record).status in FINISHED and it.parent is None and it.spec.source == "training"
         ]
 
     def best_run(self) -> Member | None:
@@ -308,10 +261,7 @@ class Pool:
         if path is None or not os.path.lexists(path / POOL):
             return None
         try:
-            state = file_state(path / POOL)
-            if self._control is None or self._control[0] != state:
-                self._control = state, Pool.open(path)
-            return self._control[1]
+            return self._once(path / POOL, lambda: Pool.open(path))
         except MachineError:
             raise
         except UserError as error:
@@ -330,17 +280,15 @@ class Pool:
                 # Another process may be planning, even training, the same member.
                 with member.hold():
                     if not member.record_path.exists():
-                        parent = spec.run.id(data) if spec.derived else None
-                        member.write_record(
-                            Record(
-                                id=member.id,
-                                status="planned",
-                                spec=spec,
-                                data_fingerprint=data,
-                                created=now(),
-                                parent=parent,
-                            )
+                        record = Record(
+                            id=member.id,
+                            status="planned",
+                            spec=spec,
+                            data_fingerprint=data,
+                            created=now(),
+                            parent=spec.run.id(data) if spec.derived else None,
                         )
+                        member.write_record(record)
             if member.record.spec.identity(member.record.data_fingerprint) != spec.identity(data):
                 raise UserError(f"{member.path} is another member under the same id: move it out of the pool")
             members.append(member)
@@ -387,14 +335,14 @@ class Pool:
         """Labels of the rows that the predictions are for: (N,)."""
         self._check_split(split)
         path = self.path / "labels" / f"{split}.npy"
-        state = file_state(path)
-        if split in self._labels and self._labels[split][0] == state:
-            return self._labels[split][1]
-        labels = np.asarray(read_array(path))
-        if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
-            raise UserError(f"{path}: these are not the labels that the pool was made with")
-        self._labels[split] = state, labels
-        return labels
+
+        def read() -> NDArray[np.int64]:
+            labels = np.asarray(read_array(path))
+            if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
+                raise UserError(f"{path}: these are not the labels that the pool was made with")
+            return labels
+
+        return self._once(path, read)
 
     def predictions(self, split: str, members: Sequence[Member] | None = None) -> Predictions:
         """Probabilities of `members` (default: all complete ones): (M, N, C), memory-mapped.
@@ -445,17 +393,6 @@ class Pool:
                 f"{did_you_mean(missing, known)}"
             )
         return {member_id: known[member_id] for member_id in team.members}
-
-    def teams_with_members(self, *splits: str) -> tuple[list[Team], dict[str, str]]:
-        """The teams that `members_of` finds all members of, and by name why others are left out."""
-        teams, left_out = [], {}
-        for name in self.team_names:
-            try:
-                teams.append(team := self.team(name))
-                self.members_of(team, *splits)
-            except UserError as error:
-                left_out[name] = str(error)
-        return [team for team in teams if team.name not in left_out], left_out
 
     def save_team(self, team: Team) -> None:
         """Write a team under its name; `UserError` for what is no name."""

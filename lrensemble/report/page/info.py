@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble import __version__
 from lrensemble.diversity import pairwise, predicted_labels
 from lrensemble.errors import UserError
 from lrensemble.evaluation import Evaluation, evaluate
 from lrensemble.evaluation.stored import stored_evaluation
-from lrensemble.evaluation.teams import check_test_predictions
+from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
@@ -25,6 +24,7 @@ from lrensemble.report.page.curves import History, LRCurve, histories, lr_curves
 from lrensemble.report.page.reproduce import Recipe, recipe
 from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
 from lrensemble.report.page.why import Seat, seats_of
+from lrensemble.version import __version__
 
 Array = NDArray[Any]
 
@@ -117,7 +117,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     for split, found in predictions.items():
         for member, array in zip(members, found, strict=True):
             check_finite(array, f"the {split} predictions of member {member.id}", ": move it out of the pool")
-    selected, left_out = pool.teams_with_members("val", "test")
+    selected, left_out = whole_teams(pool, "val", "test")
     notes = [f"Team {name} is left out: {why}." for name, why in left_out.items()]
     chosen = _chosen(pool, selected, team)
     evaluation = stored_evaluation(pool, selected) or evaluate(pool, selected, save=False) if selected else None
