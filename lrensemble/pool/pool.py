@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
 from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
-from lrensemble.pool.links import POOL
+from lrensemble.pool.links import POOL, folder_at
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, Task, loop_spec
@@ -45,13 +45,6 @@ def _by_accuracy(member: Member) -> tuple[float, float]:
     return -(val["accuracy"] or 0.0), val["nll"] or 0.0
 
 
-def _folder(path: Path) -> Path | None:
-    """A folder of a pool, None where it is not there yet; `UserError` for a link that leads nowhere."""
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path} is a link to {path.readlink()}, which is not there: mount the disk that it is on")
-    return path if path.is_dir() else None
-
-
 class Pool:
     """All members of one task.
 
@@ -73,12 +66,11 @@ class Pool:
     def open(cls, path: str | Path) -> Self:
         """Open the pool in the folder `path`; raise `UserError` when there is none."""
         path = Path(path)
-        file = path / POOL
-        if not file.is_file():
+        if not (path / POOL).is_file():
             why = "it does not exist" if not path.exists() else "there is no pool.json in it"
             near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob(f"*/{POOL}")])
             raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
-        task = read_model(Task, file, "copy it from where the pool was made")
+        task = read_model(Task, path / POOL, "copy it from where the pool was made")
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
         return cls(path, task)
@@ -156,7 +148,7 @@ class Pool:
 
         A link that leads to no record (a disk that is not mounted) is a member too, a damaged one.
         """
-        folder = _folder(self.path / "members")
+        folder = folder_at(self.path / "members")
         return [
             self._member(path)
             for path in (sorted(folder.iterdir()) if folder else ())
@@ -257,7 +249,7 @@ class Pool:
     @property
     def control(self) -> Pool | None:
         """The seeds-only pool that was trained beside this one, if there is one; with a warning where it is damaged."""
-        path = _folder(self.path / CONTROL)
+        path = folder_at(self.path / CONTROL)
         if path is None or not os.path.lexists(path / POOL):
             return None
         try:
@@ -368,7 +360,7 @@ class Pool:
 
     @property
     def team_names(self) -> list[str]:
-        folder = _folder(self.path / "teams")
+        folder = folder_at(self.path / "teams")
         return sorted(path.stem for path in folder.glob("*.json")) if folder else []
 
     def team(self, name: str) -> Team:
