@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from lrensemble import __version__
 from lrensemble.cli import (
     database,
     diversity,
@@ -39,6 +38,7 @@ from lrensemble.cli import (
 )
 from lrensemble.cli import run as run_
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.version import __version__
 
 COMMANDS = {
     "train": train,

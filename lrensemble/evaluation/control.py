@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, MemberSpec, Pool, Team
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.record import FINISHED
-from lrensemble.selection import make_selector
+from lrensemble.selection import MEMORY, make_selector
 
 Array = NDArray[Any]
 
@@ -70,7 +69,7 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
     if average:
         selectors[average] = make_selector("all")
     val_labels = control.labels("val")
-    val, test = (np.asarray(control.predictions(split, usable)) for split in ("val", "test"))
+    val, test = (control.predictions(split, usable).within(MEMORY) for split in ("val", "test"))
     costs, _ = inference_costs(usable)
     votes: dict[str, Array] = {}
     sizes: dict[str, int] = {}

@@ -44,14 +44,12 @@ def details(pool: Pool, teams: Teams = None) -> list[Details]:
 
     Raises `UserError` as `evaluate` does.
     """
-    members = pool.usable("test")
-    chosen, _ = resolve(pool, teams, members)
-    known = {member.id: member for member in members}
+    chosen, _ = resolve(pool, teams, "test")
     labels, names = pool.labels("test"), list(pool.task.class_names)
     found = []
     for team in chosen:
         entry = Entry.of(team)
-        probabilities = vote(entry, predictions(pool, entry, known))
+        probabilities = vote(entry, predictions(pool, entry, pool.members_of(team, "test")))
         classes, matrix = per_class(probabilities, labels), confusion(probabilities, labels)
         wide, mass = (
             Calibration(*(values.tolist() for values in reliability(probabilities, labels, equal_mass=equal)))

@@ -99,7 +99,7 @@ def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dic
 
 def repeat(pool: Pool, teams: Teams = None, repeats: int = 20) -> list[Repeated]:
     """Run the selectors of teams (default: all) again on `repeats` divisions; the two baselines come first."""
-    chosen, _ = resolve(pool, teams, pool.usable("val", "test"))
+    chosen, _ = resolve(pool, teams, "val", "test")
     baselines = {
         f"({BEST_SINGLE})": make_selector("best-single", objective="accuracy"),
         f"({ALL_AVERAGE})": make_selector("all"),

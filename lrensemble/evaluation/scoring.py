@@ -22,7 +22,7 @@ from lrensemble.evaluation.results import (
     Score,
 )
 from lrensemble.evaluation.same_size import SameSize
-from lrensemble.evaluation.stored import write_evaluation
+from lrensemble.evaluation.stored import write_evaluation, write_evaluations
 from lrensemble.evaluation.teams import (
     Entry,
     Teams,
@@ -55,7 +55,8 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     The first two scores are the baselines of the pool: the best single member, chosen by validation accuracy, and the
     average of all members. Every team also meets top-k and random teams of its own size, and, when the pool has a
     seeds-only control, what its own selector makes of the control's validation predictions. Nothing found here is
-    used for choosing anything. Results are written to ``evaluations/<team>.json``, unless `save` is False.
+    used for choosing anything. Results are written to ``evaluations/<team>.json``, and those of all teams together to
+    ``evaluation.json``, unless `save` is False.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     """
     check_test_predictions(pool, pool.usable())
     members = pool.usable("val", "test")
-    chosen, left_out = resolve(pool, teams, members)
+    chosen, left_out = resolve(pool, teams, "val", "test")
     single = pool.best_single(members)
     entries, single_name, average_name = with_baselines(
         chosen, {single.id: 1.0}, {member.id: 1 / len(members) for member in members}
@@ -113,6 +114,8 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
         result.verdicts[single_name] = "this team is the best single member"
     for team in chosen if save else ():
         write_evaluation(pool, result, team, known)
+    if save and teams is None:
+        write_evaluations(pool, result, chosen)
     return result
 
 

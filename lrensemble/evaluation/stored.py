@@ -1,21 +1,26 @@
-"""``evaluations/<team>.json``: what `evaluate` found, bound to the team that it was found of."""
+"""What `evaluate` found: ``evaluations/<team>.json``, bound to its team, and ``evaluation.json``, of all teams."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lrensemble.errors import UserError
 from lrensemble.evaluation.results import Evaluation
 from lrensemble.evaluation.teams import TEST
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now, read_model, write_sealed
+from lrensemble.pool.record import FINISHED, Record
+from lrensemble.version import __version__
 
 FOLDER = "evaluations"
+ALL = "evaluation.json"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -43,6 +48,13 @@ class Stored(BaseModel):
     fingerprint: str | None = None
 
 
+class StoredAll(BaseModel):
+    """``evaluation.json``."""
+
+    basis: str
+    evaluation: Evaluation
+
+
 def fingerprint(team: Team, members: Mapping[str, Member]) -> str:
     """Hash of all that decides what a team scores: members, weights, vote, temperatures and test predictions.
 
@@ -56,7 +68,50 @@ def fingerprint(team: Team, members: Mapping[str, Member]) -> str:
         "data": team.data_fingerprint,
         "predictions": {i: info and info.sha256 for i, info in files.items()},
     }
+    return _hash(parts)
+
+
+def _hash(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _basis(pool: Pool, teams: Sequence[Team]) -> str:
+    """Hash of all that the evaluation of these teams depends on; more than a team's own `fingerprint`.
+
+    Everyone in the pool and in its control is a baseline, and p values depend on how many teams there are.
+    """
+    parts = [pool, *([pool.control] if pool.control else [])]
+    return _hash(
+        {
+            "version": __version__,
+            "data": [part.task.data_fingerprint for part in parts],
+            "teams": [team.model_dump(mode="json", exclude={"created"}) for team in teams],
+            "usable": [member.id for member in pool.usable("val", "test")],
+            "finished": [[_facts(m.record) for m in part.readable if m.record.status in FINISHED] for part in parts],
+        }
+    )
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """What an evaluation can read of a member; its id stands for its spec, hashes for its predictions."""
+    facts = record.model_dump(mode="json", include={"id", "status", "parent", "metrics", "costs", "outputs"})
+    return {**facts, "files": {k: info.sha256 for k, info in record.files.items() if k.startswith("predictions/")}}
+
+
+def write_evaluations(pool: Pool, result: Evaluation, teams: Sequence[Team]) -> None:
+    """Keep what was found of all teams of a pool."""
+    write_sealed(pool.path / ALL, {"created": now(), "basis": _basis(pool, teams), "evaluation": asdict(result)})
+
+
+def stored_evaluation(pool: Pool, teams: Sequence[Team]) -> Evaluation | None:
+    """What `evaluate` finds of all these teams, if it has found it before and nothing has changed since."""
+    try:
+        found = read_model(StoredAll, pool.path / ALL)
+    except UserError:  # it is found again
+        return None
+    if found.basis != _basis(pool, teams):
+        return None
+    return dataclasses.replace(found.evaluation, pool=str(pool.path), left_out={}, members_left_out=dict(pool.left_out))
 
 
 def write_evaluation(pool: Pool, result: Evaluation, team: Team, members: Mapping[str, Member]) -> None:
@@ -97,8 +152,7 @@ def read_evaluation(pool: Pool, team: Team) -> tuple[dict[str, Any] | None, str]
             and found.score.validation == team.validation
         )
     else:
-        members = {i: Member(pool.path / "members" / i) for i in team.members}
-        same = found.fingerprint == fingerprint(team, members)
+        same = found.fingerprint == fingerprint(team, pool.members_of(team))
     if not same:
         return None, f"{path} is of another team of this name, its numbers are not used: {again}"
     return found.model_dump(mode="json"), ""

@@ -47,8 +47,8 @@ def with_baselines(
     return entries | {team.name: Entry.of(team) for team in teams}, names[0], names[1]
 
 
-def resolve(pool: Pool, teams: Teams, members: Sequence[Member]) -> tuple[list[Team], dict[str, str]]:
-    """The teams to evaluate, and why others are left out.
+def resolve(pool: Pool, teams: Teams, *splits: str) -> tuple[list[Team], dict[str, str]]:
+    """The teams to evaluate on `splits`, and why others are left out.
 
     A team that is asked for and cannot be evaluated is a `UserError`; where all teams are meant, it is left out as
     long as one remains.
@@ -59,38 +59,26 @@ def resolve(pool: Pool, teams: Teams, members: Sequence[Member]) -> tuple[list[T
             raise UserError(f"no team is named: {did_you_mean('', pool.team_names)}")
         chosen = [pool.team(team) if isinstance(team, str) else team for team in wanted]
         for team in chosen:
-            _check(pool, team, members)
+            pool.members_of(team, *splits)
         return list({team.name: team for team in chosen}.values()), {}
-    names = pool.team_names
-    if not names:
-        raise UserError(f"{pool.path} has no teams yet: run lrensemble select {pool.path}")
-    left_out: dict[str, str] = {}
-    errors: list[UserError] = []
-    chosen = []
-    for name in names:
-        try:
-            team = pool.team(name)
-            _check(pool, team, members)
-            chosen.append(team)
-        except UserError as error:
-            left_out[name] = str(error)
-            errors.append(error)
+    chosen, left_out = whole_teams(pool, *splits)
     if not chosen:
-        raise errors[0]
+        reasons = [*left_out.values(), f"{pool.path} has no teams yet: run lrensemble select {pool.path}"]
+        raise UserError(reasons[0])
     return chosen, left_out
 
 
-def _check(pool: Pool, team: Team, members: Sequence[Member]) -> None:
-    if team.data_fingerprint != pool.task.data_fingerprint:
-        raise UserError(f"team {team.name} was selected on other data than {pool.path} holds: select again")
-    known = [member.id for member in members]
-    if missing := [member_id for member_id in team.members if member_id not in known]:
-        if missing[0] in pool.left_out:
-            raise UserError(f"team {team.name} needs member {missing[0]}: {pool.left_out[missing[0]]}")
-        raise UserError(
-            f"member {missing[0]} of the team {team.name} is not in {pool.path} any more: select again. "
-            f"{did_you_mean(missing[0], known)}"
-        )
+def whole_teams(pool: Pool, *splits: str) -> tuple[list[Team], dict[str, str]]:
+    """The teams of a pool that can be used, and by name why others cannot."""
+    teams, left_out = [], {}
+    for name in pool.team_names:
+        try:
+            team = pool.team(name)
+            pool.members_of(team, *splits)
+            teams.append(team)
+        except UserError as error:
+            left_out[name] = str(error)
+    return teams, left_out
 
 
 def check_test_predictions(pool: Pool, members: Sequence[Member]) -> None:

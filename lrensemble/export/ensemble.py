@@ -74,7 +74,8 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         path = Path(path)
         if team is not None:
             pool = Pool.open(path)
-            return cls(team_module(pool, team, trust=trust), pool.task.class_names, pool.task.input_shape)
+            module = team_module(pool, pool.team(team) if isinstance(team, str) else team, trust=trust)
+            return cls(module, pool.task.class_names, pool.task.input_shape)
         if (path / "pool.json").is_file():
             names = ", ".join(team.name for team in Pool.open(path).teams) or "none yet: lrensemble select"
             raise UserError(f"{path} is a pool: say which team of it (it has {names})")

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lrensemble import __version__
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
 from lrensemble.evaluation.stored import read_evaluation
@@ -22,7 +21,7 @@ from lrensemble.export.latency import timings
 from lrensemble.export.module import TeamModule
 from lrensemble.export.readme import readme
 from lrensemble.export.swap import new_folder
-from lrensemble.export.team import resolve, team_module
+from lrensemble.export.team import team_module, voters
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
 from lrensemble.pool.links import refuse_links
@@ -30,6 +29,7 @@ from lrensemble.pool.record import FileInfo
 from lrensemble.selection import team_vote
 from lrensemble.tasks import Dataset
 from lrensemble.tasks.row_arrays import pieces
+from lrensemble.version import __version__
 
 Array = NDArray[Any]
 TOLERANCE = 1e-5
@@ -77,7 +77,8 @@ def export_team(
     for format in formats:
         if format not in FILES:
             raise UserError(f"unknown format {format!r}: {did_you_mean(format, FILES)}")
-    team, members = resolve(pool, team)
+    team = pool.team(team) if isinstance(team, str) else team
+    members = voters(pool, team)
     out = Path(out)
     _check_place(out, force)
     module = team_module(pool, team, trust=trust)

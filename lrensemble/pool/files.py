@@ -24,6 +24,8 @@ from lrensemble.opening import MOST_JSON, array_header, clear_read_errors, damag
 from lrensemble.pool.links import refuse_links
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+State = tuple[int, int, int] | None  # of a file, see `file_state`
 SEAL = "sha256"  # entry of a JSON file: hash of all others
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -184,6 +186,30 @@ def read_array(path: Path) -> NDArray[Any]:
 def now() -> str:
     """Current time in ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_state(path: Path) -> State:
+    """What differs once a file has been written again: inode, size, time. None: there is none to look at."""
+    try:
+        info = path.stat()
+    except OSError:  # reading it says why
+        return None
+    return info.st_ino, info.st_size, info.st_mtime_ns
+
+
+class Once:
+    """What was read of files, and is read again only of one that has changed since."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, tuple[State, Any]] = {}
+
+    def __call__(self, path: Path, read: Callable[[], T]) -> T:
+        """What ``read()`` gives of the file `path`, or gave while it was in the state that it is in."""
+        state = file_state(path)  # before reading: what is replaced meanwhile is read again
+        if state is None or path not in self._found or self._found[path][0] != state:
+            self._found[path] = state, read()
+        found: T = self._found[path][1]
+        return found
 
 
 def file_hash(path: Path) -> str:

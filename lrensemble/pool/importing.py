@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble import __version__
 from lrensemble.errors import UserError
 from lrensemble.pool.convert import Converted, convert
 from lrensemble.pool.files import array_bytes
-from lrensemble.pool.labels import class_numbers, number_names, whole_numbers
+from lrensemble.pool.labels import PREDICTED, class_numbers, number_names, whole_numbers
 from lrensemble.pool.layout import Layout, Pick, decide, view
 from lrensemble.pool.member import Member
-from lrensemble.pool.pool import PREDICTED, Pool
+from lrensemble.pool.pool import Pool
 from lrensemble.pool.reading import Table, read_table
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, loop_spec
 from lrensemble.pool.sources import Source
 from lrensemble.pool.writing import write_complete, write_end
+from lrensemble.version import __version__
 
 KEPT = 2**30  # bytes of files that are read once
 Array = NDArray[Any]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lrensemble.errors import UserError, did_you_mean
 
+PREDICTED = ("val", "test")  # splits that members leave predictions for
 MOST_CLASSES = 100_000  # where no column says that there are more
 Array = NDArray[Any]
 
@@ -120,3 +122,34 @@ def listed(numbers: Sequence[int] | Array) -> str:
     ordered = sorted(map(int, numbers))
     whole = ordered == [*range(ordered[0], ordered[-1] + 1)] and len(ordered) > 2
     return f"{ordered[0]}-{ordered[-1]}" if whole else ",".join(map(str, ordered[:20])) + ",..." * (len(ordered) > 20)
+
+
+def labels_hash(labels: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
+
+
+def checked_labels(
+    labels: Mapping[str, ArrayLike], class_names: Sequence[str] | None
+) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Labels of every split as class numbers, and the names of the classes."""
+    if missing := [split for split in PREDICTED if split not in labels]:
+        raise UserError(f"labels of {missing[0]} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
+    arrays = {split: np.asarray(labels[split]) for split in PREDICTED}
+    for split, array in arrays.items():
+        if array.ndim == 2 and array.shape[1] == 1:
+            arrays[split] = array = array[:, 0]
+        if array.ndim != 1 or not len(array) or array.dtype.kind not in ("fiubU" if class_names else "fiub"):
+            raise UserError(
+                f"labels of {split}: {array.dtype} of shape {array.shape}; whole numbers from 0, one a row, are needed "
+                "(or with class_names these names)"
+            )
+        if array.dtype.kind == "U":
+            arrays[split] = class_numbers(array, class_names or (), f"labels of {split}")
+    numbers = {split: whole_numbers(array, f"labels of {split}") for split, array in arrays.items()}
+    split, largest = max(((s, int(a.max())) for s, a in numbers.items()), key=lambda pair: pair[1])
+    if class_names is None:
+        count = count_classes(largest, f"{sum(map(len, numbers.values())):,} rows", f"labels of {split}")
+        class_names = [str(i) for i in range(count)]
+    if largest >= len(class_names):
+        raise UserError(f"labels of {split}: class {largest}, but there are {len(class_names)} class names")
+    return numbers, list(class_names)

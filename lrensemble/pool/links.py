@@ -42,6 +42,13 @@ def refuse_links(path: Path, *, itself: bool = False) -> None:
         )
 
 
+def folder_at(path: Path) -> Path | None:
+    """A folder of a pool, None where it is not there yet; `UserError` for a link that leads nowhere."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to {path.readlink()}, which is not there: mount the disk that it is on")
+    return path if path.is_dir() else None
+
+
 def delete(path: Path) -> None:
     """Remove a file, a link (not what it leads to) or a whole folder, if it is there."""
     refuse_links(path)

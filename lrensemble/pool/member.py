@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lrensemble.errors import MachineError, UserError
 from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged
-from lrensemble.pool.files import clear_disk_errors, file_hash, read_model, read_text, write_sealed
+from lrensemble.pool.files import Once, clear_disk_errors, file_hash, read_model, read_text, write_sealed
 from lrensemble.pool.links import link_above, refuse_links
 from lrensemble.pool.record import FINISHED, Record
 
@@ -22,11 +21,15 @@ HISTORY = "history.jsonl"
 
 
 class Member:
-    """One folder under ``members/``. Its files are read when asked for."""
+    """One folder under ``members/``. Its files are read when asked for, and each once as long as it stays as it is.
+
+    The record is as it was when it was first asked for; a `Pool` gives another `Member` once it has been replaced.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.id = path.name
+        self._once = Once()
 
     @property
     def record_path(self) -> Path:
@@ -113,7 +116,7 @@ class Member:
         with clear_read_errors(path):
             found = path.stat() if path.is_file() else None
         size = found.st_size if found else None
-        if found is None or size != info.bytes or _hash(path, found.st_ino, size, found.st_mtime_ns) != info.sha256:
+        if found is None or size != info.bytes or self._once(path, lambda: file_hash(path)) != info.sha256:
             what = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
             raise damaged(path, what, f"delete the folder {self.path} and train again")
         return path
@@ -148,12 +151,6 @@ class Member:
                 return dict(load_file(path))
         except SafetensorError as error:
             raise damaged(path, error) from None
-
-
-@functools.lru_cache(maxsize=100_000)
-def _hash(path: Path, *state: int) -> str:
-    """Of a file in this state: read once a command, however many questions there are."""
-    return file_hash(path)
 
 
 def _line(text: str) -> dict[str, Any]:

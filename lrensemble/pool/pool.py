@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrensemble import __version__
 from lrensemble.errors import MachineError, UserError, did_you_mean
-from lrensemble.pool.files import clear_disk_errors, now, read_array, read_model, write_array, write_sealed
-from lrensemble.pool.labels import class_numbers, count_classes, whole_numbers
-from lrensemble.pool.links import POOL
+from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
+from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
+from lrensemble.pool.links import POOL, folder_at
 from lrensemble.pool.member import Member
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
+from lrensemble.version import __version__
 
 if TYPE_CHECKING:
     from lrensemble.policies import Policy
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONTROL = "control"  # folder of the seeds-only pool inside the pool
-PREDICTED = ("val", "test")  # splits that members leave predictions for
-
-
-def labels_hash(labels: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
 
 
 def _is_unfinished(path: Path) -> bool:
@@ -48,40 +43,6 @@ def _is_unfinished(path: Path) -> bool:
 def _by_accuracy(member: Member) -> tuple[float, float]:
     val = member.record.metrics["val"]
     return -(val["accuracy"] or 0.0), val["nll"] or 0.0
-
-
-def _checked_labels(
-    labels: Mapping[str, ArrayLike], class_names: Sequence[str] | None
-) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
-    """Labels of every split as class numbers, and the names of the classes."""
-    if missing := [split for split in PREDICTED if split not in labels]:
-        raise UserError(f"labels of {missing[0]} are missing: a pool needs labels of {' and '.join(PREDICTED)}")
-    arrays = {split: np.asarray(labels[split]) for split in PREDICTED}
-    for split, array in arrays.items():
-        if array.ndim == 2 and array.shape[1] == 1:
-            arrays[split] = array = array[:, 0]
-        if array.ndim != 1 or not len(array) or array.dtype.kind not in ("fiubU" if class_names else "fiub"):
-            raise UserError(
-                f"labels of {split}: {array.dtype} of shape {array.shape}; whole numbers from 0, one a row, are needed "
-                "(or with class_names these names)"
-            )
-        if array.dtype.kind == "U":
-            arrays[split] = class_numbers(array, class_names or (), f"labels of {split}")
-    numbers = {split: whole_numbers(array, f"labels of {split}") for split, array in arrays.items()}
-    split, largest = max(((s, int(a.max())) for s, a in numbers.items()), key=lambda pair: pair[1])
-    if class_names is None:
-        count = count_classes(largest, f"{sum(map(len, numbers.values())):,} rows", f"labels of {split}")
-        class_names = [str(i) for i in range(count)]
-    if largest >= len(class_names):
-        raise UserError(f"labels of {split}: class {largest}, but there are {len(class_names)} class names")
-    return numbers, list(class_names)
-
-
-def _folder(path: Path) -> Path | None:
-    """A folder of a pool, None where it is not there yet; `UserError` for a link that leads nowhere."""
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path} is a link to {path.readlink()}, which is not there: mount the disk that it is on")
-    return path if path.is_dir() else None
 
 
 class Pool:
@@ -99,17 +60,17 @@ class Pool:
         self.path = path
         self.task = task
         self.left_out: dict[str, str] = {}
+        self._once = Once()
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open the pool in the folder `path`; raise `UserError` when there is none."""
         path = Path(path)
-        file = path / POOL
-        if not file.is_file():
+        if not (path / POOL).is_file():
             why = "it does not exist" if not path.exists() else "there is no pool.json in it"
             near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob(f"*/{POOL}")])
             raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
-        task = read_model(Header, file, "copy it from where the pool was made")
+        task = read_model(Header, path / POOL, "copy it from where the pool was made")
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
         return cls(path, task)
@@ -146,7 +107,7 @@ class Pool:
             of the labels.
         """
         path = Path(path)
-        arrays, class_names = _checked_labels(labels, class_names)
+        arrays, class_names = checked_labels(labels, class_names)
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
         if data_fingerprint is None:
             data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
@@ -187,25 +148,29 @@ class Pool:
 
         A link that leads to no record (a disk that is not mounted) is a member too, a damaged one.
         """
-        folder = _folder(self.path / "members")
+        folder = folder_at(self.path / "members")
         return [
-            Member(path)
+            self._member(path)
             for path in (sorted(folder.iterdir()) if folder else ())
             if path.is_symlink() or os.path.lexists(path / "record.json")
         ]
 
+    def _member(self, path: Path) -> Member:
+        """The one that was asked for before, so that its files are read once; another where its record has changed."""
+        return self._once(path / "record.json", lambda: Member(path))
+
     def find(self, member_id: str) -> Member:
         """The member whose id is, or starts with, `member_id`."""
-        ids = [member.id for member in self.members]
-        found = [i for i in ids if i.startswith(member_id)]
+        members = self.members
+        found = [member for member in members if member.id.startswith(member_id)]
         if len(found) == 1:
-            return Member(self.path / "members" / found[0])
+            return found[0]
         why = "is ambiguous" if found else "is not in the pool"
-        raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, found or ids)}")
+        raise UserError(f"member {member_id!r} {why}: {did_you_mean(member_id, [m.id for m in found or members])}")
 
     def member_of(self, spec: MemberSpec) -> Member:
         """The member of a spec, whether it exists yet or not."""
-        return Member(self.path / "members" / spec.id(self.task.data_fingerprint))
+        return self._member(self.path / "members" / spec.id(self.task.data_fingerprint))
 
     @property
     def readable(self) -> list[Member]:
@@ -271,11 +236,10 @@ class Pool:
     @property
     def runs(self) -> list[Member]:
         """Finished runs of our trainer: no snapshots or averages of a run, nothing that a user trained or imported."""
-        records = ((member, member.record) for member in self.readable)
         return [
             member
-            for member, record in records
-            if record.status in FINISHED and record.parent is None and record.spec.source == "training"
+            for member in self.readable
+            if (it := member.record).status in FINISHED and it.parent is None and it.spec.source == "training"
         ]
 
     def best_run(self) -> Member | None:
@@ -285,11 +249,11 @@ class Pool:
     @property
     def control(self) -> Pool | None:
         """The seeds-only pool that was trained beside this one, if there is one; with a warning where it is damaged."""
-        path = _folder(self.path / CONTROL)
+        path = folder_at(self.path / CONTROL)
         if path is None or not os.path.lexists(path / POOL):
             return None
         try:
-            return Pool.open(path)
+            return self._once(path / POOL, lambda: Pool.open(path))
         except MachineError:
             raise
         except UserError as error:
@@ -308,17 +272,15 @@ class Pool:
                 # Another process may be planning, even training, the same member.
                 with member.hold():
                     if not member.record_path.exists():
-                        parent = spec.run.id(data) if spec.derived else None
-                        member.write_record(
-                            Record(
-                                id=member.id,
-                                status="planned",
-                                spec=spec,
-                                data_fingerprint=data,
-                                created=now(),
-                                parent=parent,
-                            )
+                        record = Record(
+                            id=member.id,
+                            status="planned",
+                            spec=spec,
+                            data_fingerprint=data,
+                            created=now(),
+                            parent=spec.run.id(data) if spec.derived else None,
                         )
+                        member.write_record(record)
             if member.record.spec.identity(member.record.data_fingerprint) != spec.identity(data):
                 raise UserError(f"{member.path} is another member under the same id: move it out of the pool")
             members.append(member)
@@ -365,10 +327,14 @@ class Pool:
         """Labels of the rows that the predictions are for: (N,)."""
         self._check_split(split)
         path = self.path / "labels" / f"{split}.npy"
-        labels = np.asarray(read_array(path))
-        if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
-            raise UserError(f"{path}: these are not the labels that the pool was made with")
-        return labels
+
+        def read() -> NDArray[np.int64]:
+            labels = np.asarray(read_array(path))
+            if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
+                raise UserError(f"{path}: these are not the labels that the pool was made with")
+            return labels
+
+        return self._once(path, read)
 
     def predictions(self, split: str, members: Sequence[Member] | None = None) -> Predictions:
         """Probabilities of `members` (default: all complete ones): (M, N, C), memory-mapped.
@@ -379,7 +345,7 @@ class Pool:
         shape = (self.task.rows[split], len(self.task.class_names))
         name = f"predictions/{split}.npy"
         members = self.complete if members is None else members
-        return Predictions([member.check_file(name) for member in members], shape)
+        return Predictions((member.check_file(name) for member in members), shape)
 
     def _check_split(self, split: str) -> None:
         if split not in PREDICTED:
@@ -394,7 +360,7 @@ class Pool:
 
     @property
     def team_names(self) -> list[str]:
-        folder = _folder(self.path / "teams")
+        folder = folder_at(self.path / "teams")
         return sorted(path.stem for path in folder.glob("*.json")) if folder else []
 
     def team(self, name: str) -> Team:
@@ -402,6 +368,23 @@ class Pool:
         if name not in self.team_names:
             raise UserError(f"{self.path} has no team {name!r}: {did_you_mean(name, self.team_names)}")
         return Team.read(self.path / "teams" / f"{name}.json")
+
+    def members_of(self, team: Team, *splits: str) -> dict[str, Member]:
+        """A team's members by their ids, with whole predictions of `splits`.
+
+        `UserError` where it was selected on other data, or a member is damaged or gone.
+        """
+        if team.data_fingerprint != self.task.data_fingerprint:
+            raise UserError(f"team {team.name} was selected on other data than {self.path} holds: select again")
+        known = {member.id: member for member in self.usable(*splits)}
+        for missing in (member_id for member_id in team.members if member_id not in known):
+            if missing in self.left_out:
+                raise UserError(f"team {team.name} needs member {missing}: {self.left_out[missing]}")
+            raise UserError(
+                f"member {missing} of the team {team.name} is not in {self.path} any more: select again. "
+                f"{did_you_mean(missing, known)}"
+            )
+        return {member_id: known[member_id] for member_id in team.members}
 
     def save_team(self, team: Team) -> None:
         """Write a team under its name; `UserError` for what is no name."""

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lrensemble.errors import UserError
-from lrensemble.pool.files import read_array
+from lrensemble.pool.files import State, file_state, read_array
 
 
 class Predictions(Sequence[NDArray[Any]]):
     """Members x rows x classes. Indexing by member gives a memory-mapped (N, C) array; ``np.asarray`` stacks all.
 
-    A file is open only as long as its array is used, so that a pool may have more members than a process descriptors.
+    A file is open only as long as its array is used, so that a pool may have more members than a process descriptors;
+    one that has changed since it was first opened is a `UserError`.
     """
 
-    def __init__(self, paths: Sequence[Path], shape: tuple[int, int]) -> None:
-        self._paths = list(paths)
+    def __init__(self, paths: Iterable[Path], shape: tuple[int, int]) -> None:
+        self._files: list[tuple[Path, State]] = []
         dtypes = []
         for path in paths:
-            array = read_array(path)
+            self._files.append((path, file_state(path)))
+            array = self[-1]
             if array.shape != shape or array.dtype.kind != "f":
                 raise UserError(
                     f"{path}: {array.dtype} of shape {array.shape}, "
@@ -35,11 +37,15 @@ class Predictions(Sequence[NDArray[Any]]):
         self.nbytes = len(dtypes) * shape[0] * shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files)
 
     def __getitem__(self, index: Any) -> Any:
-        paths = self._paths[index]
-        return [read_array(path) for path in paths] if isinstance(paths, list) else read_array(paths)
+        found = self._files[index]
+        return [_read(*file) for file in found] if isinstance(found, list) else _read(*found)
+
+    def within(self, memory: int) -> NDArray[Any] | Self:
+        """One array, where it takes no more than half of `memory` bytes; else what stays on disk."""
+        return np.asarray(self) if self.nbytes <= memory // 2 else self
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -48,3 +54,10 @@ class Predictions(Sequence[NDArray[Any]]):
         for row, array in zip(stacked, self, strict=True):
             row[:] = array
         return stacked
+
+
+def _read(path: Path, state: State) -> NDArray[Any]:
+    array = read_array(path)
+    if file_state(path) != state:
+        raise UserError(f"{path} was written again meanwhile: run the same command again")
+    return array

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import summary
 from lrensemble.pool.costs import inference_costs
@@ -84,7 +82,7 @@ def select_teams(
     vote = vote and canonical_vote(vote)
     for name in selectors or ():  # names are checked before the first file is read
         make_selector(name, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
-    members = pool.usable()
+    members = pool.usable("val")
     hard = [member.id for member in members if member.record.is_labels]
     vote, objective = _asked(hard, len(members), vote, objective, temperature, selectors)
     parameters = {
@@ -100,8 +98,7 @@ def select_teams(
     chosen = [(name, make_selector(name, **parameters)) for name in dict.fromkeys(names)]
     _check_options(options or {}, [selector for _, selector in chosen])
     labels = pool.labels("val")
-    on_disk = pool.predictions("val", members)
-    predictions = np.asarray(on_disk) if on_disk.nbytes <= memory // 2 else on_disk
+    predictions = pool.predictions("val", members).within(memory)
     Ballots(predictions, labels).check([f"{member.path}" for member in members])
     teams = []
     for name, selector in chosen:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrensemble.errors import UserError
-from lrensemble.pool.pool import PREDICTED
+from lrensemble.pool.labels import PREDICTED
 from lrensemble.pool.reading import SUFFIXES
 
 

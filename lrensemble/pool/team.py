@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lrensemble.errors import UserError
 from lrensemble.pool.files import read_model
-from lrensemble.selection import canonical_vote
+from lrensemble.votes import canonical_vote
 
 LONGEST_NAME = 150
 ROUNDING = 1e-6  # of weights that sum to 1

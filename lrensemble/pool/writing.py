@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble import __version__
 from lrensemble.metrics import is_one_hot, summary
 from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
 from lrensemble.pool.links import delete
 from lrensemble.pool.member import HISTORY, Member
 from lrensemble.pool.record import FileInfo, Record
+from lrensemble.version import __version__
 
 History = Sequence[Mapping[str, Any]]
 

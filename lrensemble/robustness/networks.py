@@ -120,7 +120,7 @@ def networks(
         Members without weights or of foreign training, data that are not at hand or have changed, unknown teams.
     """
     members = pool.usable("test")
-    chosen = resolve(pool, teams, members)[0] if teams is not None or pool.teams else []
+    chosen = resolve(pool, teams, "test")[0] if teams is not None or pool.teams else []
     average = {member.id: 1 / len(members) for member in members}
     entries, _, name = with_baselines(chosen, {pool.best_single(members).id: 1.0}, average)
     if chosen and not everyone and name not in {team.name for team in chosen}:

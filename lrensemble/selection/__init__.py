@@ -21,7 +21,8 @@ from lrensemble.selection.pareto import Pareto
 from lrensemble.selection.simple import All, BestSingle, Random, TopK
 from lrensemble.selection.stability import Stability, stability
 from lrensemble.selection.temperature import fit_temperature
-from lrensemble.selection.votes import ALIASES, VOTES, Vote, canonical_vote
+from lrensemble.selection.votes import VOTES, Vote
+from lrensemble.votes import ALIASES, canonical_vote
 
 SELECTORS: dict[str, type[Selector]] = {
     "best-single": BestSingle,

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import nll_of, nll_rows, true_class, winners
-from lrensemble.selection.votes import VOTES, canonical_vote, counts_of, scaled
+from lrensemble.selection.votes import VOTES, counts_of, scaled
+from lrensemble.votes import canonical_vote
 
 Array = NDArray[Any]
 OBJECTIVES = ("nll", "accuracy")

@@ -15,7 +15,7 @@ from lrensemble.errors import UserError
 from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, check_objective, checked_inputs, team_vote
 from lrensemble.selection.one_se import smallest_within_one_se
 from lrensemble.selection.temperature import fit_temperature
-from lrensemble.selection.votes import canonical_vote
+from lrensemble.votes import canonical_vote
 
 __all__ = ["OBJECTIVES", "Selector", "Step", "deadline", "score_teams", "soft_vote", "team_of"]
 Array = NDArray[Any]

@@ -27,7 +27,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
-from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import TINY, settled
 
 Array = NDArray[Any]
@@ -136,15 +135,6 @@ VOTES: dict[str, Vote] = {
     "majority": Vote(_majority_ballot, _majority, linear=False, ordered=False),
     "borda": Vote(_points, _share_of_points),
 }
-ALIASES = {"weighted": "soft", "average": "soft", "geometric": "logit", "rank": "borda"}
-
-
-def canonical_vote(name: str) -> str:
-    """The registered name of a vote or alias; `UserError` for an unknown one."""
-    name = ALIASES.get(name, name)
-    if name not in VOTES:
-        raise UserError(f"unknown vote {name!r}: {did_you_mean(name, VOTES)}")
-    return name
 
 
 def scaled(probabilities: Array, temperature: float) -> Array:

@@ -30,7 +30,7 @@ class ReliabilityCurve:
 def calibration_of(pool: Pool, team: Team | None, best: Member, labels: Array) -> list[ReliabilityCurve]:
     """Of the best single member and the team; labels alone have no confidence, and no curve."""
     votes = {} if best.record.is_labels else {"best single": np.asarray(pool.predictions("test", [best])[0])}
-    members = [pool.find(i) for i in team.members] if team else []
+    members = list(pool.members_of(team, "test").values()) if team else []
     if team and len(members) > 1 and not any(member.record.is_labels for member in members):
         temperatures = np.array([team.temperatures[i] for i in team.members]) if team.temperatures else None
         weights = np.array(list(team.members.values()))

@@ -50,7 +50,7 @@ def costs_of(pool: Pool, team: Team | None, best: Member) -> Costs:
     """Sum what the records say."""
     # Snapshots and averages came of a run whose seconds count already.
     runs = [m for m in pool.members if m.status != "damaged" and m.record.parent is None]
-    chosen = [pool.find(i) for i in team.members] if team else []
+    chosen = list(pool.members_of(team).values()) if team else []
     parents = {i for m in chosen for i in m.record.runs}
     control = [m for m in pool.control.members if m.status != "damaged"] if pool.control else []
     return Costs(

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble import __version__
 from lrensemble.diversity import pairwise, predicted_labels
 from lrensemble.errors import UserError
 from lrensemble.evaluation import Evaluation, evaluate
-from lrensemble.evaluation.teams import check_test_predictions
+from lrensemble.evaluation.stored import stored_evaluation
+from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
@@ -24,6 +24,7 @@ from lrensemble.report.page.curves import History, LRCurve, histories, lr_curves
 from lrensemble.report.page.reproduce import Recipe, recipe
 from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
 from lrensemble.report.page.why import Seat, seats_of
+from lrensemble.version import __version__
 
 Array = NDArray[Any]
 
@@ -98,6 +99,8 @@ class Report:
 def report_info(pool: Pool, team: str | None = None) -> Report:
     """Gather the numbers of a report. Reads the test split, and writes nothing.
 
+    What `evaluate` found last is taken over where nothing that it depends on has changed since; else it is found anew.
+
     `team` is the name of the team that the page is about. Default: of the teams of two or more members the one with
     the lowest validation NLL. What the test split says has no part in that.
 
@@ -114,9 +117,10 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     for split, found in predictions.items():
         for member, array in zip(members, found, strict=True):
             check_finite(array, f"the {split} predictions of member {member.id}", ": move it out of the pool")
-    selected, notes = _readable_teams(pool, numbers)
+    selected, left_out = whole_teams(pool, "val", "test")
+    notes = [f"Team {name} is left out: {why}." for name, why in left_out.items()]
     chosen = _chosen(pool, selected, team)
-    evaluation = evaluate(pool, selected, save=False) if selected else None
+    evaluation = stored_evaluation(pool, selected) or evaluate(pool, selected, save=False) if selected else None
     test: list[dict[str, float | None]] = [dict(summary(np.asarray(p), labels["test"])) for p in predictions["test"]]
     for scores, member in zip(test, members, strict=True):
         if member.record.is_labels:
@@ -158,33 +162,11 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     )
 
 
-def _readable_teams(pool: Pool, numbers: dict[str, int]) -> tuple[list[Team], list[str]]:
-    """The teams that can be scored, and why others cannot."""
-    teams, notes = [], []
-    for path in sorted((pool.path / "teams").glob("*.json")):
-        try:
-            team = Team.read(path)
-        except UserError as error:
-            notes.append(str(error))
-            continue
-        gone = [member for member in team.members if member not in numbers]
-        if team.data_fingerprint != pool.task.data_fingerprint:
-            notes.append(f"Team {team.name} was selected on other data and is left out: select again.")
-        elif gone:
-            why = pool.left_out.get(gone[0], f"its member {gone[0]} is not in the pool any more")
-            notes.append(f"Team {team.name} is left out: {why}.")
-        else:
-            teams.append(team)
-    return teams, notes
-
-
 def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
     if name is not None:
-        pool.team(name)  # says what is wrong with it, and which there are
-        found = next((team for team in teams if team.name == name), None)
-        if found is None:
-            raise UserError(f"team {name} cannot be used: its members are gone, or it is for other data: select again")
-        return found
+        team = pool.team(name)
+        pool.members_of(team, "val", "test")
+        return team
     several = [team for team in teams if len(team.members) > 1] or teams
     return min(
         several,

@@ -70,7 +70,8 @@ def seats_of(pool: Pool, team: Team, numbers: dict[str, int], labels: dict[str, 
     ids = sorted(team.members, key=lambda i: (-team.members[i], numbers[i]))
     weights = np.array([team.members[i] for i in ids])
     temperatures = np.array([team.temperatures[i] for i in ids]) if team.temperatures else None
-    members = [pool.find(i) for i in ids]
+    known = pool.members_of(team, *labels)
+    members = [known[i] for i in ids]
     hard = any(member.record.is_labels for member in members)
     losses = {
         split: leave_one_out(pool.predictions(split, members), weights, labels[split], team.vote, temperatures, hard)
