@@ -62,10 +62,10 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     peaks = 10 ** features[:, PEAK]
     low, high = peak_range(list(peaks[complete]), list(scores), list(peaks[~complete]))
     ranked = [good[i] for i in np.argsort(scores, kind="stable")]
-    if bases is not None:  # a pool may have members of models that are not to be trained
-        allowed = [(base.model, base.training.freeze) for base in _distinct(bases)]
-        ranked = [spec for spec in ranked if (spec.model, spec.training.freeze) in allowed]
-    candidates = candidate_specs(_distinct(specs if bases is None else bases), ranked[:AGAIN], specs, low, high, seed)
+    kinds = _distinct(specs if bases is None else bases)
+    models = [(kind.model, kind.training.freeze) for kind in kinds]  # a pool may have members of others
+    again = [spec for spec in ranked if (spec.model, spec.training.freeze) in models][:AGAIN]
+    candidates = candidate_specs(kinds, again, specs, low, high, seed)
     together = spec_features([*specs, *candidates], rows)
     known, new = together[: len(specs)], together[len(specs) :]
     evidence = Evidence(
