@@ -25,6 +25,7 @@ _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+LONGEST_NOTE = 10_000  # characters: an error may name what is a file long
 # Of a URL (postgresql://USER:PASSWORD@HOST), or named: it may stand where nobody expects it, in a wrong option.
 _PASSWORD = re.compile(r"(://[^\s/:@]*:)(\S+)@|(\b(?:ssl)?(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
 
@@ -42,7 +43,8 @@ def say(text: str = "") -> None:
 
 def note(text: str) -> None:
     """A line for people that is no result, on stderr."""
-    print(_one(text), file=sys.stderr)
+    more = f" ... ({len(text):,} characters)" if len(text) > LONGEST_NOTE else ""
+    print(_one(text[:LONGEST_NOTE]) + more, file=sys.stderr)
 
 
 def _one(text: str) -> str:
