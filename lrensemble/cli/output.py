@@ -43,8 +43,9 @@ def say(text: str = "") -> None:
 
 def note(text: str) -> None:
     """A line for people that is no result, on stderr."""
+    text = _one(text)  # all of it: half of a password is not known as one
     more = f" ... ({len(text):,} characters)" if len(text) > LONGEST_NOTE else ""
-    print(_one(text[:LONGEST_NOTE]) + more, file=sys.stderr)
+    print(text[:LONGEST_NOTE] + more, file=sys.stderr)
 
 
 def _one(text: str) -> str:
