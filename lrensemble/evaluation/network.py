@@ -90,9 +90,8 @@ def load_data(pool: Pool) -> Dataset:
     try:
         data = validate_call(load_dataset)(**{**task.data, "download": False})
     except ValidationError as error:
-        raise UserError(
-            f"{pool.path}: its data are not known here ({error.errors()[0]['loc'][0]} in pool.json)"
-        ) from None
+        option = error.errors()[0]["loc"][0]
+        raise UserError(f"{pool.path}: its data are not known here ({option} in pool.json)") from None
     if data.fingerprint != task.data_fingerprint:
         raise UserError(
             f"the data {root or task.data['name']} are not those of {pool.path} any more (fingerprint "

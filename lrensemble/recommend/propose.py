@@ -60,10 +60,10 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     good = [spec for spec, complete in zip(runs.specs, runs.complete, strict=True) if complete]
     peaks = 10 ** features[:, PEAK]
     low, high = peak_range(list(peaks[runs.complete]), list(scores), list(peaks[~runs.complete]))
-    ranked = [good[i] for i in np.argsort(scores, kind="stable")]
-    candidates = candidate_specs(
-        _distinct(runs.specs if bases is None else bases), ranked[:AGAIN], runs.specs, low, high, seed
-    )
+    bases = _distinct(runs.specs if bases is None else bases)
+    possible = {base.model.model_dump_json() for base in bases}
+    ranked = [good[i] for i in np.argsort(scores, kind="stable") if good[i].model.model_dump_json() in possible]
+    candidates = candidate_specs(bases, ranked[:AGAIN], runs.specs, low, high, seed)
     together = spec_features([*runs.specs, *candidates], rows)
     known, new = together[: len(runs.specs)], together[len(runs.specs) :]
     evidence = Evidence(

@@ -191,12 +191,18 @@ def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:
 
 def _plan_of(plan: Plan, specs: list[RunSpec]) -> Plan:
     """The plan for other runs of the same models."""
-    models = {str(spec.model): model for spec, model in zip(plan.specs, plan.models, strict=True)}
+    models = {spec.model.model_dump_json(): model for spec, model in zip(plan.specs, plan.models, strict=True)}
+    for spec in specs:  # whoever wrote the round, or the records that it was made of
+        if spec.model.model_dump_json() not in models:
+            raise UserError(
+                f"a round in {plan.pool / FOLDER} trains the model {spec.model}, which is not in the configuration: "
+                "delete its file, and it is proposed again"
+            )
     return replace(
         plan,
         specs=specs,
         derived=[derived_specs(plan.config, spec, plan.data.rows("train")) for spec in specs],
-        models=[models[str(spec.model)] for spec in specs],
+        models=[models[spec.model.model_dump_json()] for spec in specs],
     )
 
 

@@ -112,7 +112,8 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     """Load the data, expand the configuration and try every distinct model and optimizer on a batch of two rows.
 
     Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later. `trust`
-    False: the configuration was made of a pool's files, so no model of the user's own is built, and none of `UNTRUSTED`.
+    False: the configuration was made of a pool's files, so no model of the user's own is built, and none larger than
+    `UNTRUSTED`.
     """
     specs = config.specs()
     data = load_task(config.data.name, **config.data.options)
@@ -148,7 +149,7 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if not trust:
-            reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: if it is right, --trust (trust=True) allows it"
+            reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: --trust (trust=True) allows it"
             stack.enter_context(MemoryLimit(UNTRUSTED, reason))
         model = build_model(**spec.model.build, **task.facts, trust=trust)
         freeze(model, spec.training.freeze)
