@@ -13,6 +13,7 @@ from lrensemble.models import build_model
 from lrensemble.pool import Member, Pool
 from lrensemble.tasks import Dataset, load_dataset
 from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.sources import check_local
 
 
 class Network(nn.Module):
@@ -84,8 +85,7 @@ def load_data(pool: Pool) -> Dataset:
     if not task.input_shape or not set(task.data) <= set(inspect.signature(load_dataset).parameters):
         raise UserError(f"{pool.path}: its data are not known here (a pool of imports or loops of your own)")
     root = task.data.get("root")
-    if root and ("://" in str(root) or str(root).startswith(("//", "\\\\"))):
-        raise UserError(f"{pool.path}: its data are on another machine ({root}): nothing is fetched for a pool")
+    check_local(root, pool.path)
     # A pool may be a stranger's: it names what is read (and checked), and nothing is fetched or made for it.
     try:
         data = validate_call(load_dataset)(**{**task.data, "download": False})

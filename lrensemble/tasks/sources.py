@@ -240,6 +240,12 @@ def _class_names(train: Split) -> tuple[str, ...]:
     return tuple(str(i) for i in range(highest + 1))
 
 
+def check_local(root: object, pool: Path) -> None:
+    """Raise `UserError` where a pool says that its data are on another machine."""
+    if root and ("://" in str(root) or str(root).startswith(("//", "\\\\"))):
+        raise UserError(f"{pool}: its data are on another machine ({root}): nothing is fetched for a pool")
+
+
 def load_dataset(
     name: str,
     *,

@@ -14,6 +14,7 @@ from torch import nn
 
 from lrensemble.errors import UserError
 from lrensemble.models import MemoryLimit, build_model, is_users_own
+from lrensemble.own import is_own, untrusted
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
@@ -21,6 +22,7 @@ from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
 from lrensemble.tasks.rows import preparer, raw_batches
+from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.groups import freeze
@@ -112,10 +114,14 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     """Load the data, expand the configuration and try every distinct model and optimizer on a batch of two rows.
 
     Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later. `trust`
-    False: the configuration was made of a pool's files, so no model of the user's own is built, and none larger than
-    `UNTRUSTED`.
+    False: the configuration was made of a pool's files, so no task or model of the user's own is built, and no
+    model larger than `UNTRUSTED`.
     """
     specs = config.specs()
+    if not trust:
+        if is_own(config.data.name):
+            raise untrusted(config.data.name, "task")
+        check_local(config.data.root, pool)
     data = load_task(config.data.name, **config.data.options)
     tried: dict[str, nn.Module] = {}
     models = []

@@ -85,21 +85,23 @@ def asked(pool: Pool, *more: str) -> int:
     return main(["verify", "FIX(0.1)", str(pool.path), "--target", "0.99", "--budget", "1e", "--device", "cpu", *more])
 
 
+@pytest.mark.parametrize("what", ["model", "data"])
 @pytest.mark.parametrize("name", ["evil_models:net", "torch.hub:load"])
-def test_the_configuration_inside_of_a_pool_is_no_more_than_its_records(pool: Pool, evil: Path, capsys, name):
+def test_the_configuration_inside_of_a_pool_is_no_more_than_its_records(pool: Pool, evil: Path, capsys, name, what):
     file = pool.path / "config.json"
-    config = {**json.loads(file.read_text()), "model": {"name": name}, "engine": {"compile": "max-autotune"}}
+    config = {**json.loads(file.read_text()), what: {"name": name}, "engine": {"compile": "max-autotune"}}
     file.write_text(json.dumps(config))
     before = sorted(pool.path.rglob("*"))
     assert asked(pool) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert f"model {name} is not built" in line and "--trust" in line
+    assert f"{what.replace('data', 'task')} {name} is not built" in line and "--trust" in line
     assert not evil.exists()
     assert sorted(pool.path.rglob("*")) == before
     if name.startswith("evil"):
         with pytest.raises(SystemExit):
             asked(pool, "--trust")
         assert evil.exists()
+        del sys.modules["evil_models"]
 
 
 def test_the_configuration_inside_of_a_pool_takes_no_memory_that_nobody_asked_for(pool: Pool, capsys):
