@@ -40,12 +40,12 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def untrusted(name: str) -> UserError:
-    """Why a user's own model is not built; nothing is imported to find out where it stands."""
+def untrusted(name: str, what: str = "model") -> UserError:
+    """Why a user's own model is not built, or task not loaded; nothing is imported to find out where it stands."""
     module, _, attribute = name.partition(":")
     return UserError(
-        f"model {name} is not built: the name comes from a record or a card, and building it runs {attribute} of "
-        f"{_file(module)}: read that file, then add --trust (in Python trust=True)"
+        f"{what} {name} is not built: the name comes from a record, a card or a pool, and building it runs "
+        f"{attribute} of {_file(module)}: read that file, then add --trust (in Python trust=True)"
     )
 
 

@@ -9,11 +9,10 @@ import argparse
 import os
 import signal
 import sys
-import traceback
-import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from lrensemble import terminal
 from lrensemble.cli import (
     database,
     diversity,
@@ -147,20 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    output.note(f"warning: {message}")
-
-
-def _crash(kind: type[BaseException], error: BaseException, where: Any) -> None:
-    """A bug, or a user's own code: Python's traceback, in which a text from a file shows as text."""
-    for line in "".join(traceback.format_exception(kind, error, where)).rstrip("\n").split("\n"):
-        output.note(line)
-
-
 def run() -> NoReturn:
     """Entry point of the console script. A job scheduler's SIGTERM stops it as cleanly as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows ASCII alone
-    warnings.showwarning, sys.excepthook = _warn, _crash
+    terminal.install()
     sys.exit(main())

@@ -10,44 +10,22 @@ import argparse
 import contextlib
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from lrensemble.terminal import OBEYED, one_line
+from lrensemble.terminal import note as note
+from lrensemble.terminal import shown as shown
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-# What a terminal obeys instead of showing it: control characters (C0 but line feed and tab, DEL, C1), characters
-# without width, separators of lines, marks and overrides of direction, tags, and halves of surrogate pairs.
-_OBEYED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
-# Of a URL (postgresql://USER:PASSWORD@HOST), or named: it may stand where nobody expects it, in a wrong option.
-_PASSWORD = re.compile(r"(://[^\s/:@]*:)(\S+)@|(\b(?:ssl)?(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
-
-
-def shown(text: str) -> str:
-    """`text` with what a terminal would obey as escapes: ``\\x1b`` for ESC. No passwords."""
-    text = _PASSWORD.sub(lambda match: f"{match[1] or match[3]}***{'@' if match[1] else ''}", text)
-    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
 
 def say(text: str = "") -> None:
     """A line of the result, on stdout."""
-    print(_one(text))
-
-
-def note(text: str) -> None:
-    """A line for people that is no result, on stderr."""
-    print(_one(text), file=sys.stderr)
-
-
-def _one(text: str) -> str:
-    """What a name or a reason has after a line feed must not look like a line of ours."""
-    return shown(text).replace("\n", "\n  ")
+    print(one_line(text))
 
 
 def console(**options: Any) -> Console:
@@ -80,7 +58,7 @@ def print_json(data: Any) -> None:
     """One JSON document, alone on stdout; what a terminal would obey is escaped as JSON does it."""
     from lrensemble.pool.files import json_text
 
-    print(_OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], json_text(data)))
+    print(OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], json_text(data)))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:

@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", metavar="N", type=output.whole(1, output.MOST), help="of each worker (default: cores / workers)"
     )
     parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -67,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
     is_pool = args.config.is_dir()
     answer = verify(
-        # A pool may be a stranger's: nothing is fetched for it unless it is asked for here.
-        load_config(args.config / "config.json", ["data.download=false", *args.overrides])
+        # A pool may be a stranger's: nothing is fetched for it, and nothing compiled, unless it is asked for here.
+        load_config(args.config / "config.json", ["data.download=false", "engine={}", *args.overrides])
         if is_pool
         else load_config(args.config, args.overrides),
         args.policy,
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         tries=args.tries,
         give_up=not args.to_the_end,
         pool=args.pool or (args.config if is_pool else None),
+        trust=args.trust or not is_pool,
         workers=args.workers,
         threads=args.threads,
         devices=args.device,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 import torch
+from pydantic import ValidationError, validate_call
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError
@@ -13,6 +13,7 @@ from lrensemble.models import build_model
 from lrensemble.pool import Member, Pool
 from lrensemble.tasks import Dataset, load_dataset
 from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.sources import check_local
 
 
 class Network(nn.Module):
@@ -28,7 +29,9 @@ class Network(nn.Module):
 
 
 def load_inputs(pool: Pool) -> nn.Module:
-    """From raw rows of a pool's task to what its models take, as its header has it."""
+    """From raw rows of a pool's task to what its models take, as its header has it; `UserError` where it has not."""
+    if not pool.task.normalisation:
+        raise UserError(f"{pool.path}: what its models take is not known here: its pool.json has no normalisation")
     return Normalise(**pool.task.normalisation, shape=pool.task.input_shape)
 
 
@@ -82,10 +85,13 @@ def load_data(pool: Pool) -> Dataset:
     if not task.input_shape or not set(task.data) <= set(inspect.signature(load_dataset).parameters):
         raise UserError(f"{pool.path}: its data are not known here (a pool of imports or loops of your own)")
     root = task.data.get("root")
-    if root and ("://" in root or root.startswith(("//", "\\\\"))):
-        raise UserError(f"{pool.path}: its data are on another machine ({root}): nothing is fetched for a pool")
+    check_local(root, pool.path)
     # A pool may be a stranger's: it names what is read (and checked), and nothing is fetched or made for it.
-    data = load_dataset(**{**task.data, "root": Path(root) if root else None, "download": False})
+    try:
+        data = validate_call(load_dataset)(**{**task.data, "download": False})
+    except ValidationError as error:
+        option = error.errors()[0]["loc"][0]
+        raise UserError(f"{pool.path}: its data are not known here ({option} in pool.json)") from None
     if data.fingerprint != task.data_fingerprint:
         raise UserError(
             f"the data {root or task.data['name']} are not those of {pool.path} any more (fingerprint "

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import textwrap
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -253,16 +254,31 @@ class Record(BaseModel):
 class Header(BaseModel):
     """``pool.json``: what all members of a pool have in common; written once."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     format: int = 1
     name: str
     data: dict[str, Any]
     data_fingerprint: str
-    class_names: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    rows: dict[str, int]  # split -> rows
+    class_names: tuple[str, ...] = Field(min_length=1)
+    input_shape: tuple[Annotated[int, Field(gt=0, lt=2**31)], ...]
+    rows: dict[str, Annotated[int, Field(ge=0, lt=2**53)]]  # split -> rows
     normalisation: dict[str, list[float]]  # mean and std of every channel over train
     labels_sha256: dict[str, str]  # val, test: hash of the raw labels
     created: str
     version: str
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        for name, wanted, found in (
+            ("rows", {"train", "val", "test"}, self.rows),
+            ("labels_sha256", {"val", "test"}, self.labels_sha256),
+            ("normalisation", {"mean", "std"} if self.normalisation else set(), self.normalisation),
+        ):
+            if wanted != found.keys():
+                raise ValueError(f"{name} of {', '.join(found) or 'nothing'}: {', '.join(sorted(wanted))} are needed")
+        if not isinstance(self.data.get("name"), str) or not isinstance(self.data.get("root"), str | Path | None):
+            raise ValueError("data: a name is needed, and root is a text if it is there")
+        if self.normalisation and {len(values) for values in self.normalisation.values()} != {*self.input_shape[:1]}:
+            raise ValueError(f"normalisation of other channels than inputs of shape {self.input_shape} have")
+        return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -119,15 +120,31 @@ def environment(**values: Any) -> dict[str, Any]:
 
 @functools.cache
 def git_revision() -> str | None:
-    """Commit of the current folder, with ``-dirty`` when files differ from it; None where there is no git."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+    """Commit of the current folder, with ``-dirty`` when files differ from it; None where there is no git.
+
+    The folder may be a stranger's, and to compare files git runs programs that a repository's configuration names
+    (filters, monitors, transports): where that says more than `_HARMLESS`, it ends with ``-unchecked``.
+    """
+    commit = _git("rev-parse", "--verify", "HEAD")  # reads a name, nothing else
+    if not commit:
         return None
-    return found.stdout.strip() or None
+    settings = (_git("config", "--local", "--includes", "--name-only", "--list") or "").splitlines()
+    changed = None
+    if all(re.fullmatch(_HARMLESS, name) for name in settings):
+        changed = _git("--no-optional-locks", "diff", "--name-only", "--ignore-submodules", "--no-ext-diff", "HEAD")
+    return f"{commit}-unchecked" if changed is None else f"{commit}-dirty" if changed else commit
+
+
+_HARMLESS = (
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|symlinks|ignorecase|precomposeunicode|autocrlf|eol)"
+    r"|user\.(name|email|signingkey)|commit\.gpgsign|branch\..*\.(remote|merge|rebase)|remote\..*\.(url|fetch|pushurl)"
+)
+
+
+def _git(*words: str) -> str | None:
+    """What git says in the current folder; None where it fails, or is not there."""
+    try:
+        found = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return found.stdout.strip()

@@ -39,6 +39,7 @@ def verify(
     tries: int = 0,
     give_up: bool = True,
     pool: str | Path | None = None,
+    trust: bool = True,
     workers: int | None = None,
     threads: int | None = None,
     devices: str = "auto",
@@ -63,6 +64,8 @@ def verify(
         End a run early when its curve says that the target is out of reach.
     pool : path, optional
         Where the runs are members; default: the configuration's pool.
+    trust : bool
+        False: `config` is a pool's own, so that its model is built as a record's is (see `make_plan`).
     attempted : callable
         Is told of every attempt as it ends.
 
@@ -78,7 +81,7 @@ def verify(
     text = str(Policy.parse(policy))
     where = Path(pool or default_pool(config))
     asked = _asking(config, text, target, seeds, _whole_epochs(budget, config.training.epochs))
-    plan = make_plan(asked, where)
+    plan = make_plan(asked, where, trust=trust)
     per_epoch = steps_per_epoch(plan.task.rows("train"), asked.training.batch_size)
     if (steps := _steps(budget)) is not None:  # known only now that the data are
         if steps < per_epoch:

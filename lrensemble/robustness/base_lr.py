@@ -85,7 +85,7 @@ def train_scaled(
                 "seeds": [first.seed],
             }
         )
-        train_pool(make_plan(config, path), **options)
+        train_pool(make_plan(config, path, trust=trust), **options)
     return Pool.open(path)
 
 

@@ -22,6 +22,7 @@ from lrensemble.tasks.splits import check_splits, few, find_splits
 
 CACHE = Path("~/.cache/lrensemble/data")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+LARGEST = 4096  # side of images that are resized
 DIGITS = tuple("0123456789")
 CLOTHES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -223,6 +224,8 @@ def _check_options(request: Request) -> None:
         if value not in (None, False) and option not in takes:
             what = f"it takes {' and '.join(sorted(takes))}" if takes else "it needs no options"
             raise UserError(f"data.{option} = {value}: data set {request.name!r} has no use for it; {what}")
+    if request.size is not None and not 0 < request.size <= LARGEST:
+        raise UserError(f"data.size = {request.size}: it must be from 1 to {LARGEST}")
     if request.layout not in (None, *LAYOUTS):
         raise UserError(f"data.layout = {request.layout}: {did_you_mean(request.layout, LAYOUTS)}")
 
@@ -235,6 +238,12 @@ def _class_names(train: Split) -> tuple[str, ...]:
             f"a train label is {highest}, but there are only {len(train)} rows: labels must be 0, 1, 2, ..."
         )
     return tuple(str(i) for i in range(highest + 1))
+
+
+def check_local(root: object, pool: Path) -> None:
+    """Raise `UserError` where a pool says that its data are on another machine."""
+    if root and ("://" in str(root) or str(root).startswith(("//", "\\\\"))):
+        raise UserError(f"{pool}: its data are on another machine ({root}): nothing is fetched for a pool")
 
 
 def load_dataset(

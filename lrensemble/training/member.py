@@ -240,7 +240,15 @@ def _resumed(begin: Callable[[], Run], state: State | None) -> Run:
         return run
     try:
         run.load_state(state)
-    except (UserError, RuntimeError, KeyError, ValueError, TypeError, AttributeError):  # of what has changed since
+    except (
+        UserError,
+        RuntimeError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+    ):  # of what has changed since
         return begin()
     return run
 

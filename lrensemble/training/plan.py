@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError
-from lrensemble.models import build_model, is_users_own
+from lrensemble.models import MemoryLimit, build_model, is_users_own
+from lrensemble.own import is_own, untrusted
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
@@ -21,6 +23,7 @@ from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
 from lrensemble.tasks.rows import preparer, raw_batches
+from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.groups import freeze
@@ -29,6 +32,7 @@ from lrensemble.training.stack import stack_size
 
 STATE_COPIES = 3  # weights and two moments, the most that common optimizers keep
 LINE_BYTES = 250  # one line of the history
+UNTRUSTED = 2**30  # bytes that a model and a step of it take at most where a file from elsewhere names it
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,18 @@ class Plan:
         return training.epochs * steps_per_epoch(self.task.rows("train"), training.batch_size)
 
 
-def make_plan(config: Config, pool: Path) -> Plan:
+def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     """Load the data, expand the configuration and try every distinct model and optimizer on a batch of two rows.
 
-    Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later.
+    Where batches have one row, on that too. Raises `UserError` for whatever would stop the training later. `trust`
+    False: the configuration was made of a pool's files, so no task or model of the user's own is built, and no
+    model larger than `UNTRUSTED`.
     """
     specs = config.specs()
+    if not trust:
+        if is_own(config.data.name):
+            raise untrusted(config.data.name, "task")
+        check_local(config.data.root, pool)
     task = load_task(config.data.name, **config.data.options)
     tried: dict[str, nn.Module] = {}
     models = []
@@ -137,7 +147,7 @@ def make_plan(config: Config, pool: Path) -> Plan:
         rows = min(2, spec.training.batch_size, task.rows("train"))
         key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
         if key not in tried:
-            tried[key] = _try(spec, task, rows)
+            tried[key] = _try(spec, task, rows, trust)
         models.append(tried[key])
     runs: list[PlannedRun] = []
     members = len(specs)
@@ -165,10 +175,14 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
     return tuple(MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted)
 
 
-def _try(spec: RunSpec, task: Task, rows: int) -> nn.Module:
+def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(**spec.model.build, **task.facts, trust=True)  # the configuration is the user's own
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        if not trust:
+            reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: --trust (trust=True) allows it"
+            stack.enter_context(MemoryLimit(UNTRUSTED, reason))
+        model = build_model(**spec.model.build, **task.facts, trust=trust)
         freeze(model, spec.training.freeze)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:

@@ -54,7 +54,7 @@ def read_state(member: Member, device: str) -> State | None:
                     return state
     except MachineError:  # it may be whole: nothing is trained again because of a busy machine
         raise
-    except (UserError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except (UserError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError, zipfile.BadZipFile):
         pass
     warnings.warn(f"{path} is damaged or of another run: member {member.id} starts again", stacklevel=2)
     return None

@@ -17,6 +17,7 @@ import threading
 import traceback
 from typing import IO, Any
 
+from lrensemble import terminal
 from lrensemble.errors import UserError
 
 
@@ -78,6 +79,7 @@ def _how(code: int) -> str:
 def main() -> None:
     """Answer jobs until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    terminal.install()
     # Whatever a user's model prints must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from lrensemble import Pool
-from lrensemble.cli import main as main_module
+from lrensemble import Pool, terminal
 from lrensemble.cli import output
 from lrensemble.cli.main import main
 from lrensemble.cli.progress import Progress
@@ -85,11 +84,11 @@ def test_errors_and_warnings_show_what_they_name(tmp_path, capsys):
     check(out + err)
     assert "\\x1b" in err
     assert not any(line.startswith("error: all") for line in err.splitlines())
-    main_module._warn(UserWarning(ATTACK), UserWarning)
+    terminal.warn(UserWarning(ATTACK), UserWarning)
     try:
         raise ValueError(ATTACK)
     except ValueError as error:
-        main_module._crash(type(error), error, error.__traceback__)
+        terminal.crash(type(error), error, error.__traceback__)
     err = capsys.readouterr().err
     check(err)
     assert err.count("\n") > 3  # a traceback keeps its lines
@@ -108,6 +107,33 @@ def test_the_console_script_installs_the_hooks():
     assert done.returncode == 1
     assert "warning: w\\x1b" in done.stderr and "ValueError: x\\x1b" in done.stderr
     check(done.stderr)
+
+
+def test_what_a_worker_process_writes_is_shown_too():
+    """Its stderr is the command's; a warning, an error of a thread and one in __del__ go through no command."""
+    code = (
+        "import threading, warnings, lrensemble.training.worker as w, lrensemble.training.member as m\n"
+        "class Gone:\n  def __del__(self): raise ValueError('d\\x1b')\n"
+        "def train(job):\n"
+        "  warnings.warn('w\\x1b]52;c;x\\x07'); Gone()\n"
+        "  thread = threading.Thread(target=lambda: int('t\\x1b')); thread.start(); thread.join()\n"
+        "  raise SystemExit(3)\n"
+        "m.train_members = train; m.Job.model_validate_json = lambda text: text; w.main()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as worker:
+        worker.stdin.write("x\n")
+        worker.stdin.flush()  # and not closed: that is how a worker learns that its parent is gone
+        err = worker.stderr.read()
+    assert "warning: w\\x1b" in err
+    assert "ValueError: d\\x1b" in err
+    assert "'t\\x1b'" in err
+    check(err)
+
+
+def test_an_error_of_many_characters_ends(capsys):
+    assert main(["ls", "x" * 100_000]) == 2
+    assert len(capsys.readouterr().err) < 11_000
 
 
 def test_progress_shows_reasons(pool: Pool, capsys):

@@ -81,6 +81,39 @@ def test_a_card_that_names_code(evil: Path, tmp_path, pool: Pool, capsys):
     assert not evil.exists()
 
 
+def asked(pool: Pool, *more: str) -> int:
+    return main(["verify", "FIX(0.1)", str(pool.path), "--target", "0.99", "--budget", "1e", "--device", "cpu", *more])
+
+
+@pytest.mark.parametrize("what", ["model", "data"])
+@pytest.mark.parametrize("name", ["evil_models:net", "torch.hub:load"])
+def test_the_configuration_inside_of_a_pool_is_no_more_than_its_records(pool: Pool, evil: Path, capsys, name, what):
+    file = pool.path / "config.json"
+    config = {**json.loads(file.read_text()), what: {"name": name}, "engine": {"compile": "max-autotune"}}
+    file.write_text(json.dumps(config))
+    before = sorted(pool.path.rglob("*"))
+    assert asked(pool) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{what.replace('data', 'task')} {name} is not built" in line and "--trust" in line
+    assert not evil.exists()
+    assert sorted(pool.path.rglob("*")) == before
+    if name.startswith("evil"):
+        with pytest.raises(SystemExit):
+            asked(pool, "--trust")
+        assert evil.exists()
+        del sys.modules["evil_models"]
+
+
+def test_the_configuration_inside_of_a_pool_takes_no_memory_that_nobody_asked_for(pool: Pool, capsys):
+    file = pool.path / "config.json"
+    for model in ({"name": "mlp", "hidden": [10**6, 10**6]}, {"name": "mlp", "hidden": [1] * 500_000}):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "model": model}))
+        assert asked(pool) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "takes more than 1,073,741,824 bytes" in line or line.endswith("characters)")
+        assert len(line) < 11_000
+
+
 def test_train_builds_what_the_configuration_names(tmp_path, evil):
     """A record under a planned id, and the best member that the control is made of, may be anybody's."""
     config = load_config(tiny_config(policies=["FIX(0.05)"], control=True))

@@ -306,3 +306,50 @@ def test_arrays_are_what_was_written(tmp_path: Path):
         (tmp_path / "a.npy").write_bytes(array_bytes(array))
         found = read_array(tmp_path / "a.npy")
         assert found.dtype == array.dtype and (found == array).all() and not found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": {}},
+        {"rows": {"train": 1, "val": -1, "test": 1}},
+        {"rows": {"train": 10**400, "val": 1, "test": 1}},
+        {"class_names": []},
+        {"input_shape": [-1, 8, 8]},
+        {"data": {}},
+        {"data": {"name": {}}},
+        {"data": {"name": "npz", "root": 5}},
+        {"labels_sha256": {}},
+        {"normalisation": {"evil": [1.0]}},
+        {"normalisation": {"mean": [0.0] * 100_000, "std": [1.0] * 100_000}},
+    ],
+    ids=str,
+)
+def test_a_header_that_does_not_agree_is_one_line(pool: Pool, change):
+    header = json.loads((pool.path / "pool.json").read_text())
+    header.pop("sha256")
+    (pool.path / "pool.json").write_text(json.dumps({**header, **change}))
+    with pytest.raises(UserError, match=f"damaged.*{next(iter(change))}"):
+        Pool.open(pool.path)
+
+
+@pytest.mark.parametrize(
+    "data", [{"name": "digits", "val_fraction": "x"}, {"name": "folder", "root": ".", "size": 10**9}], ids=str
+)
+def test_options_of_data_that_are_none(pool: Pool, data, capsys):
+    header = json.loads((pool.path / "pool.json").read_text())
+    header.pop("sha256")
+    (pool.path / "pool.json").write_text(json.dumps({**header, "data": data}))
+    assert main(["robustness", str(pool.path)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert {*data} & {"val_fraction", "size"} <= {*line.replace(".", " ").replace("(", " ").split()}
+
+
+def test_a_header_without_what_models_take(pool: Pool, capsys):
+    select_teams(pool, ["all"])
+    header = json.loads((pool.path / "pool.json").read_text())
+    header.pop("sha256")
+    (pool.path / "pool.json").write_text(json.dumps({**header, "normalisation": {}}))
+    for words in (["robustness", str(pool.path)], ["export", str(pool.path), "all", "-o", f"{pool.path}-x"]):
+        assert main(words) == 2
+        assert "no normalisation" in capsys.readouterr().err

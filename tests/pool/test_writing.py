@@ -66,6 +66,26 @@ def test_git_revision(git, tmp_path: Path):
     assert writing.git_revision() == f"{head}-dirty"
 
 
+@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.x.clean"])
+def test_no_program_that_a_repository_names_is_run(git, tmp_path: Path, setting):
+    """`git describe --dirty`, as `git status`, runs them: the current folder may be a stranger's."""
+    (program := tmp_path / "evil").write_text(f"#!/bin/sh\ntouch '{tmp_path}/executed'\ncat\n")
+    program.chmod(0o755)
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "a")
+    head = git("rev-parse", "HEAD")
+    git("config", setting, str(program))
+    (tmp_path / ".gitattributes").write_text("* filter=x\n")
+    (tmp_path / "a").write_text("2")
+    git("--version")  # forgets what was found before
+    assert writing.git_revision() == f"{head}-unchecked"
+    assert not (tmp_path / "executed").exists()
+    git("describe", "--always", "--dirty")
+    assert (tmp_path / "executed").exists()  # the attack works
+
+
 def test_no_git_installed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     writing.git_revision.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.cli.main import main
+from lrensemble.recommend.propose import propose
 from lrensemble.recommend.rounds import Limits, members_of, read_rounds, results, run_rounds
 from lrensemble.training import make_plan
 from lrensemble.training.runner import Silent
@@ -54,6 +56,27 @@ def test_rounds_train_what_they_propose(whole):
     assert [r.trained for r in found] == [4, 6, 8]
     assert found[-1].nll <= found[0].nll + 0.01
     assert not list(whole.rglob("evaluations"))
+
+
+def test_a_round_from_elsewhere_names_no_other_model(whole, tmp_path, monkeypatch):
+    (tmp_path / "evil_rounds.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(tmp_path)
+    path = shutil.copytree(whole, tmp_path / "pool")
+    for name in ("evil_rounds:net", "mlp(hidden=[16], dropout=0.1)"):  # the second reads as the configuration's
+        found = json.loads((path / "rounds" / "1.json").read_text())
+        found.pop("sha256", None)
+        found["proposals"][0]["spec"]["model"] = {"name": name}
+        (path / "rounds" / "1.json").write_text(json.dumps(found))
+        with pytest.raises(UserError, match=r"is none of the configuration's"):
+            go(path)
+
+
+def test_what_is_proposed_again_is_of_the_configuration(whole, tmp_path):
+    """The best runs of a pool may be of another configuration: rounds train none of its models."""
+    path = shutil.copytree(whole, tmp_path / "pool")
+    config = load_config(tiny_config(control=False, model={"name": "mlp", "hidden": [4]}, policies=["FIX(0.1)"]))
+    bases = config.specs()
+    assert {p.spec.model for p in propose(Pool.open(path), 400, bases=bases)} == {bases[0].model}
 
 
 class Killed(Exception):

@@ -51,6 +51,9 @@ def test_a_url_in_the_wrong_place(capsys):
     assert main(["database", "ls", f"postgresql://me:{SECRET}@host/x"]) == 2
     err = capsys.readouterr().err
     assert "s3cr3t" not in err and "w0rd" not in err
+    assert main(["database", "ls", f"--storag=postgresql://me:{SECRET.replace('!', ' ')}@host/x"]) == 2
+    err = capsys.readouterr().err
+    assert "s3cr3t" not in err and "w0rd" not in err
 
 
 def test_other_text_is_left_alone():
