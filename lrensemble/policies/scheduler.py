@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +29,8 @@ class PolicyLR(LRScheduler):
 
     - a group without an LR of its own, i.e. at the optimizer's default ``lr``: a head that was given 10 times that
       stays at 10 times;
-    - where every group has its own LR, the group of the largest one;
+    - where every group has its own LR, the group of the largest one (one that is just torch's default for this
+      optimizer can be a group's own or none: where the two differ, `base_lr` is asked for);
     - with `base_lr` a group of that LR, whatever the others have.
 
     A group of LR 0 is frozen and stays so. What an earlier scheduler made of the LRs does not count: the LRs that it
@@ -57,7 +59,8 @@ class PolicyLR(LRScheduler):
     Raises
     ------
     UserError
-        A policy without the budget that it needs, impossible momentum or base, groups that all have LR 0.
+        A policy without the budget that it needs, impossible momentum or base, groups that all have LR 0 or that have
+        two readings.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class PolicyLR(LRScheduler):
         self.on_change = _checked(on_change)
         self.momentum = momentum
         self._default = float(optimizer.defaults.get("lr", math.nan))
+        self.optimizer = optimizer
         starts = [_start(group) for group in optimizer.param_groups]
         self.base_lr = self._base(starts) if base_lr is None else float(base_lr)
         if not (0 < self.base_lr < math.inf):
@@ -97,7 +101,17 @@ class PolicyLR(LRScheduler):
         super().__init__(optimizer)
 
     def _base(self, starts: list[float]) -> float:
-        return self._default if any(self._is_default(start) for start in starts) else max(starts)
+        largest = max(starts)
+        if not any(self._is_default(start) for start in starts):
+            return largest
+        name, parameter = type(self.optimizer).__name__, inspect.signature(type(self.optimizer)).parameters.get("lr")
+        if parameter is not None and parameter.default == self._default and largest > self._default * (1 + 1e-6):
+            raise UserError(
+                f"groups have lr {', '.join(f'{start:g}' for start in starts)}: {self._default:g} may be their own or "
+                f"{name}'s default, so the policy's value may be for it or for the largest: base_lr={self._default:g} "
+                f"or base_lr={largest:g} says which"
+            )
+        return self._default
 
     def _is_default(self, start: float) -> bool:
         # A tensor's default may be float32, a group's own number is not.

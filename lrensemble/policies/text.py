@@ -91,11 +91,12 @@ class _Reader:
         call = Call(definition.name)
         if self.peek() == "(":
             self.next("(")
-            call.arguments = self._arguments([p.name for p in definition.parameters])
+            lists = {p.name for p in definition.parameters if p.is_list}
+            call.arguments = self._arguments([p.name for p in definition.parameters], lists)
             self.next(")")
         return call
 
-    def _arguments(self, names: list[str]) -> dict[str, Any]:
+    def _arguments(self, names: list[str], lists: set[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         last = ""  # name that was written
         while self.peek() not in (")", ""):
@@ -113,14 +114,22 @@ class _Reader:
                 raise UserError(f"policy {self.text} has more values than parameters ({', '.join(names)}){hint}")
             if name in found:
                 raise UserError(f"policy {self.text} gives {name} twice")
-            decimal, start = self._decimal(), self.position
-            found[name] = self._value()
-            if decimal and len(found) == 2 and self.tokens[start - 2] == "0" and not self.spaced[start]:
-                number = self.tokens[start]
-                raise self._error(f"is 0,{number} one number or two?{decimal}, or 0, {number} for two values")
+            start = self.position
+            found[name] = value = self._value()
+            if len(found) == 2:
+                self._check_zero(start)
+            if isinstance(value, list) and name not in lists:  # a grid
+                for position in range(start + 3, self.position):
+                    self._check_zero(position)
             if self.peek() != ")":
                 self.next(",")
         return found
+
+    def _check_zero(self, position: int) -> None:
+        """Refuse a 0, a comma and, without a space, a number: 0,1 may be 0.1."""
+        if (decimal := self._decimal(position)) and self.tokens[position - 2] == "0" and not self.spaced[position]:
+            number = self.tokens[position]
+            raise self._error(f"is 0,{number} one number or two?{decimal}, or 0, {number} for two values")
 
     def _value(self) -> Any:
         token = self.peek()
@@ -156,14 +165,15 @@ class _Reader:
         return Range(kind, low.value, high.value, low.unit)
 
     def _error(self, what: str) -> UserError:
-        return UserError(f"cannot read policy {self.text!r}: {what}")
+        return UserError(f"cannot read policy {self.text}: {what}")
 
     def _decimal(self, position: int = -1) -> str:
         """A hint where the comma before the number here (or at `position`) may be a decimal one."""
         position = self.position if position < 0 else position
         before, comma, number = ["", "", *self.tokens, ""][position : position + 3]
         if comma == "," and _WHOLE.fullmatch(before) and re.match(r"\d+(?![\d.])", number):
-            return f" ({before},{number}? write {before}.{number})"
+            thousands = f" or {before}{number}" if before != "0" and re.match(r"\d{3}(?!\d)", number) else ""
+            return f" ({before},{number}? write {before}.{number}{thousands})"
         return ""
 
     def _length(self) -> Length:

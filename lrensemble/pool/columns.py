@@ -184,6 +184,8 @@ def label_column(look: Look, pattern: re.Pattern[str]) -> int:
 def one_hot_columns(look: Look) -> tuple[int, ...] | None:
     """The columns of labels that are written as one 1 a row."""
     columns = [j for j in look.plain() if j not in look.texts and not look.is_called(j, INDEX)]
+    if any(_about_rows(look, j) for j in columns):
+        return None
     values = look.values[:, columns]
     ones = ((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all()
     return tuple(columns) if len(columns) > 1 and ones else None
@@ -251,8 +253,15 @@ def _suspects(look: Look, plain: Sequence[int]) -> list[int]:
         broken = np.isfinite(values) & (np.mod(values, 1) != 0)
         whole = (np.mod(values, 1) == 0).all(0) & ((np.ptp(values, axis=0) > 0) | (look.rows == 1))
     odd = whole & broken.any()
-    called = [any(look.is_called(j, pattern) for pattern in (INDEX, GUESS, TRUTH)) for j in plain]
+    called = [look.is_called(j, INDEX) or _about_rows(look, j) for j in plain]
     return [j for j, name, number in zip(plain, called, odd, strict=True) if name or number or look.counting[j]]
+
+
+def _about_rows(look: Look, column: int) -> bool:
+    """Whether a column is called like labels or predicted ones; False and True together are two classes."""
+    if look.is_called(column, GUESS):
+        return True
+    return look.is_called(column, TRUTH) and not {"false", "true"} <= {*map(fold, look.names or ())}
 
 
 def _one_too_many(look: Look, plain: Sequence[int]) -> list[int]:

@@ -163,7 +163,10 @@ def _kind_of_tables(arrays: dict[str, Array], kind: str) -> tuple[str, float]:
         )
     if len({pair[0] for pair in sure.values()}) > 1:
         said = " and ".join(f"{name} looks like {found[name][0]}" for name in sure)
-        raise UserError(f"{said}: predictions of one member are of one kind; --kind says which")
+        raise UserError(
+            f"{said}: predictions of one member are of one kind: write both as probabilities or both as logits (where "
+            "one only looks so, --kind says which)"
+        )
     if not sure and kind == "auto":  # nothing is finite
         return "logits", 1.0
     if next(iter(sure.values()), ("", 1.0))[0] == "logits":
@@ -200,7 +203,8 @@ def _kind_of_table(array: Array, name: str, kind: str) -> tuple[str, float]:
     if bad * 2 <= judged:
         unit = "" if rows.total == 1 else f" that sum to {rows.total:.4g}"
         raise UserError(
-            f"{found}, but {judged - bad:,} of {judged:,} rows are probabilities{unit}: mend it, or say --kind logits"
+            f"{found}, but {judged - bad:,} of {judged:,} rows are probabilities{unit}: mend it (rounded ones: divide "
+            "every row by its sum), or say --kind logits"
         )
     inside = rows.usable & (rows.low >= -BELOW_ZERO) & (rows.high <= 1 + SUM_TOLERANCE)
     if inside.sum() * 2 >= judged:

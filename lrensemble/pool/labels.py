@@ -27,14 +27,15 @@ def class_numbers(values: Array | Sequence[str], names: Sequence[str], where: st
     values = np.asarray(values)
     if values.dtype.kind in "US":
         index = {name: i for i, name in enumerate(names)}
-        folded = {"false": 0, "true": 1} if {str(v).lower() for v in values} <= {"false", "true"} else {}
-        try:
-            return np.array([index[v] if v in index else folded[v.lower()] for v in map(str, values)], dtype=np.int64)
-        except KeyError as error:
+        if {str(v).lower() for v in values} <= {"false", "true"}:
+            index = {"false": 0, "true": 1, **{name.lower(): i for name, i in index.items()}}
+            values = np.array([str(v).lower() for v in values])
+        if strangers := [v for v in map(str, values) if v not in index]:
             raise UserError(
-                f"{where}: label {error.args[0]!r} is no class: {did_you_mean(error.args[0], names)} "
+                f"{where}: label {strangers[0]!r} is no class: {did_you_mean(strangers[0], names)} "
                 "(--classes A,B,C names them, in the order of the columns)"
-            ) from None
+            )
+        return np.array([index[v] for v in map(str, values)], dtype=np.int64)
     whole = whole_numbers(values, where)
     numbers = number_names(names)
     if numbers is None or named is False:
@@ -72,26 +73,45 @@ def labels_are_names(labels: Array, numbers: Sequence[int]) -> bool | None:
 
 def whole_numbers(values: Array, where: str) -> NDArray[np.int64]:
     """Labels as integers, or a line about the first that is none."""
+    if len(values) and (largest := values.max()) >= 2**53:  # more than a number of a text file holds exactly
+        raise _too_large(int(largest) if np.isfinite(largest) else largest, f"{len(values):,} rows", where)
     with np.errstate(invalid="ignore"):  # NaN is no whole number, and the next lines say so
         whole = values.astype(np.int64)
     if (wrong := whole != values).any():
-        if values.dtype.kind == "u":
-            count_classes(int(values.max()), f"{len(values):,} rows", where)
         raise UserError(f"{where}: labels are whole numbers, this has {values[wrong][0]:.10g}")
     if len(whole) and whole.min() < 0:
-        raise UserError(
-            f"{where}: labels from {whole.min()} to {whole.max()}: a label of {whole.min()} (unlabelled?) is no class; "
-            "leave these rows out of labels and predictions"
+        kinds = np.unique(whole)
+        fix = (
+            "write 0 and 1"
+            if kinds.tolist() == [-1, 1]
+            else f"a label of {kinds[0]} (unlabelled?) is no class; leave these rows out of labels and predictions"
         )
+        raise UserError(f"{where}: labels from {kinds[0]} to {kinds[-1]}: {fix}")
     return whole
 
 
-def count_classes(largest: int, have: str, where: str) -> int:
-    """How many classes labels have whose largest is `largest`; a line, with what else they `have`, for billions."""
+def count_classes(labels: Array, rows: int, where: str, width: int | None = None) -> int:
+    """How many classes labels >= 0 have; a line for billions, or where most would have no row and no `width` says so.
+
+    Parameters
+    ----------
+    width : columns of predictions
+    """
+    largest, kinds = int(labels.max(initial=-1)), len(np.unique(labels))
     if largest >= MOST_CLASSES:
-        unsigned = next((f" (-1 as an unsigned number of {b} bits?)" for b in (32, 64) if largest == 2**b - 1), "")
-        raise UserError(f"{where}: a label is {largest}{unsigned}, but there are {have}: classes are numbers from 0")
+        raise _too_large(largest, f"{rows:,} rows" + (f" and {width} columns" if width else ""), where)
+    if width is None and largest > 2 * kinds:
+        raise _too_large(largest, f"only {kinds} different ones in {rows:,} rows", where)
     return largest + 1
+
+
+def _too_large(largest: object, have: str, where: str) -> UserError:
+    bits = next((b for b in (8, 16, 32, 64) if largest == 2**b - 1), None)
+    unsigned = f" (-1 as an unsigned number of {bits} bits?)" if bits else ""
+    return UserError(
+        f"{where}: a label is {largest}{unsigned}, but there are {have}: classes are numbers from 0, or named "
+        "(--classes, class_names)"
+    )
 
 
 def check_labels(true: Array, names: tuple[str, ...], where: str, width: int | None, guesses: list[Array]) -> list[str]:
@@ -148,7 +168,8 @@ def checked_labels(
     numbers = {split: whole_numbers(array, f"labels of {split}") for split, array in arrays.items()}
     split, largest = max(((s, int(a.max())) for s, a in numbers.items()), key=lambda pair: pair[1])
     if class_names is None:
-        count = count_classes(largest, f"{sum(map(len, numbers.values())):,} rows", f"labels of {split}")
+        together = np.concatenate([*numbers.values()])
+        count = count_classes(together, len(together), f"labels of {split}")
         class_names = [str(i) for i in range(count)]
     if largest >= len(class_names):
         raise UserError(f"labels of {split}: class {largest}, but there are {len(class_names)} class names")

@@ -15,6 +15,7 @@ from lrensemble.errors import UserError
 from lrensemble.pool.columns import (
     GUESS,
     TRUTH,
+    UNNAMED,
     Array,
     Look,
     check_positive,
@@ -28,7 +29,15 @@ from lrensemble.pool.columns import (
     undecided,
 )
 from lrensemble.pool.convert import adds_up
-from lrensemble.pool.labels import MOST_CLASSES, check_labels, count_classes, labels_are_names, listed, number_names
+from lrensemble.pool.labels import (
+    MOST_CLASSES,
+    check_labels,
+    count_classes,
+    labels_are_names,
+    listed,
+    number_names,
+    whole_numbers,
+)
 from lrensemble.pool.reading import Table
 
 SAMPLE = 500  # rows of a wide table that are looked at for its layout; all of them are checked afterwards
@@ -92,9 +101,10 @@ def _look(table: Table) -> Look:
     values, n = table.values, len(table.values)
     rows = np.arange(n)[:, None]
     counting = (values == rows).all(0) | (values == rows + 1).all(0)
-    narrow = [j for j in range(min(values.shape[1], WIDE)) if j not in table.texts]
+    few = np.sort(values[:SAMPLE], axis=0)
     with np.errstate(invalid="ignore"):
-        whole = {j: values[:, j] for j in narrow if (np.mod(values[:, j], 1) == 0).all()}
+        possible = (np.mod(few, 1) == 0).all(0) & (np.diff(few, axis=0) > 0).all(0)
+        whole = {int(j): values[:, j] for j in np.flatnonzero(possible) if (np.mod(values[:, j], 1) == 0).all()}
     cells: dict[int, Array] = {**whole, **{j: np.array(texts) for j, texts in table.texts.items()}}
     ids = {j: column for j, column in cells.items() if len(np.unique(column)) == n}
     if values.shape[1] > WIDE and n > SAMPLE:
@@ -147,19 +157,23 @@ def decide(
     count = len(given) if given else class_names if isinstance(class_names, int) else None
     columns = _settle_columns(members, given, count)
     seen = [_values(look, picked) for look, picked in zip(labels, label_columns, strict=True)]
+    for look, picked, values in zip(labels, label_columns, seen, strict=True):
+        if values.dtype.kind == "f":
+            whole_numbers(look.values[:, picked[0]], look.where)
     tables = [(look, picked) for look, picked in zip(members, columns, strict=True) if len(picked) > 1]
     guesses = [_values(look, p) for look, p in zip(members, columns, strict=True) if len(p) == 1]
     true = np.unique(np.concatenate([s for s in seen if s.dtype.kind == "i"] or [np.empty(0, np.int64)]))
     one = any(g.dtype.kind == "f" for g in guesses)  # a probability of class 1
     width = len(tables[0][1]) if tables else 2 if one and count is None else None
     where = " and ".join(dict.fromkeys(look.where for look in labels))
-    if len(true) and true.max() >= (width or 0):
-        count_classes(int(true.max()), f"{labels[0].rows:,} rows" + (f" and {width} columns" if width else ""), where)
+    least = count_classes(true, labels[0].rows, where, width or count) if len(true) else 0
     if count is None:
-        count = width or 1 + int(true.max(initial=-1))
+        count = width or least
     elif count > MOST_CLASSES and count != width:
         raise UserError(f"--classes {count}: no file has as many columns, and more than {MOST_CLASSES:,} are not made")
     textual = bool(seen) and all(s.dtype.kind == "U" for s in seen)
+    if textual and not given and count == 0 and all(g.dtype.kind == "U" for g in guesses):
+        given = tuple(sorted({str(name) for name in np.concatenate([*seen, *guesses])}))
     names, by_name = (given, True) if given else _names(tables, count, true, textual)
     notes = check_labels(true, names, where, width, [g for g in guesses if g.dtype.kind == "i" and len(g)])
     picks = []
@@ -175,7 +189,7 @@ def decide(
         if left_out := [j for j in range(look.values.shape[1]) if j not in picked]:
             notes.append(f"{look.where}: {look.called(left_out)} left out")
         picks.append(Pick(flag, picked))
-    _check_ids(views, looks, picks)
+    notes += _check_ids(views, looks, picks)
     numbers = number_names(names)
     named = labels_are_names(true, numbers) if numbers and len(true) else None
     return Layout(names, tuple(picks), named, tuple(dict.fromkeys(notes)))
@@ -221,7 +235,8 @@ def _unequal(v: View, looks: dict[bool, Look], other: View, possible: set[int], 
     have = " or ".join(f"{n:,}" for n in sorted({look.rows for look in looks.values()}))
     need = " or ".join(f"{n:,}" for n in sorted(possible))
     whose = f"the pool has {need} of {v.split}" if known else f"{next(iter(other.looks.values())).where} has {need}"
-    return f"{look.where}: {have} rows ({look.values.shape[1]} columns), but {whose}"
+    turned = " (transposed?)" if look.values.shape[1] in possible else ""
+    return f"{look.where}: {have} rows ({look.values.shape[1]} columns), but {whose}{turned}"
 
 
 def _settle_columns(members: list[Look], names: tuple[str, ...] | None, count: int | None) -> list[tuple[int, ...]]:
@@ -286,19 +301,40 @@ def _strip_shown(header: list[str], kept: list[str]) -> list[str]:
     return [h[at : at + len(k)] if (at := h.casefold().rfind(k)) >= 0 else k for h, k in zip(header, kept, strict=True)]
 
 
-def _check_ids(views: Sequence[View], looks: list[Look], picks: list[Pick]) -> None:
-    """Rows that have identities in several files have them in the same order."""
-    first: dict[tuple[str, bool], tuple[Look, Array]] = {}
+def _check_ids(views: Sequence[View], looks: list[Look], picks: list[Pick]) -> list[str]:
+    """Rows that have identities in several files have them in the same order; a note where only one has."""
+    first: dict[tuple[str, str], tuple[Look, int]] = {}  # by split and name, or by type
+    notes = []
     for v, look, pick in zip(views, looks, picks, strict=True):
-        ids = next((ids for j, ids in sorted(look.ids.items()) if j not in pick.columns), None)
-        if ids is None or look.rows < 2:
+        ids = sorted((j for j in look.ids if j not in pick.columns), key=lambda j: bool(look.counting[j]))
+        if look.rows < 2 or not ids:
             continue
-        other, theirs = first.setdefault((v.split, ids.dtype.kind == "U"), (look, ids))
-        if np.array_equal(ids, theirs):
-            continue
-        counts = [np.array_equal(np.sort(x), np.arange(len(x)) + x.min()) for x in (ids, theirs) if x.dtype.kind != "U"]
-        if np.array_equal(np.sort(ids), np.sort(theirs)) or not any(counts):
-            raise UserError(
-                f"{look.where}: its rows are others, or in another order, than those of {other.where} (by "
-                f"{look.called([j for j in sorted(look.ids) if j not in pick.columns][:1])}): bring them into one order"
-            )
+        names = {(v.split, fold(look.name(j))): j for j in ids if not look.is_called(j, UNNAMED) and look.name(j)}
+        types = {(v.split, " text" if look.ids[j].dtype.kind == "U" else " number"): j for j in reversed(ids)}
+        pairs = [(j, *first[key]) for key, j in names.items() if key in first]
+        pairs = pairs or [(j, *first[key]) for key, j in types.items() if key in first]
+        for j, other, theirs in pairs:
+            if _in_another_order(look.ids[j], other.ids[theirs]):
+                raise UserError(
+                    f"{look.where}: its rows are others, or in another order, than those of {other.where} (by "
+                    f"{look.called([j])}): bring them into one order"
+                )
+        if not pairs and any(_counts(look.ids[j]) and (np.diff(look.ids[j]) < 0).any() for j in ids):
+            notes.append(f"{look.where}: rows are taken as they stand, not in the order of {look.called(ids)}")
+        for key, j in [*names.items(), *types.items()]:
+            first.setdefault(key, (look, j))
+    return notes
+
+
+def _in_another_order(ids: Array, theirs: Array) -> bool:
+    if ids.dtype.kind == "U" or theirs.dtype.kind == "U":
+        return not np.array_equal(ids, theirs)
+    counts = _counts(ids), _counts(theirs)
+    if all(counts):  # from 0 and from 1
+        return not np.array_equal(ids - ids.min(), theirs - theirs.min())
+    return not any(counts) and not np.array_equal(ids, theirs)  # the number of a row is no identity
+
+
+def _counts(ids: Array) -> bool:
+    """Whether they are the numbers of the rows, in any order."""
+    return ids.dtype.kind != "U" and np.array_equal(np.sort(ids), np.arange(len(ids)) + ids.min())

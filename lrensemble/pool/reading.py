@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.opening import check_array, check_packed, open_regular
+from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
 
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npz", ".npy", *TEXT)
-DELIMITERS = "\t;, "  # the first that fits: `0.5, 0.5` has two columns
+DELIMITERS = "\t;|, "  # the first that fits: `0.5, 0.5` has two columns
 NUMBER = re.compile(r"\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)\s*", re.IGNORECASE | re.ASCII)
 COMMA = re.compile(r"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", re.IGNORECASE | re.ASCII)
+PERCENT = re.compile(r"\s*[\d.,]+\s*%\s*", re.ASCII)
 THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*", re.ASCII)
+MISSING = "Fill it in, or leave the row out of labels and predictions"
 COUNT = re.compile(r"\s*\d{1,9}(\.0)?\s*", re.ASCII)
 Array = NDArray[Any]
 
@@ -62,10 +64,8 @@ def read_table(path: Path, key: str) -> Table:
     """
     if path.suffix.lower() in TEXT:
         _check_file(path)
-        try:
+        with clear_read_errors(path):
             return _read_text(path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     where = f"{path} ({key})" if path.suffix.lower() == ".npz" else str(path)
     array = read_numbers(path, key)
     if array.ndim == 1:
@@ -83,13 +83,11 @@ def read_table(path: Path, key: str) -> Table:
 def read_numbers(path: Path, key: str | None = None) -> Array:
     """The array in an ``.npy``, or in an ``.npz`` under `key` (None: the only one), whatever its shape and type."""
     _check_file(path)
-    try:
+    with clear_read_errors(path):
         if path.suffix.lower() == ".npz":
             return _read_npz(path, key)
         with open_regular(path) as file:
             return _npy(file, str(path), path.stat().st_size)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _check_file(path: Path) -> None:
@@ -129,7 +127,7 @@ def _npy(file: Any, where: str, size: int) -> Array:
                 "for example np.save(path, np.asarray(x, dtype='float32'))"
             ) from None
         raise UserError(f"{where}: cut off, or no array of NumPy ({str(error).splitlines()[0]})") from None
-    except (EOFError, MemoryError, TypeError) as error:
+    except (EOFError, TypeError) as error:
         raise UserError(f"{where}: cut off or damaged ({error})") from None
     return array
 
@@ -138,12 +136,14 @@ def _read_text(path: Path) -> Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,})") from None
+        raise UserError(
+            f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,}): save it in this encoding"
+        ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         raise UserError(f"{path} is empty" if not text.strip() else f"{path}: there is nothing below the header")
-    delimiter = _delimiter(lines[0], lines[-1])
-    rows = [(number, row) for number, row in _rows(path, text, delimiter) if any(cell.strip() for cell in row)]
+    delimiter = _delimiter(path, lines[0], lines[-1])
+    rows = _rows(path, text, delimiter)
     comment = None
     while rows and rows[0][1][0].startswith("#"):  # "# x,y" of np.savetxt, or remarks
         comment = [rows[0][1][0].lstrip("# "), *rows[0][1][1:]]
@@ -179,6 +179,8 @@ def _table(path: Path, header: list[str] | None, rows: list[tuple[int, list[str]
     commas = any(COMMA.fullmatch(cell) for _, row in rows[start:][:1000] for cell in row)
     if commas:
         rows = _decimal_points(path, rows)
+    if percent := next((cell for cell in rows[-1][1] if PERCENT.fullmatch(cell)), None):
+        raise UserError(f"{path}, line {rows[-1][0]}: {percent!r}: write the numbers without %")
     texts = [j for j in range(width) if _is_text(rows[start][1][j]) and _is_text(rows[-1][1][j])]
     numbers = [j for j in range(width) if j not in set(texts)]
     kinds = {_kind(rows[0][1][j]) for j in numbers}
@@ -195,10 +197,12 @@ def _table(path: Path, header: list[str] | None, rows: list[tuple[int, list[str]
         except ValueError:
             wrong_type = True
         if wrong_type and (wrong := [cell for cell in cells if not NUMBER.fullmatch(cell)]):
-            raise UserError(f"{path}, line {number}: {wrong[0].strip()!r} is not a number")
-    if header is None and delimiter == "," and not texts and _split_decimals(values):
-        raise UserError(f"{path}, line {rows[0][0]}: {','.join(rows[0][1][:2])!r}: decimal commas? Write points")
+            cell = wrong[0].strip()
+            fix = f" (a missing value? {MISSING})" if cell.upper() in ("", "NA", "NULL", "NONE", "<NA>") else ""
+            raise UserError(f"{path}, line {number}: {cell!r} is not a number{fix}")
     first = rows[0][1]
+    if header is None and delimiter == "," and not texts and "." not in "".join(first) and _split_decimals(values):
+        raise UserError(f"{path}, line {rows[0][0]}: {','.join(first[:2])!r}: decimal commas? Write points")
     return Table(
         str(path),
         values,
@@ -208,13 +212,15 @@ def _table(path: Path, header: list[str] | None, rows: list[tuple[int, list[str]
     )
 
 
-def _delimiter(first: str, last: str) -> str:
+def _delimiter(path: Path, first: str, last: str) -> str:
     """What parts most of the last line into numbers; else the first that is in it and in the first line."""
     found = [d for d in DELIMITERS if d in last]
     for delimiter in [d for d in found if d in first] + found:
         cells = [cell.strip(' "') for cell in last.split(delimiter)] if delimiter != "," else next(csv.reader([last]))
         if 2 * sum(bool(NUMBER.fullmatch(cell) or COMMA.fullmatch(cell)) for cell in cells) > len(cells):
             return delimiter
+    if not found and (other := re.fullmatch(r"[\d.]+([^\w.+\s-])[\d.e+-]+(\1[\d.e+-]+)*", last, re.ASCII)):
+        raise UserError(f"{path}: numbers parted by {other[1]!r} are not read: write commas, semicolons or tabs")
     return next((d for d in found if d != " "), ",")  # names of classes may be two words
 
 
@@ -260,9 +266,27 @@ def _is_row(cells: list[str]) -> bool:
 
 
 def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    lines = [line.strip() for line in text.splitlines()] if delimiter == " " else text.splitlines()
+    """The cells of all lines that are not blank, with their numbers; `""` is a missing value, no blank line."""
+    lines = [line if line.strip(" ") else "" for line in text.splitlines()]
+    if delimiter == " ":
+        lines = [line.strip() for line in _named_index(lines)]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
-        return [(reader.line_num, row) for row in reader]
+        rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+    kept = [(number, row) for number, row in rows if row]
+    if kept and all(len(row) == 1 for _, row in kept):
+        inside = [number for number, row in rows if not row and kept[0][0] < number < kept[-1][0]]
+        if inside:
+            raise UserError(f"{path}, line {inside[0]} is blank: a missing value? {MISSING}")
+    return kept
+
+
+def _named_index(lines: list[str]) -> list[str]:
+    """Lines parted by spaces, with a name for pandas' index: its header begins with a space."""
+    filled = [i for i, line in enumerate(lines) if line]
+    first, last = lines[filled[0]], lines[filled[-1]]
+    if first.startswith(" ") and len(first.split()) + 1 == len(last.split()):
+        lines[filled[0]] = f'""{first}'
+    return lines

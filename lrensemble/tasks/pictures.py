@@ -94,7 +94,7 @@ def read_picture(path: Path) -> Any:
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise UserError("it holds several pictures: one is needed")
         if image.mode.startswith(DEEP):
-            raise UserError(f"mode {image.mode} (more than 8 bits): write it with 8 bits, or as .npy")
+            raise UserError(f"mode {image.mode} (more than 8 bits): write it with 8 bits, or as an array")
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return image

@@ -17,8 +17,8 @@ from lrensemble.policies.units import NUMBER
 from lrensemble.pool.record import Named
 
 T = TypeVar("T", bound=BaseModel)
-SHORT = reprlib.Repr()  # of a value that is lists of the same lists of the same lists, too
-SHORT.maxstring = SHORT.maxother = 200
+_SHORT = reprlib.Repr()  # of a value that is lists of the same lists of the same lists, too
+_SHORT.maxstring = _SHORT.maxother = 200
 MOST_YAML = 512 << 10  # characters: its reader takes seconds for them
 MOST_VALUES = 100_000  # in it, with every alias written out
 QUOTE = "put every policy in quotes, or on a line of its own after '- '"
@@ -87,10 +87,9 @@ def _size(value: Any, sizes: dict[int, int]) -> int:
 def short(value: object) -> str:
     """As an error shows it; a number of thousands of digits has no text in Python."""
     try:
-        text = repr(value)
+        return _SHORT.repr(value)
     except (ValueError, RecursionError):
         return f"({type(value).__name__}, too long to be shown)"
-    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _yaml_problem(text: str, error: Exception) -> str:
@@ -141,6 +140,8 @@ def _check_plain(kind: type[BaseModel] | None, data: Any, where: str, path: str,
     elif isinstance(data, dict):
         for key, value in data.items():
             inside = f"{path}.{key}" if path else str(key)
+            if isinstance(key, int | float):
+                raise UserError(f"{where}: {inside} is no key{_comma_hint(data, key)}")
             field = kind.model_fields.get(str(key)) if kind else None
             types = (field.annotation, *get_args(field.annotation)) if field else ()
             if isinstance(value, bool) and {int, float} & set(types) and bool not in types:
@@ -158,6 +159,15 @@ def _number_hint(text: str) -> str:
     return f"write {text.replace(',', '.')}" if re.fullmatch(r"[-+]?\d+,\d+", text) else ""
 
 
+def _comma_hint(data: dict[Any, Any], number: float) -> str:
+    """What to do where YAML split a decimal comma: {momentum: 0,9} is {momentum: 0, 9: null}."""
+    keys = [*data]
+    before = keys[keys.index(number) - 1]
+    if data[number] is None and isinstance(before, str) and isinstance(data[before], int):
+        return f": {before}: {data[before]},{number} is split by YAML, write {data[before]}.{number}"
+    return ": keys are words"
+
+
 def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any) -> str:
     path = ".".join(map(str, location))
     if error["type"] == "missing":
@@ -169,7 +179,7 @@ def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any)
         return f"unknown key {path!r}: {did_you_mean(location[-1], inside.model_fields if inside else ())}"
     problem = WORDS.get(error["type"]) or error["msg"][0].lower() + error["msg"][1:]
     hint = _hint(path, error["input"], error["type"])
-    return f"{path} = {SHORT.repr(error['input'])}: {problem}{f' ({hint})' if hint else ''}"
+    return f"{path} = {short(error['input'])}: {problem}{f' ({hint})' if hint else ''}"
 
 
 def _hint(path: str, value: Any, problem: str) -> str:
@@ -180,7 +190,8 @@ def _hint(path: str, value: Any, problem: str) -> str:
     if problem == "string_pattern_mismatch":
         return f"for example {as_name(value) or 'my-pool'}"
     if path == "seeds":
-        return "how many, or which: 3 or [0, 1, 2]"
+        number = _number_hint(value) if isinstance(value, str) else ""
+        return number or "how many, or which: 3 or [0, 1, 2]"
     if path.startswith("policies") and isinstance(value, int | float):
         return f"a policy, for example FIX(k0={value})"
     if problem == "string_type":
@@ -188,7 +199,7 @@ def _hint(path: str, value: Any, problem: str) -> str:
     if isinstance(value, str) and (hint := _number_hint(value)):
         return hint
     if is_list and value and path.split(".")[0] in ("model", "optimizer", "training"):
-        return f"to try several: grid: {{{path}: {SHORT.repr(list(value))}}}"
+        return f"to try several: grid: {{{path}: {short(list(value))}}}"
     return f"write [{value}]" if problem == "tuple_type" and not isinstance(value, dict) else ""
 
 

@@ -168,7 +168,10 @@ def lrs(optimizer) -> list[float]:
         ([1.0, 1.0], None, None, [0.05, 0.05]),
         ([1e-5, 1e-4], None, None, [0.005, 0.05]),
         ([1e-4, 1e-5, 1e-4], None, None, [0.05, 0.005, 0.05]),
-        ([None, 1e-2], None, None, [0.05, 0.5]),  # the first is at torch's 1e-3
+        ([None, 1e-2], None, 1e-3, [0.05, 0.5]),  # the first is at torch's 1e-3
+        ([None, 1e-2], None, 1e-2, [0.005, 0.05]),
+        ([None, 1e-4], None, None, [0.05, 0.005]),
+        ([1e-3, 1e-4], None, None, [0.05, 0.005]),
         ([None, 1.0], 0.1, None, [0.05, 0.5]),
         ([None, 0.01], 0.1, None, [0.05, 0.005]),
         ([0.2, 1.0], 0.1, None, [0.01, 0.05]),
@@ -193,6 +196,21 @@ def test_what_gets_the_policys_value(kind, own, default, base_lr, expected, tens
         assert [float(x) for x in scheduler.get_last_lr()] == lrs(optimizer)
         optimizer.step()
         scheduler.step()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop])
+@pytest.mark.parametrize("own", [[None, 0.2], [None, 0.001, 0.2], "default"])
+def test_torchs_default_has_two_readings(kind, own):
+    """A group's own LR of just that, or none: 1e-4, 1e-3, 1e-2 of three blocks gave the head 10 times the policy."""
+    default = kind([parameter()]).defaults["lr"]
+    own = [default / 10, default, default * 10] if own == "default" else own
+    groups = [{"params": [parameter()]} | ({} if value is None else {"lr": value}) for value in own]
+    policy, largest = Policy.parse("FIX(0.05)"), max(value or 0 for value in own)
+    with pytest.raises(UserError, match=f"base_lr={default:g} or base_lr={largest:g} says which"):
+        policy.scheduler(kind(groups))
+    optimizer = kind(groups)
+    policy.scheduler(optimizer, base_lr=largest)
+    assert max(lrs(optimizer)) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,9 @@ def test_canonical_form(short, long):
         ("FIX(k0=log(0,001, 1))", "(0,001? write 0.001)"),
         ("COS(0.1, 0, 05e)", "'05e' starts with a 0 that means nothing (0,05e? write 0.05e)"),
         ("FIX(00.5)", "'00.5' starts with a 0 that means nothing: write 0.5"),
+        ("FIX(k0=[0,1])", "is 0,1 one number or two? (0,1? write 0.1), or 0, 1 for two values"),
+        ("COS(k0=[0.5, 0,1, 0.2], l=100%)", "is 0,1 one number or two?"),
+        ("COS(k0=0.1, l=1,000)", "(1,000? write 1.000 or 1000)"),
         ("cosine(0,1)", "is 0,1 one number or two? (0,1? write 0.1), or 0, 1 for two values"),
     ],
 )

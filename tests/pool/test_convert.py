@@ -73,7 +73,7 @@ def test_a_minority_of_rows_never_decides():
     np.testing.assert_allclose(found, np.clip(values, 0, 1), atol=1e-7)
     for bad in ([0.5, 0.7, -0.2], [2.0, 1.0, 0.5], [-3.0, 1.0, 2.5]):
         values[6] = bad
-        with pytest.raises(UserError, match=r"row 6 has a sum .* but 7 of 8 rows are probabilities: mend it, or say"):
+        with pytest.raises(UserError, match=r"row 6 has a sum .* but 7 of 8 rows are probabilities: mend it"):
             as_probabilities(values, 8, 3)
         assert kind_of(values, "logits") == "logits"
         with pytest.raises(UserError, match=r"row 6 .*probabilities are >= 0 and sum to 1"):

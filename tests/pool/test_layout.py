@@ -218,6 +218,7 @@ TWELVE = np.c_[P * 0.5, np.full((8, 9), 0.5 / 9)]
         (text(LOGITS, "id,a,b,c", range(8)), LABELS, {}, "column 'id' left out"),
         (text(LOGITS, "id,a,b,c", range(50, 58)), LABELS, {"class_names": 3}, "column 'id' left out"),
         (text(P, "", range(8)), LABELS, {}, "column 1 left out"),
+        (text(P, ",a,b,c", [3, 1, 2, 0, 4, 5, 6, 7]), LABELS, {}, "rows are taken as they stand, not in the order of"),
         (text(P, "", [f"{i}.png" for i in range(8)]), LABELS, {}, "column 1 left out"),
         (text(np.c_[P, Y], "a,b,c,label"), LABELS, {}, "column 'label' left out"),
         (text(LOGITS, ",,a,b,c", [f"1,{i}" for i in range(8)]), LABELS, {}, "left out"),
@@ -304,6 +305,34 @@ def test_one_reading(tmp_path: Path, val, labels, options, note):
             {},
             "rows are others, or in another order",
         ),
+        (
+            text(np.c_[np.tile(P, 3), range(8)][::-1], "a,b,c,d,e,f,g,h,i,id"),
+            text(Y, "id,y", range(8)),
+            {},
+            "in another order, .*'id'",
+        ),
+        (
+            text(P[::-1], ",id,a,b,c", [f"{i},{7 - i}" for i in range(8)]),
+            text(Y, ",id,y", [f"{i},{i}" for i in range(8)]),
+            {},
+            "in another order, .*'id'",
+        ),
+        (text(P[::-1], "id,a,b,c", range(8, 0, -1)), text(Y, "id,y", range(8)), {}, "in another order, .*'id'"),
+        (
+            LABELS,
+            text(np.where(Y == 2, 255, Y), "y"),
+            {},
+            "a label is 255 .-1 as an unsigned number of 8 bits.., but there are only 3",
+        ),
+        (
+            text(P, "a,b,c"),
+            LABELS.replace("2", str(2**63)),
+            {},
+            "a label is 9223372036854775808, but there are 8 rows",
+        ),
+        (LABELS, text(2 * (Y % 2) - 1, "y"), {}, "labels from -1 to 1: write 0 and 1"),
+        (text(P.T), LABELS, {}, "3 rows .8 columns., but .* has 8 .transposed"),
+        (text(P, "cat,dog,owl"), NAMED_LABELS.replace("cat", "Cat"), {}, "label 'Cat' is no class: did you mean 'cat'"),
         (text(P).replace(".", ","), LABELS, {}, "decimal commas. Write points"),
         (text(P), NAMED_LABELS, {}, "label 'cat' is no class: .*--classes A,B,C names them"),
         (text(np.where(Y > 0, 0.3, 0.8), "p_0"), text(Y % 2, "y"), {}, "of which class is column 'p_0'"),
@@ -368,3 +397,26 @@ def test_one_column_of_class_1(tmp_path: Path):
     pool, [said] = read(tmp_path, text(p, "p"), text(y, "y"))
     np.testing.assert_allclose(pool.predictions("val")[0], np.stack([1 - p, p], 1), atol=1e-7)
     assert "one column, taken for probabilities of class 1" in said
+
+
+def test_two_classes_called_false_and_true(tmp_path: Path):
+    p = np.c_[1 - P[:, 0], P[:, 0]]
+    pool, _ = read(tmp_path, text(p, "False,True"), text([str(y == 0) for y in Y], "y"))
+    assert pool.task.class_names == ("False", "True")
+    np.testing.assert_allclose(pool.predictions("val")[0], p, atol=1e-6)
+    np.testing.assert_array_equal(pool.labels("val"), Y == 0)
+
+
+def test_truth_and_guesses_are_no_one_hot_rows(tmp_path: Path):
+    """Of two classes, when every guess is wrong."""
+    pool, _ = read(tmp_path, text(np.c_[P[:, 0], 1 - P[:, 0]]), text(np.c_[Y % 2, 1 - Y % 2], "true,pred"))
+    np.testing.assert_array_equal(pool.labels("val"), Y % 2)
+
+
+def test_guessed_names(tmp_path: Path):
+    """Where all that is known are names, their order means nothing."""
+    guesses = [2, 1, 2, 0, 1, 1, 0, 1]
+    pool, _ = read(tmp_path, text(np.array(["owl", "cat", "dog"])[guesses], "pred"), NAMED_LABELS)
+    assert pool.task.class_names == ("cat", "dog", "owl")
+    np.testing.assert_array_equal(pool.labels("val"), Y)
+    np.testing.assert_array_equal(pool.predictions("val")[0].argmax(1), [1, 0, 1, 2, 0, 0, 2, 0])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lrensemble import UserError
+from lrensemble.errors import MachineError, UserError
 from lrensemble.pool.reading import read_numbers, read_table
 
 FLOATS = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(2, 4)), elements=st.floats(allow_nan=True))
@@ -86,6 +86,32 @@ def test_numpys_rs_and_pandas_own_text(tmp_path: Path):
         np.testing.assert_array_equal(table.values[:, -2:], values)
 
 
+def test_a_point_is_no_decimal_comma(tmp_path: Path):
+    (tmp_path / "x.csv").write_text("0.0,2.0\n1.0,5.0\n")
+    np.testing.assert_array_equal(read_table(tmp_path / "x.csv", "val").values, [[0, 2], [1, 5]])
+
+
+def test_separators_of_pandas(tmp_path: Path):
+    """A header that begins with a space has no name for the index; a bar parts cells too."""
+    for text in (" 0 1\n0 0.5 0.25\n1 0.125 1.0\n", "|0|1\n0|0.5|0.25\n1|0.125|1.0\n"):
+        (tmp_path / "x.csv").write_text(text)
+        table = read_table(tmp_path / "x.csv", "val")
+        assert table.names == ("", "0", "1")
+        np.testing.assert_array_equal(table.values[:, 1:], [[0.5, 0.25], [0.125, 1.0]])
+
+
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_memory(*_args, **_options):
+        raise MemoryError
+
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    np.savez(tmp_path / "x.npz", val=np.zeros((3, 2)))
+    monkeypatch.setattr(np.lib.format, "read_array", no_memory)
+    for name in ("x.npy", "x.npz"):
+        with pytest.raises(MachineError, match="too little memory: nothing is damaged"):
+            read_table(tmp_path / name, "val")
+
+
 def test_text_beside_numbers(tmp_path: Path):
     path = tmp_path / "x.csv"
     path.write_text("a.png,0.25,0.75\nb.png,1,0\n")
@@ -134,7 +160,13 @@ def _npy(array: np.ndarray, **options) -> bytes:
     ("name", "content", "message"),
     [
         ("x.csv", b"a,b\n1,2\n\n3,four\n", "x.csv, line 4: 'four' is not a number"),
-        ("x.csv", b"1,2\n3,\n", "x.csv, line 2: '' is not a number"),
+        ("x.csv", b"1,2\n3,\n", "x.csv, line 2: '' is not a number .a missing value. Fill it in, or leave the row out"),
+        ("x.csv", b"0,1,2\n.1,.2,.7\n,,\n.1,.3,.6\n", "line 3: '' is not a number"),
+        ("x.csv", b'0\n1\n""\n2\n', "line 3: '' is not a number"),
+        ("x.csv", b"0\n1\n\n2\n", "line 3 is blank: a missing value"),
+        ("x.csv", b"0,1\n.1,.9\n.5,NA\n", "line 3: 'NA' is not a number .a missing value"),
+        ("x.csv", b"a,b\n50.5%,49.5%\n", "line 2: '50.5%': write the numbers without %"),
+        ("x.csv", b"0:1\n0.5:0.5\n", "numbers parted by ':' are not read"),
         ("x.csv", b"1,2\n3,4,5\n", "x.csv, line 2: 3 columns, the first line has 2"),
         ("x.csv", b"", "x.csv is empty"),
         ("x.csv", b"\n \n", "x.csv is empty"),

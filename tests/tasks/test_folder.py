@@ -215,7 +215,7 @@ def write_bad(folder: Path) -> dict[str, str]:
     Image.new("1", (20000, 20000)).save(folder / "huge.png")
     Image.new("1", (12000, 9000)).save(folder / "large.png")
     return {
-        "u16.png": "mode I;16 (more than 8 bits): write it with 8 bits, or as .npy",
+        "u16.png": "mode I;16 (more than 8 bits): write it with 8 bits, or as an array",
         "i32.tif": "mode I (more than 8 bits)",
         "f.tiff": "mode F (more than 8 bits)",
         "moving.gif": "it holds several pictures: one is needed",
