@@ -110,7 +110,6 @@ def test_a_search_for_steps_is_recorded_in_the_tasks_own_study_too(tmp_path):
 RECOMMEND = """
 import sys
 from lrensemble.cli.main import main
-from lrensemble.cli.recommend import PRUNERS, SAMPLERS
 sys.exit(main(["recommend", *sys.argv[1:]]))
 """
 
