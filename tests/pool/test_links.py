@@ -72,7 +72,8 @@ def test_a_team_that_calls_itself_a_path_writes_nothing(pool: Pool, sealed: bool
     before = snapshot(pool.path.parent)
     result = evaluate(pool)
     assert "is no name" in result.left_out["evil"]
-    assert snapshot(pool.path.parent).keys() - before.keys() == {pool.path / "evaluations" / "all.json"}
+    new = {pool.path / name for name in ("evaluations/all.json", "evaluation.json")}
+    assert snapshot(pool.path.parent).keys() - before.keys() == new
     with pytest.raises(UserError, match=r"evil\.json: cut off or damaged \(name: .*is no name"):
         evaluate(pool, "evil")
 
