@@ -211,7 +211,7 @@ def test_commands(whole, capsys, tmp_path):
         (["run", config, "--time", "soon"], "--time soon"),
         (["run", config, "--rounds", "0"], "argument --rounds: 0 is not possible"),
         (["run", config, "--seed", "-1"], "argument --seed: -1 is not possible"),
-        (["propose", str(whole), "--n", "0"], "n = 0"),
+        (["propose", str(whole), "--n", "0"], "--n: 0 is not possible"),
         (["propose", str(tmp_path / "nowhere")], "is not a pool"),
     ):
         assert main(words) == 2
