@@ -381,7 +381,7 @@ class Pool:
             if missing in self.left_out:
                 raise UserError(f"team {team.name} needs member {missing}: {self.left_out[missing]}")
             raise UserError(
-                f"member {missing} of the team {team.name} is not in {self.path} any more: select again. "
+                f"member {missing} of team {team.name} is not in {self.path} any more: select again. "
                 f"{did_you_mean(missing, known)}"
             )
         return {member_id: known[member_id] for member_id in team.members}

@@ -140,7 +140,7 @@ def test_a_broken_team_is_left_out_unless_it_is_asked_for(pool: Pool):
     shutil.rmtree(gone.path)
     result = evaluate(pool)
     assert list(result.left_out) == [all_team.name]
-    assert f"member {gone.id} of the team all is not in" in result.left_out["all"]
+    assert f"member {gone.id} of team all is not in" in result.left_out["all"]
     assert good.name in result.verdicts
     with pytest.raises(UserError, match="select again"):
         evaluate(pool, all_team.name)
