@@ -43,7 +43,7 @@ class Member:
                 f"{self.path} is a link to {self.path.readlink()}, and no member is there: mount the disk that it is "
                 "on, or remove the link"
             )
-        fix = f"delete the folder {self.path} and train again"
+        fix = f"delete the folder {self.path} and train or import it again"
         record = read_model(Record, self.record_path, fix)
         if record.id != self.id:
             raise UserError(f"{self.path} is a copy of member {record.id}: move it out of the pool")
@@ -109,7 +109,7 @@ class Member:
         if name in self.record.removed:
             raise UserError(
                 f"{path} was deleted by lrensemble gc on {self.record.removed[name][:10]} to free disk; to have it "
-                f"again, delete the folder {self.path} and train again"
+                f"again, delete the folder {self.path} and train or import it again"
             )
         if info is None:
             raise UserError(f"{path}: the record of member {self.id} knows no such file ({self.record.status})")
@@ -118,7 +118,7 @@ class Member:
         size = found.st_size if found else None
         if found is None or size != info.bytes or self._once(path, lambda: file_hash(path)) != info.sha256:
             what = "it is missing" if size is None else f"{size:,} of {info.bytes:,} bytes, or other content"
-            raise damaged(path, what, f"delete the folder {self.path} and train again")
+            raise damaged(path, what, f"delete the folder {self.path} and train or import it again")
         return path
 
     def history(self) -> list[dict[str, Any]]:
