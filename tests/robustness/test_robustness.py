@@ -222,8 +222,8 @@ def test_lr_scales(pool: Pool):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--lr-scales", "--factors", "a"], "numbers with commas"),
-        (["--lr-scales", "--factors", "0,1"], "factor 0 is not possible"),
+        (["--lr-scales", "--factors", "a"], "with commas, for example 0.1,0.5"),
+        (["--lr-scales", "--factors", "0,1"], "0 is not possible: a number from 1e-06"),
         (["--lr-scales", "--member", "zz"], "is not in the pool"),
         (["--factors", "1"], "--factors is for --lr-scales"),
         (["--team", "gredy"], "has no team 'gredy'"),
