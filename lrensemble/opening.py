@@ -53,7 +53,7 @@ def clear_read_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"{path}: cannot be read ({_MACHINE[errno.ENOMEM]}; {error or 'MemoryError'})") from None
 
 
-def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:
+def open_regular(path: Path, most: int | None = None, fix: str = "") -> io.BufferedReader:
     """Open a regular file for reading; `UserError` for anything else, and for one of more than `most` bytes."""
     with clear_read_errors(path):
         _check_regular(path, path.stat())  # some devices do something when they are opened
@@ -61,7 +61,9 @@ def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:
         try:
             _check_regular(path, info := os.fstat(file.fileno()))
             if most is not None and info.st_size > most:
-                raise UserError(f"{path}: {info.st_size:,} bytes are too many, such a file has at most {most:,}")
+                raise UserError(
+                    f"{path}: {info.st_size:,} bytes are too many, such a file has at most {most:,}{fix and f': {fix}'}"
+                )
         except BaseException:
             file.close()
             raise
@@ -74,9 +76,9 @@ def _check_regular(path: Path, info: os.stat_result) -> None:
         raise UserError(f"{path} is {kinds.get(stat.S_IFMT(info.st_mode), 'a device')}, no file: it is not read")
 
 
-def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:
+def read_bytes(path: Path, most: int = MOST_JSON, fix: str = "") -> bytes:
     """All of a regular file of at most `most` bytes, or a `UserError`."""
-    with open_regular(path, most) as file, clear_read_errors(path):
+    with open_regular(path, most, fix) as file, clear_read_errors(path):
         data = file.read(most + 1)  # what /proc has says that it is empty
     if len(data) > most:
         raise UserError(f"{path}: more than {most:,} bytes, such a file has at most that")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ TRUTH = re.compile(r"(y_?)?(true|truth|target|targets|label|labels|class|gt|y|gr
 POSITIVE = re.compile(
     r"(y_?)?(p|prob|probs|proba|probability|score|scores|sigmoid|logits?|outputs?)(_?(1|pos|positive))?"
 )
+NEAR = 16  # columns that are tried as the one too many: of many that can be it none is
 Array = NDArray[Any]
 
 
@@ -117,8 +119,8 @@ def class_columns(look: Look, names: Sequence[str] | None, count: int | None) ->
     names, count : of the classes, where they are known
     """
     folded = [fold(name) for name in look.names or () if name]
-    if len({*folded}) < len(folded):
-        raise UserError(f"{look.where}: column {next(n for n in folded if folded.count(n) > 1)!r} is there twice")
+    if twice := [name for name, times in Counter(folded).items() if times > 1]:
+        raise UserError(f"{look.where}: column {twice[0]!r} is there twice")
     if names is not None and (found := match(look, names)) is not None:
         return found
     plain = [j for j in look.plain() if j not in look.texts]
@@ -271,8 +273,8 @@ def _one_too_many(look: Look, plain: Sequence[int]) -> list[int]:
     if not len(values):
         return []
     others = values.sum(1, keepdims=True) - values
-    near = np.flatnonzero(np.ptp(others, axis=0) <= 0.02 * np.abs(others).mean(0))
-    return [plain[int(i)] for i in near if adds_up(np.delete(values, i, axis=1)) is not None][:1]
+    near = np.flatnonzero(np.ptp(others, axis=0) <= 0.02 * np.abs(others).mean(0))[:NEAR]
+    return next(([plain[int(i)]] for i in near if adds_up(np.delete(values, i, axis=1)) is not None), [])
 
 
 def _other_stems(look: Look, plain: Sequence[int]) -> list[int]:

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
+from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular, read_bytes
 
+MOST_TEXT = 256 << 20  # bytes of a file of text
+MOST_COLUMNS = 25_000  # of it
+CELL = 100  # bytes that a cell takes while it is read
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npz", ".npy", *TEXT)
 DELIMITERS = "\t;|, "  # the first that fits: `0.5, 0.5` has two columns
@@ -134,7 +138,8 @@ def _npy(file: Any, where: str, size: int) -> Array:
 
 def _read_text(path: Path) -> Table:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, MOST_TEXT, "save it as .npy or .npz").decode("utf-8-sig")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,}): save it in this encoding"
@@ -143,6 +148,9 @@ def _read_text(path: Path) -> Table:
     if not lines:
         raise UserError(f"{path} is empty" if not text.strip() else f"{path}: there is nothing below the header")
     delimiter = _delimiter(path, lines[0], lines[-1])
+    cells = text.count(delimiter) + len(lines)
+    if cells * CELL > psutil.virtual_memory().available / 2:
+        raise UserError(f"{path}: about {cells:,} cells of text take too much memory: save it as .npy or .npz")
     rows = _rows(path, text, delimiter)
     comment = None
     while rows and rows[0][1][0].startswith("#"):  # "# x,y" of np.savetxt, or remarks
@@ -172,6 +180,10 @@ def _table(path: Path, header: list[str] | None, rows: list[tuple[int, list[str]
     ):
         rows[0] = (rows[0][0], ["", *rows[0][1]])  # R's header has no name for the names of rows
     width = len(header or rows[0][1])
+    if width > MOST_COLUMNS:
+        raise UserError(
+            f"{path}: {width:,} columns of text, at most {MOST_COLUMNS:,} are read: save it as .npy or .npz"
+        )
     for number, row in rows:
         if len(row) != width:
             raise UserError(f"{path}, line {number}: {len(row)} columns, the first line has {width}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from lrensemble.diversity import METRICS
 from lrensemble.report.diversity_info import Diversity
-from lrensemble.report.figures import COLOURS, DPI, INK, draw
+from lrensemble.report.figures import COLOURS, DPI, INK, draw, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,13 +98,13 @@ def _scatter(figure: Figure, axes: Axes, info: Diversity, sample: str) -> None:
                 markeredgewidth=0.4,
                 markersize=8 if marker == "*" else 5.5,
                 linestyle="none",
-                label=name,
+                label=plain(name),
             )
     if not metric.higher_is_diverse:
         axes.invert_xaxis()
     axes.set_xlabel(f"{_capital(metric.title)}: more diverse to the right")
     axes.set_ylabel("Accuracy of the soft vote, %")
-    axes.set_title(f"{_capital(sample)} on validation (n = {info.rows:,})", loc="left")
+    axes.set_title(f"{_capital(plain(sample))} on validation (n = {info.rows:,})", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=INK, alpha=0.12, linewidth=0.5)
     axes.set_axisbelow(True)

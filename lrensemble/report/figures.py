@@ -85,6 +85,11 @@ def check_target(path: Path) -> None:
         raise UserError("drawing needs matplotlib: pip install lrensemble[plot]") from None
 
 
+def plain(text: str) -> str:
+    """`text` for matplotlib, which reads what is between two $ as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def draw(
     path: Path, make: Callable[[], Figure], *, title: str, summary: str, items: Sequence[str], lines: bool = True
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrensemble.errors import UserError
-from lrensemble.report.figures import COLOURS, DPI, INK, check_target, draw
+from lrensemble.report.figures import COLOURS, DPI, INK, check_target, draw, plain
 from lrensemble.report.policy_curves import Curve
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _figure(curves: Sequence[Curve], *, epochs: bool, log: bool) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=INK, alpha=0.12, linewidth=0.5)
     axes.set_axisbelow(True)
-    _add_legend(axes, [curve.label for curve in curves])
+    _add_legend(axes, [plain(curve.label) for curve in curves])
     return figure
 
 

@@ -117,7 +117,8 @@ def _mnist(class_name: str, names: tuple[str, ...], standard: Path | None = None
     """IDX files directly in the root (or in the `standard` place) win over torchvision's folders."""
 
     def source(request: Request) -> Raw:
-        for folder in (request.root, None if request.root else standard):
+        places = [request.root, request.root / class_name / "raw"] if request.root else [standard]
+        for folder in places:  # torchvision's own folder too: its reader believes what a file says of its size
             if folder is not None and find_idx(folder.expanduser()):
                 raw = _idx(Request(request.name, folder))
                 return Raw(raw.train, raw.test, class_names=names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrensemble.report.figures import COLOURS, DPI, INK, check_target, draw
+from lrensemble.report.figures import COLOURS, DPI, INK, check_target, draw, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def _figure(pools: list[dict[str, Any]]) -> Figure:
                 )
                 if not peeks:
                     axes.fill_between(line["budgets"], low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.set_title(f"{pool['name']} ({pool['members']} members)", loc="left")
+            axes.set_title(f"{plain(pool['name'])} ({pool['members']} members)", loc="left")
             axes.set_xlabel("Members trained")
             axes.set_ylabel(label)
             axes.spines[["top", "right"]].set_visible(False)

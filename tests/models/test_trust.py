@@ -153,7 +153,7 @@ def test_python_m_does_not_import_from_the_current_folder(tmp_path):
 
 def test_entry_points(monkeypatch):
     def offered(*values: str) -> None:
-        points = [EntryPoint("mine", value, own.GROUP) for value in values]
+        points = [EntryPoint("mine", value, "lrensemble.models") for value in values]
         monkeypatch.setattr(own, "entry_points", lambda group: points if group == "lrensemble.models" else [])
 
     offered("lrensemble.models.mlp:mlp")

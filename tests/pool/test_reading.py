@@ -225,3 +225,23 @@ def test_a_damaged_archive_is_never_a_traceback(tmp_path_factory, position, chan
                 assert "\n" not in str(error)
             else:
                 np.testing.assert_array_equal(found, np.arange(40.0 if split == "val" else 3.0))
+
+
+def test_text_without_end(tmp_path):
+    """Wide, long and sparse files of text end in one line, before they fill the memory or take hours."""
+    (wide := tmp_path / "wide.csv").write_text(",".join(["0.5"] * 30_000) + "\n")
+    with pytest.raises(UserError, match=r"30,000 columns of text, at most 25,000 are read: save it as \.npy"):
+        read_table(wide, "val")
+    with (tmp_path / "sparse.csv").open("wb") as file:
+        file.truncate(2 << 30)
+    with pytest.raises(UserError, match=r"2,147,483,648 bytes are too many.*save it as \.npy"):
+        read_table(tmp_path / "sparse.csv", "val")
+
+
+def test_many_cells_of_text(tmp_path, monkeypatch):
+    from lrensemble.pool import reading
+
+    monkeypatch.setattr(reading, "CELL", 1 << 50)
+    (tmp_path / "a.csv").write_text("0.5,0.5\n" * 10)
+    with pytest.raises(UserError, match="about 20 cells of text take too much memory"):
+        read_table(tmp_path / "a.csv", "val")

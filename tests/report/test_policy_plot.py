@@ -126,3 +126,18 @@ def test_without_matplotlib(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"pip install lrensemble\[plot\]"):
         draw_policies(curves_of("FIX(0.1)"), tmp_path / "lr.svg", epochs=True, log=False)
+
+
+def test_dollars_are_no_mathematics(tmp_path):
+    """A name of a stranger's is text: half of a formula would be a traceback, a whole one another name."""
+    from lrensemble.report.figures import draw, plain
+
+    def make():
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().set_title(plain(r"a $\frac{ $ b \$"))
+        return figure
+
+    draw(tmp_path / "x.svg", make, title="t", summary="s", items=[])
+    assert (tmp_path / "x.svg").stat().st_size > 1000
