@@ -21,7 +21,8 @@ SERVER = """
 import contextlib, gc, importlib, json, os, pkgutil, resource, sys, traceback, warnings
 import sklearn.datasets, torch, torch._dynamo
 import lrensemble
-from lrensemble.cli.main import _warn, main
+from lrensemble import terminal
+from lrensemble.cli.main import main
 ours = [module.name for module in pkgutil.walk_packages(lrensemble.__path__, "lrensemble.")]
 for name in ("onnxruntime", *ours):
     if not name.endswith("__main__"):
@@ -31,7 +32,7 @@ torch.set_num_threads(1)
 warnings.resetwarnings()  # from here on as in a process of its own
 for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
     warnings.simplefilter("ignore", category)
-warnings.showwarning = _warn
+warnings.showwarning = terminal.warn
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 gc.collect()
 gc.freeze()  # else every process would touch, and so copy, all objects

@@ -131,7 +131,10 @@ class Greedy(Selector):
         most = len(pool) if self.size is None else min(self.size, len(pool))
         if self.objective == "nll" or _best(steps).size > 1 or most < 2 or self._over():
             return steps
-        ranked = _ranked(ballots.singles(self.objective), pool)[:most]
+        scores = ballots.singles(self.objective)
+        ranked = _distinct(ballots, _ranked(scores, pool), scores)[:most]
+        if len(ranked) < 2:
+            return steps
         self._tried += len(pool) + most
         together = 2 + int(np.argmax(ballots.prefixes(ranked, self.objective)[1:]))
         ways = [steps, *(self._climb(ballots, pool, ranked[:start]) for start in sorted({2, together}))]
@@ -193,6 +196,16 @@ def _best(steps: list[Step]) -> Step:
 def _ranked(singles: Array, pool: Array) -> Array:
     """Members of `pool` from the best on, of equals the lower index first."""
     return np.asarray(pool[np.argsort(-singles[pool], kind="stable")])
+
+
+def _distinct(ballots: Ballots, ranked: Array, scores: Array) -> Array:
+    """Without copies of members that rank before them: together with its copy a member is still itself."""
+    kept: list[int] = []
+    for member in map(int, ranked):
+        alike = (other for other in kept if scores[other] == scores[member])
+        if not any(np.array_equal(ballots.member(other), ballots.member(member)) for other in alike):
+            kept.append(member)
+    return np.array(kept)
 
 
 def _running(ballots: Ballots, objective: str) -> tuple[Running, Running]:

@@ -146,7 +146,8 @@ class Config(Strict):
         counts = [policies, len(self.seeds), math.prod(map(len, self.grid.values()))]
         if math.prod(counts) > MAX_RUNS:
             what = " x ".join(
-                f"{short(n)} {name}" for n, name in zip(counts, ("policies", "seeds", "of the grid"), strict=True)
+                f"{n:,} {name}" if n < 10**15 else f"more than 10^15 {name}"
+                for n, name in zip(counts, ("policies", "seeds", "of the grid"), strict=True)
             )
             raise UserError(f"{what} are more than {MAX_RUNS:,} runs, which is the most of a configuration")
         schedules = [schedule for entry in self.policies for schedule in _expand(entry)]

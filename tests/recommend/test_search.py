@@ -259,9 +259,9 @@ def test_baselines_are_policies_of_the_model(trained):
     "more, words",
     [
         (["--target", "96"], "write 0.96 for 96 %"),
-        (["--seeds", "1"], "--seeds 1 is not possible: it must be at least 2"),
-        (["--trials", "0"], "at least 1"),
-        (["--minutes", "nan"], "--minutes nan"),
+        (["--seeds", "1"], "--seeds: 1 is not possible: a whole number from 2"),
+        (["--trials", "0"], "--trials: 0 is not possible"),
+        (["--minutes", "nan"], "--minutes: nan is not possible"),
         (["--storage", "mysql://a/b"], "'mysql' is not known"),
         (["model.name=mpl"], "did you mean 'mlp'"),
     ],

@@ -70,7 +70,10 @@ def test_warm_up_is_no_cycle():
 
 def test_snapshots_at_lengths():
     assert epochs_of("FIX(0.1)", 8, ("50%", "2e", "30")) == [2, 3, 4]
-    assert epochs_of("FIX(0.1)", 8, ("0e", "8e", "100%", "9e")) == []  # the end is the run's own
+    assert epochs_of("FIX(0.1)", 8, ("8e", "100%")) == []  # the end is the run's own
+    for outside in ("0e", "9e"):
+        with pytest.raises(UserError, match=f"snapshots: {outside} is not possible: from the end of epoch 1"):
+            epochs_of("FIX(0.1)", 8, (outside,))
     assert epochs_of("FIX(0.1)", 8, ("26", "34", "2.9e")) == [3]  # to the nearest end of an epoch, each once
 
 

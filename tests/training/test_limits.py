@@ -19,15 +19,15 @@ VALUES = ",".join(["0.1"] * 300)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policies": [f"TRI(k0=[{VALUES}], k1=[{VALUES}], l=[1e,2e,3e])"]}, "grid of 270,000 policies"),
+        ({"policies": [f"TRI(k0=[{VALUES}], k1=[{VALUES}], l=[1e,2e,3e])"]}, "270,000 policies x 1 seeds"),
         ({"policies": ["FIX(k0=0.1)"], "seeds": 3_000_000_000}, "seeds = 3000000000: at most 100,000"),
         ({"policies": ["FIX(k0=0.1)"], "seeds": 10**5000}, "at most 100,000 seeds"),
         (
             {"policies": [f"FIX(k0=[{VALUES}])"], "seeds": 1000},
-            "300 policies x 1000 seeds x 1 of the grid are more than",
+            "300 policies x 1,000 seeds x 1 of the grid are more than",
         ),
         ({"policies": [{"sample": "FIX(k0=log(1e-3, 1))", "n": 100_000}], "seeds": 100_000}, "100,?000 policies x"),
-        ({"grid": {f"model.a{i}": list(range(10)) for i in range(12)}}, "x 1000000000000 of the grid"),
+        ({"grid": {f"model.a{i}": list(range(10)) for i in range(12)}}, "x 1,000,000,000,000 of the grid"),
         ({"training": {"epochs": 10**5000}}, "training.epochs"),
         ({"training": {"epochs": "9**9"}}, "training.epochs = '9"),
         ({"training": {"epochs": 4, "batch_size": 10**30}}, "training.batch_size"),
@@ -116,17 +116,18 @@ def test_a_state_that_a_busy_machine_cannot_read_is_not_thrown_away(tmp_path: Pa
 
     from lrensemble.errors import MachineError
     from lrensemble.pool import Member
-    from lrensemble.training import member as training
-
-    class Job:
-        device = "cpu"
+    from lrensemble.training.state import read_state, write_state
 
     (tmp_path / "state.pt").write_bytes(b"cut off")
-    assert training._read_state(Member(tmp_path), Job()) is None  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="is damaged or of another run"):
+        assert read_state(Member(tmp_path), "cpu") is None
+
+    write_state(Member(tmp_path), {"epoch": 1})
+    assert read_state(Member(tmp_path), "cpu") == {"epoch": 1}
 
     def load(*_, **__):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(torch, "load", load)
     with pytest.raises(MachineError, match="nothing is damaged"):
-        training._read_state(Member(tmp_path), Job())  # type: ignore[arg-type]
+        read_state(Member(tmp_path), "cpu")
