@@ -11,6 +11,7 @@ import io
 import math
 import os
 import stat
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -113,7 +114,10 @@ def array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], Liter
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format, not of plain numbers")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    try:
+        shape, fortran, dtype = read(file)
+    except (tokenize.TokenError, SyntaxError, RecursionError) as error:  # NumPy's reader of headers is Python's
+        raise ValueError(f"its header cannot be read: {error}") from None
     if dtype.hasobject:
         raise ValueError("pickled Python objects, which are never loaded")
     if any(n < 0 for n in shape):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -141,7 +142,7 @@ def read_evaluation(pool: Pool, team: Team) -> tuple[dict[str, Any] | None, str]
     """
     path = pool.file_of_team(FOLDER, team.name)
     again = f"lrensemble evaluate {pool.path} --team {team.name}"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None, f"team {team.name} was not evaluated on the test split: {again}"
     found = read_model(Stored, path, f"run {again}")
     if found.fingerprint is None:  # of an older version: all that it says of its team

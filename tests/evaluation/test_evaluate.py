@@ -235,6 +235,17 @@ def test_an_evaluation_belongs_to_a_team_and_not_to_a_time(pool: Pool):
     assert read_evaluation(pool, team)[0] is None
 
 
+def test_an_evaluation_that_is_no_file_is_named(pool: Pool):
+    """It is there, so it is not said that the team was not evaluated."""
+    [team] = select_teams(pool, ["all"])
+    evaluate(pool)
+    path = pool.path / "evaluations" / "all.json"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"all\.json is a device, no file"):
+        read_evaluation(pool, team)
+
+
 def test_evaluations_of_an_older_version(pool: Pool):
     """They do not say which team they are of: what can be checked is checked."""
     [team] = select_teams(pool, ["greedy"])

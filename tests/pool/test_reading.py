@@ -200,6 +200,12 @@ def test_what_is_not_there(tmp_path: Path):
         read_numbers(tmp_path / "x.npy")
     with pytest.raises(UserError, match="is a folder"):
         read_numbers(tmp_path)
+    whole = io.BytesIO()
+    np.save(whole, np.zeros(3))
+    for wrong in (b"(3,, ", b"((3, ", b"'3, "):  # what Python's own tokenizer raises comes out of NumPy
+        (tmp_path / "x.npy").write_bytes(whole.getvalue().replace(b"(3,),", wrong))
+        with pytest.raises(UserError, match="cut off, or no array of NumPy"):
+            read_numbers(tmp_path / "x.npy")
     np.savez(tmp_path / "x.npz", valid=np.zeros(3), test=np.array([{}], dtype=object))
     with pytest.raises(UserError, match=r"x.npz: an array 'val' is needed, did you mean 'valid'\?"):
         read_numbers(tmp_path / "x.npz", "val")
