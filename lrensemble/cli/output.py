@@ -46,6 +46,17 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
 
 
+def add_workers(parser: argparse.ArgumentParser, threads: int | None = None) -> None:
+    """``--workers`` and ``--threads``, whose default is `threads`."""
+    parser.add_argument(
+        "--workers", metavar="N", type=whole(1, MOST), help="runs at a time (default: cores, or one per GPU)"
+    )
+    default = threads or "cores / workers"
+    parser.add_argument(
+        "--threads", metavar="N", type=whole(1, MOST), default=threads, help=f"of each worker (default: {default})"
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",

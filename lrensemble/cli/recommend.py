@@ -45,15 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baseline", action="store_true", help="also train Caffe's and PyTorch's default schedules")
     parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=output.whole(1, output.MOST),
-        help="runs at a time (default: cores, or one per GPU)",
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=output.whole(1, output.MOST), default=1, help="of each worker (default: 1)"
-    )
+    output.add_workers(parser, threads=1)
     add_storage(parser)
     output.add_format(parser)
 

@@ -41,18 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=output.whole(0, 2**63 - 1), default=0, help="of the proposals (default: 0)"
     )
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=output.whole(1, output.MOST),
-        help="runs at a time (default: cores, or one per GPU)",
-    )
-    parser.add_argument(
-        "--threads",
-        metavar="N",
-        type=output.whole(1, output.MOST),
-        help="threads of each worker (default: cores / workers)",
-    )
+    output.add_workers(parser)
     parser.add_argument("--devices", metavar="NAMES", default="auto", help="as in lrensemble train (default: auto)")
     output.add_format(parser)
 

@@ -18,20 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
     parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=output.whole(1, output.MOST),
-        help="runs at a time (default: cores, or one per GPU)",
-    )
+    output.add_workers(parser)
     parser.add_argument(
         "--per-device", metavar="N", type=output.whole(1, output.MOST), help="runs at a time on every GPU (default: 1)"
-    )
-    parser.add_argument(
-        "--threads",
-        metavar="N",
-        type=output.whole(1, output.MOST),
-        help="threads of each worker (default: cores / workers)",
     )
     parser.add_argument(
         "--devices",

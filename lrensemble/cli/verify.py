@@ -47,15 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to-the-end", action="store_true", help="give up no run before its budget is spent, however hopeless"
     )
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: the configuration's)")
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=output.whole(1, output.MOST),
-        help="runs at a time (default: cores, or one per GPU)",
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=output.whole(1, output.MOST), help="of each worker (default: cores / workers)"
-    )
+    output.add_workers(parser)
     parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
     output.add_trust(parser)
     output.add_format(parser)
