@@ -12,14 +12,14 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
-from lrensemble.tasks.task import Array, Arrays, Batch, Metric, Task, TrainingOptions, fingerprint_of
+from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
 Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]
 
 
 class ArrayTask(Task):
-    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss and metrics of your own.
+    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss of your own.
 
     Parameters
     ----------
@@ -33,8 +33,6 @@ class ArrayTask(Task):
         floating point.
     loss : callable, optional
         Of scores (B, C) and classes (B,), one number a row. Default: what ``training.loss`` says.
-    metrics : dict of str to callable, optional
-        Of probabilities (N, C) and labels (N,), higher is better: reported, and objectives that selection can take.
 
     Raises
     ------
@@ -52,7 +50,6 @@ class ArrayTask(Task):
         class_names: Sequence[str] | None = None,
         standardise: bool | None = None,
         loss: Loss | None = None,
-        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         self._items = train if isinstance(train, TorchDataset) else None
         given = {"train": train, "val": val, "test": test}
@@ -68,7 +65,6 @@ class ArrayTask(Task):
             standardise = False  # a Dataset makes its rows what they are to be
         self._standardise = standardise
         self._loss = loss
-        self.metrics = dict(metrics or {})
         shape = {} if x is None else {"input_shape": tuple(x.shape[1:])}
         self.facts = {**shape, "num_classes": len(self.class_names)}
 

@@ -19,7 +19,6 @@ from lrensemble.tasks.row_arrays import Picked, pieces
 Array = NDArray[Any]
 Arrays = Mapping[str, Array | Picked]  # of one split: "y" (N,) and the inputs, by name; the first dimension is the row
 Batch = dict[str, Tensor]  # the same rows as tensors
-Metric = Callable[[Array, Array], float]  # of probabilities (N, C) and labels (N,); higher is better
 SPLITS = ("train", "val", "test")
 
 
@@ -49,15 +48,12 @@ class Task:
     class_names : tuple of str
     facts : dict
         What the builder of a model may ask for: ``input_shape``, ``num_classes``, ...
-    metrics : dict of str to callable
-        Metrics of your own beside accuracy and NLL: of probabilities (N, C) and labels (N,), higher is better.
     notes : tuple of str
         What of the data people should know before they train.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
-    metrics: Mapping[str, Metric] = {}
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:

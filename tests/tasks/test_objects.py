@@ -1,4 +1,4 @@
-"""From Python with objects: arrays or torch Datasets, a model's class or a module, own loss and metric."""
+"""From Python with objects: arrays or torch Datasets, a model's class or a module, own loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def small(num_classes: int) -> nn.Module:
 
 @pytest.fixture
 def dataset() -> ArrayTask:
-    """A torch Dataset, a loss and a metric of one's own."""
+    """A torch Dataset and a loss of one's own."""
     train = TensorDataset(torch.from_numpy(SPLITS[0][0]), torch.from_numpy(SPLITS[0][1]))
 
     def hinge(scores, y):
