@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from lrensemble.errors import UserError, did_you_mean
 
 Array = NDArray[Any]
-ONE_MODEL = "a team of one model has no diversity"
-NO_ROWS = "there are no rows"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +135,8 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, s
         interrupted = True
         if not found:
             raise
-    teams = _of_two_or_more(found)
+    teams = TeamScores.joined(found)
+    teams = teams.only(np.bitwise_count(teams.masks) > 1)
     return Diversity(
         metric=name,
         ids=ids,
@@ -168,15 +168,6 @@ def _sample(predictions: Array, predicted: Array, labels: Array, name: str, rng:
     masks = np.unique(to_masks(order < rng.integers(2, total + 1, SAMPLE)[:, None]))
     scores = team_votes(predictions, labels, masks, ["accuracy"])
     return TeamScores(masks, {**scores, **team_diversity(predicted, labels, masks, [name])})
-
-
-def _of_two_or_more(found: Sequence[TeamScores]) -> TeamScores:
-    masks = np.concatenate([chunk.masks for chunk in found])
-    several = np.bitwise_count(masks) > 1
-    names = found[0].scores
-    return TeamScores(
-        masks[several], {key: np.concatenate([chunk.scores[key] for chunk in found])[several] for key in names}
-    )
 
 
 def rank_correlations(sizes: Array, accuracy: Array, oriented: Array) -> dict[int, float]:
