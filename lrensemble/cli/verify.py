@@ -100,7 +100,7 @@ def _print(answer: Verification) -> None:
                 _median(attempt, "seconds"),
                 _best(attempt)[0],
                 _best(attempt)[1],
-                ", ".join(f"{outcome.run.member} {_end(outcome, answer.epochs)}" for outcome in attempt.runs),
+                ", ".join(f"{outcome.member} {_end(outcome, answer.epochs)}" for outcome in attempt.runs),
             ]
             for attempt in answer.attempts
         ],
@@ -129,7 +129,7 @@ def _best(attempt: Attempt) -> tuple[str, str]:
 def _end(outcome: SeedResult, epochs: int) -> str:
     if outcome.reached:
         end = f"epoch {outcome.epochs}"
-    elif outcome.run.status == "diverged":
+    elif outcome.status == "diverged":
         end = f"diverged in epoch {outcome.epochs}"
     else:
         end = f"given up after {outcome.epochs} of {epochs}" if outcome.given_up else f"not in {epochs}"

@@ -71,7 +71,7 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
             try:
                 reason = why_not(member.record)
                 if reason is None:
-                    task = Setting.in_pool(pool.task, member.record.spec)
+                    task = Setting.of(pool.task.data, pool.task.data_fingerprint, member.record.spec)
                     runs[task.key].append(run_of(pool, member))
                     tasks[task.key], rows[task.key] = task, pool.task.rows["train"]
             except UserError:

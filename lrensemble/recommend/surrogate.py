@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import logit
 
 from lrensemble.recommend.features import FINAL, FLOOR, MEAN, NAMES, PEAK, groups_of
 
@@ -31,13 +32,7 @@ SPREAD = 1.0
 
 def log_odds(true: Array) -> Array:
     """Log-odds of probabilities of the true class, any shape."""
-    p = np.clip(np.asarray(true, dtype=np.float64), CLIP, 1 - CLIP)
-    return np.asarray(np.log(p) - np.log1p(-p))
-
-
-def probability(odds: Array) -> Array:
-    """Inverse of `log_odds`."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
+    return np.asarray(logit(np.clip(np.asarray(true, dtype=np.float64), CLIP, 1 - CLIP)))
 
 
 @dataclass(frozen=True, eq=False)
