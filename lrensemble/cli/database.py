@@ -51,8 +51,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from rich.progress import Progress
 
     from lrensemble.recommend.database import find_pools, sync
@@ -64,7 +62,7 @@ def _sync(args: argparse.Namespace) -> int:
         bar = progress.add_task("sync", total=None)
         result = sync(store, pools, tick=lambda done, total: progress.update(bar, completed=done, total=total))
     if args.format == "json":
-        output.print_json({"storage": store.url, **asdict(result)})
+        output.print_json({"storage": store.url, **vars(result)})
         return 0
     left = "".join(f", {count} left out ({reason})" for reason, count in sorted(result.left_out.items()))
     output.say(
@@ -75,8 +73,6 @@ def _sync(args: argparse.Namespace) -> int:
 
 
 def _top(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from lrensemble.recommend.database import choose_tasks, read_tasks
     from lrensemble.recommend.ranking import check_target, default_target, rank
     from lrensemble.recommend.store import open_store
@@ -91,12 +87,12 @@ def _top(args: argparse.Namespace) -> int:
         output.print_json(
             [
                 {
-                    "task": task.model_dump(mode="json"),
+                    "task": task,
                     "study": task.study,
                     "split": "validation",
                     "by": args.by,
                     "target": target,
-                    "policies": [asdict(row) for row in rows[: args.n]],
+                    "policies": rows[: args.n],
                 }
                 for task, target, rows in found
             ]
@@ -169,7 +165,7 @@ def _ls(args: argparse.Namespace) -> int:
             [
                 {
                     "study": one.task.study,
-                    "task": one.task.model_dump(mode="json"),
+                    "task": one.task,
                     "policies": len({run.policy for run in one.runs}),
                     **dict(zip(("complete", "diverged", "stopped"), counts, strict=True)),
                     "best": {"policy": best.policy, "accuracy": best.accuracy, "val_rows": best.val_rows}

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 "bytes_after": plan.bytes_after,
                 "max_bytes": plan.limit,
                 "fits": plan.fits,
-                "items": [item.to_dict() for item in plan.items],
+                "items": plan.items,
                 "skipped": plan.skipped,
             }
         )

@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         output.print_json(
             {
                 "pool": str(pool.path),
-                "task": pool.task.model_dump(mode="json"),
+                "task": pool.task,
                 "members": members,
-                "teams": [team.model_dump(mode="json") for team in teams],
+                "teams": teams,
                 "control": str(pool.control.path) if pool.control else None,
             }
         )

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
                 "pool": str(pool.path),
                 "split": "val",
                 "rows": pool.task.rows["val"],
-                "proposals": [p.model_dump(mode="json") for p in proposals],
+                "proposals": proposals,
                 "left_out": pool.left_out,
             }
         )

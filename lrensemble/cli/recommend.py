@@ -90,11 +90,7 @@ def run(args: argparse.Namespace) -> int:
         stage=output.note,
     )
     if args.format == "json":
-        from dataclasses import asdict
-
-        data = {**asdict(found), "task": found.task.model_dump(mode="json"), "split": "validation"}
-        data["similar"] = found.similar.model_dump(mode="json") if found.similar else None
-        output.print_json(data)
+        output.print_json({**vars(found), "split": "validation"})
     else:
         _print(found)
     return 0

@@ -7,7 +7,6 @@ shared folder divide the work. Overrides change the configuration, as in lrensem
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
                 "pool": str(pool.path),
                 "ended": ended,
                 "split": "val",
-                "rounds": [dataclasses.asdict(result) for result in found],
-                "teams": [team.model_dump(mode="json") for team in teams],
+                "rounds": found,
+                "teams": teams,
             }
         )
         return 0

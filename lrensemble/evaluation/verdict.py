@@ -74,7 +74,7 @@ def caution(teams: int) -> str:
 
 
 def _words(gain: Gain) -> tuple[str, str]:
-    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (gain.value, gain.low, gain.high))  # no "-0.00"
+    value, low, high = gain.words()
     return value, f"{low} to {high}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool.labels import whole_numbers
@@ -36,12 +37,6 @@ class Converted:
     probabilities: dict[str, Array]
     kinds: dict[str, str]
     notes: tuple[str, ...]
-
-
-def as_probabilities(predictions: ArrayLike, rows: int, classes: int, kind: str = "auto", where: str = "") -> Array:
-    """Bring the predictions of one split to (N, C) probabilities, as `convert` does for several."""
-    where = where or "predictions"
-    return convert({where: predictions}, {where: rows}, classes, {where: kind}).probabilities[where]
 
 
 def convert(
@@ -284,10 +279,7 @@ def _as_array(predictions: ArrayLike, where: str) -> Array:
 
 def _softmax(logits: Array) -> Array:
     with np.errstate(invalid="ignore"):  # rows of NaN or infinity become NaN, which is for the caller to judge
-        wide = logits.astype(np.float64)
-        exponentials = np.exp(wide - wide.max(1, keepdims=True))
-        probabilities: Array = exponentials / exponentials.sum(1, keepdims=True)
-    return probabilities
+        return np.asarray(softmax(logits.astype(np.float64), axis=1))
 
 
 def _one_hot(labels: Array, classes: int, where: str) -> Array:

@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -81,15 +82,21 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool
 
 
 def json_text(data: Any, *, indent: int | None = 2) -> str:
-    """Strict JSON: numbers that JSON does not know (NaN, infinity) become null."""
+    """Strict JSON: models and dataclasses are objects; numbers that JSON does not know (NaN, infinity) become null."""
 
     def clean(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json")
+        elif is_dataclass(value):
+            value = vars(value)
         if isinstance(value, dict):
             return {str(k): clean(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [clean(v) for v in value]
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, Path):
+            return str(value)
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(clean(data), indent=indent, ensure_ascii=False, allow_nan=False)

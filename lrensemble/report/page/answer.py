@@ -85,8 +85,7 @@ def _members(count: int) -> str:
 
 
 def _points(gain: Gain) -> str:
-    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (gain.value, gain.low, gain.high))
-    return f"{value} points (95 % CI {low} to {high})"
+    return "{} points (95 % CI {} to {})".format(*gain.words())
 
 
 def _selection(against: dict[str, Comparison]) -> list[str]:
