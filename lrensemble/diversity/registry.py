@@ -22,8 +22,6 @@ class Metric:
         Short name as in EnsembleBench where it has one, and the name in words.
     kind : {"pairwise", "group"}
         Pairwise: the team's value is the mean over its L (L - 1) / 2 pairs. Group: defined on the team itself.
-    sees : {"labels", "errors"}
-        What enters: the predicted classes (then the true labels do not matter), or who is wrong where.
     higher_is_diverse : bool
         Direction of the raw value.
     low, high : float
@@ -37,7 +35,6 @@ class Metric:
     name: str
     title: str
     kind: Literal["pairwise", "group"]
-    sees: Literal["labels", "errors"]
     higher_is_diverse: bool
     low: float
     high: float
@@ -62,7 +59,6 @@ METRICS: dict[str, Metric] = {
             "CK",
             "Cohen's kappa of the predicted classes",
             "pairwise",
-            "labels",
             False,
             -1.0,
             1.0,
@@ -73,7 +69,6 @@ METRICS: dict[str, Metric] = {
             "QS",
             "Yule's Q statistic",
             "pairwise",
-            "errors",
             False,
             -1.0,
             1.0,
@@ -84,7 +79,6 @@ METRICS: dict[str, Metric] = {
             "BD",
             "binary disagreement",
             "pairwise",
-            "errors",
             True,
             0.0,
             1.0,
@@ -95,7 +89,6 @@ METRICS: dict[str, Metric] = {
             "FK",
             "Fleiss' kappa of the predicted classes",
             "group",
-            "labels",
             False,
             -1.0,
             1.0,
@@ -106,7 +99,6 @@ METRICS: dict[str, Metric] = {
             "KW",
             "Kohavi-Wolpert variance",
             "group",
-            "errors",
             True,
             0.0,
             0.25,
@@ -117,7 +109,6 @@ METRICS: dict[str, Metric] = {
             "GD",
             "generalised diversity",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -128,7 +119,6 @@ METRICS: dict[str, Metric] = {
             "rho",
             "correlation of the errors",
             "pairwise",
-            "errors",
             False,
             -1.0,
             1.0,
@@ -139,7 +129,6 @@ METRICS: dict[str, Metric] = {
             "DF",
             "double fault",
             "pairwise",
-            "errors",
             False,
             0.0,
             1.0,
@@ -150,7 +139,6 @@ METRICS: dict[str, Metric] = {
             "E",
             "entropy of the votes right and wrong",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -161,7 +149,6 @@ METRICS: dict[str, Metric] = {
             "CF",
             "coincident failure diversity",
             "group",
-            "errors",
             True,
             0.0,
             1.0,

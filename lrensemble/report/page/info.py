@@ -198,12 +198,8 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float | Non
 def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list[Member]) -> list[str]:
     notes = []
     if rest:
-        counts: dict[str, int] = {}
-        for member in rest:
-            status = "damaged" if member.id in pool.left_out else member.status
-            counts[status] = counts.get(status, 0) + 1
-        what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-        notes.append(f"{len(rest)} of {len(rest) + len(members)} members are not complete ({what}) and in no team.")
+        what = f"{len(rest)} of {len(rest) + len(members)} members are not complete ({pool.count(rest)})"
+        notes.append(f"{what} and in no team.")
     for member in unlogged:
         try:
             member.history()
