@@ -108,7 +108,7 @@ def _small(png: bytes) -> bytes:
 
 def _page(svg: str, title: str, summary: str, items: Sequence[str]) -> str:
     """One page that needs nothing else. The ink follows the page, so that it reads in light and dark."""
-    from lrensemble.report.page.render import templates
+    from lrensemble.report.page.templates import templates
 
     drawing = svg[svg.index("<svg") :].removeprefix("<svg").replace(INK, "currentColor").strip()
     drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)

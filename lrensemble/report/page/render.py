@@ -6,14 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lrensemble.pool.files import json_text, write_atomic
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
 from lrensemble.report.page.info import Report
-from lrensemble.report.page.svg import strip_axis
+from lrensemble.report.page.templates import pictures, templates
 
 MATRIX = 16  # members of whom the table of pairs is written out
 KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
@@ -62,21 +61,10 @@ def short(key: str, value: float | None) -> Markup:
     return _data(key, value, f"{value / size:.3g} {unit}")
 
 
-def templates() -> Environment:
-    """The templates in ``web/``, which escape what they are given."""
-    return Environment(
-        loader=PackageLoader("lrensemble.report.page", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def page(report: Report) -> str:
     """The page as text."""
     environment = templates()
-    environment.globals |= {"number": number, "duration": duration, "short": short, "strip_axis": strip_axis}
+    environment.globals |= {"number": number, "duration": duration, "short": short, "strip_axis": pictures().strip_axis}
     source = environment.loader
     assert source is not None
     files = {name: Markup(source.get_source(environment, f"page.{name}")[0]) for name in ("css", "js")}
