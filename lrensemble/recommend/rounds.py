@@ -162,12 +162,9 @@ def _alone(pool: Pool) -> Iterator[None]:
     with clear_disk_errors(folder):
         refuse_links(folder / ".lock", itself=True)
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(poll_interval=0.2)
-    try:
+        lock = FileLock(folder / ".lock").acquire(poll_interval=0.2)
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:

@@ -25,7 +25,7 @@ from lrensemble.recommend.ranking import check_target
 from lrensemble.recommend.runs import run_of
 from lrensemble.training import Config, make_plan, train_pool
 from lrensemble.training.plan import Plan
-from lrensemble.training.runner import Watcher, default_pool
+from lrensemble.training.runner import default_pool
 
 MAY_GIVE_UP = {"verify": "may be given up"}  # the note of such a member
 MOST_TRIES = 100
@@ -42,11 +42,8 @@ def verify(
     give_up: bool = True,
     pool: str | Path | None = None,
     trust: bool = True,
-    workers: int | None = None,
-    threads: int | None = None,
-    devices: str = "auto",
-    watcher: Watcher | None = None,
     attempted: Callable[[Attempt], None] = lambda attempt: None,
+    **options: Any,
 ) -> Verification:
     """Train `policy` on the task of `config` until it reaches `target`, cannot any more, or has spent its budget.
 
@@ -70,6 +67,8 @@ def verify(
         False: `config` is a pool's own, so that its model is built as a record's is (see `make_plan`).
     attempted : callable
         Is told of every attempt as it ends.
+    options
+        Workers, threads, devices, ... of `train_pool`.
 
     Raises
     ------
@@ -101,10 +100,7 @@ def verify(
             spec.model_copy(update={"notes": MAY_GIVE_UP if give_up else {}})
             for spec in _asking(config, policy, target, seeds, epochs).specs()
         ]
-        done = _answer(
-            plan.of(specs, alone=True), target, workers=workers, threads=threads, devices=devices, watcher=watcher
-        )
-        found = Attempt(policy, why, done)
+        found = Attempt(policy, why, _answer(plan.of(specs, alone=True), target, **options))
         attempted(found)
         return found
 
