@@ -111,38 +111,25 @@ def print_ranking(title: str, rows: Sequence[Any], target: float | None) -> None
     """A table of ranked policies (`recommend.ranking.Row`)."""
     split = f"validation, n = {rows[0].rows:,}" if rows else "validation"
     goal = f"{100 * target:.1f} %" if target is not None else "the target"
-    output.print_table(
+    output.print_rows(
         title,
         [
-            "<policy",
-            "seeds",
-            "accuracy %",
-            "± se",
-            "sd over seeds",
-            "NLL",
-            f"steps to {goal}",
-            "seconds to it",
-            "reached",
-            "val - train loss",
-            "mean (worst) % over LR factors",
-        ],
-        [
-            [
-                row.policy,
-                str(row.n) + (f" (+{row.diverged} diverged)" if row.diverged else ""),
-                output.percent(row.accuracy),
-                output.percent(row.se),
-                output.percent(row.sd),
-                output.number(row.nll),
-                "-" if row.steps is None else f"{row.steps:,.0f}",
-                output.number(row.seconds_to, 2),
-                f"{row.reached}/{row.asked}",
-                output.number(row.loss_difference, 3),
-                "-"
+            {
+                "<policy": row.policy,
+                "seeds": str(row.n) + (f" (+{row.diverged} diverged)" if row.diverged else ""),
+                "accuracy %": output.percent(row.accuracy),
+                "± se": output.percent(row.se),
+                "sd over seeds": output.percent(row.sd),
+                "NLL": output.number(row.nll),
+                f"steps to {goal}": "-" if row.steps is None else f"{row.steps:,.0f}",
+                "seconds to it": output.number(row.seconds_to, 2),
+                "reached": f"{row.reached}/{row.asked}",
+                "val - train loss": output.number(row.loss_difference, 3),
+                "mean (worst) % over LR factors": "-"
                 if row.robustness is None
                 else f"{output.percent(row.robustness.mean)} ({output.percent(row.robustness.worst)}) "
                 f"x{', '.join(f'{factor:g}' for factor in row.robustness.factors)}",
-            ]
+            }
             for row in rows
         ],
         f"{split}: se is of these rows, sd of training again with another seed. Steps are as fine as the evaluations: "
@@ -158,7 +145,7 @@ def _ls(args: argparse.Namespace) -> int:
     rows = []
     for one in _chosen(args, read_tasks(store), choose_tasks):
         best = max((run for run in one.runs if run.accuracy is not None), key=lambda run: run.accuracy, default=None)
-        counts = [sum(run.status == status for run in one.runs) for status in ("complete", "diverged", "stopped")]
+        counts = {s: sum(run.status == s for run in one.runs) for s in ("complete", "diverged", "stopped")}
         rows.append((one, counts, best))
     if args.format == "json":
         output.print_json(
@@ -167,7 +154,7 @@ def _ls(args: argparse.Namespace) -> int:
                     "study": one.task.study,
                     "task": one.task,
                     "policies": len({run.policy for run in one.runs}),
-                    **dict(zip(("complete", "diverged", "stopped"), counts, strict=True)),
+                    **counts,
                     "best": {"policy": best.policy, "accuracy": best.accuracy, "val_rows": best.val_rows}
                     if best
                     else None,
@@ -176,18 +163,17 @@ def _ls(args: argparse.Namespace) -> int:
             ]
         )
         return 0
-    output.print_table(
+    output.print_rows(
         f"{store.url}: {len(rows)} tasks",
-        ["<task", "policies", "complete", "diverged", "stopped", "best val accuracy %", "± se", "<with"],
         [
-            [
-                str(one.task),
-                str(len({run.policy for run in one.runs})),
-                *map(str, counts),
-                output.percent(best.accuracy if best else None),
-                output.standard_error(best.accuracy, best.val_rows) if best else "-",
-                best.policy if best else "-",
-            ]
+            {
+                "<task": str(one.task),
+                "policies": str(len({run.policy for run in one.runs})),
+                **{status: str(count) for status, count in counts.items()},
+                "best val accuracy %": output.percent(best.accuracy if best else None),
+                "± se": output.standard_error(best.accuracy, best.val_rows) if best else "-",
+                "<with": best.policy if best else "-",
+            }
             for one, counts, best in rows
         ],
         "The best of many is better by luck than it is: top gives means over seeds.",

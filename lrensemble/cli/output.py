@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrensemble.terminal import OBEYED, one_line
@@ -95,6 +95,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_row(*map(text, row))
     # A pipe has no width: do not cut there.
     console(width=None if sys.stdout.isatty() else 220).print(table)
+
+
+def print_rows(title: str, rows: Sequence[Mapping[str, str]], caption: str = "") -> None:
+    """A table whose rows say the names of their columns, as `print_table` takes them."""
+    print_table(title, [*rows[0]] if rows else [""], ([*row.values()] for row in rows), caption)
 
 
 @contextlib.contextmanager

@@ -157,18 +157,17 @@ def _marked(row: Corrupted) -> str:
 
 
 def _print_ood(rows: list[Detection]) -> None:
-    output.print_table(
+    output.print_rows(
         "Telling foreign from own test images by uncertainty: AUROC % with 95 % intervals (50: chance)",
-        ["<data", "<team", "own", "foreign", "max probability", "entropy"],
         [
-            [
-                row.data,
-                row.name,
-                f"{row.own_rows:,}",
-                f"{row.foreign_rows:,}",
-                _auroc(row.max_probability),
-                _auroc(row.entropy),
-            ]
+            {
+                "<data": row.data,
+                "<team": row.name,
+                "own": f"{row.own_rows:,}",
+                "foreign": f"{row.foreign_rows:,}",
+                "max probability": _auroc(row.max_probability),
+                "entropy": _auroc(row.entropy),
+            }
             for row in rows
         ],
     )
