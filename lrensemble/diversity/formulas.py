@@ -8,14 +8,12 @@ With x the indicator of a team of L of the M members: a sum over its pairs of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import Counts
-
-Array = NDArray[Any]
 
 
 class Sums(Protocol):

@@ -6,14 +6,11 @@ bounded for any M, and a sum over a team of M members costs one addition.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.teams import members_of
 
-Array = NDArray[Any]
 BLOCK_BITS = 12  # 4,096 teams: an array of float64 is 32 KiB, and the histogram of 25 failures 400 KiB, in cache
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from lrensemble.array import Array
+
 _CHUNK = 4_000_000  # numbers in one intermediate array
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from numpy.typing import NDArray
-
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import PAIR_VALUES, evaluator
 from lrensemble.diversity.lists import TeamList
@@ -15,7 +16,6 @@ from lrensemble.diversity.registry import METRICS, get_metric
 from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
 
-Array = NDArray[Any]
 PER_ROW = ("E", "CF")  # need the error patterns, not only counts over pairs
 
 

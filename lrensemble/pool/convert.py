@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import softmax
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool.labels import whole_numbers
 
@@ -21,7 +21,6 @@ KINDS = ("auto", "probabilities", "logits", "labels")
 SUM_TOLERANCE = 1e-2  # of a row of probabilities in float16, or rounded to two digits
 EXACT = 1e-4  # of rows that sum to another constant: logits of 1,000 classes may come near one by chance
 BELOW_ZERO = 1e-5  # what rounding leaves below 0 (1 - p), as a share of the sum
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.pool.convert import Converted, convert
 from lrensemble.pool.files import array_bytes
@@ -25,7 +24,6 @@ from lrensemble.pool.writing import is_finite, write_complete
 from lrensemble.version import __version__
 
 KEPT = 2**30  # bytes of files that are read once
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular, read_bytes
 
@@ -30,7 +30,6 @@ PERCENT = re.compile(r"\s*[\d.,]+\s*%\s*", re.ASCII)
 THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*", re.ASCII)
 MISSING = "Fill it in, or leave the row out of labels and predictions"
 COUNT = re.compile(r"\s*\d{1,9}(\.0)?\s*", re.ASCII)
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lrensemble.array import Array
 from lrensemble.metrics import TINY
 from lrensemble.pool.record import Strict
 from lrensemble.recommend.features import MEAN, PEAK
 from lrensemble.recommend.surrogate import fit_surrogate, log_odds
 from lrensemble.selection import Greedy
 
-Array = NDArray[Any]
 FEWEST = 3  # finished runs, one of them complete, that a surrogate can learn from; else candidates are spread out
 DRAWS = 16  # of every candidate's predictions
 ROWS = 1000  # of validation at most, evenly spaced

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows, nll_of, true_class
 from lrensemble.pool import Member, Pool, RunSpec
@@ -17,7 +17,6 @@ from lrensemble.recommend.features import PEAK, configuration, difference, spec_
 from lrensemble.recommend.gain import FEWEST, Evidence, Forecast, choose
 from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs
 
-Array = NDArray[Any]
 AGAIN = 3  # of the best runs may be trained again with a fresh seed
 
 

@@ -8,7 +8,6 @@ So a curve near a good one is good, one far from all errs on rows of its own, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import logit
 
+from lrensemble.array import Array
 from lrensemble.recommend.features import FINAL, FLOOR, MEAN, NAMES, PEAK, groups_of
 
-Array = NDArray[Any]
 CLIP = 1e-4  # probabilities of the true class outside [CLIP, 1 - CLIP] count as these
 CEILING = 10.0  # an LR that trains nothing
 # Prior medians: shares of the variance that another seed makes.

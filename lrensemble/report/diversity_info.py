@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from lrensemble.array import Array
 from lrensemble.diversity import (
     METRICS,
     TeamScores,
@@ -27,7 +27,6 @@ from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
 from lrensemble.pool import Member, Pool
 
-Array = NDArray[Any]
 EVERY = 18  # members of whom every team is scored; of more, a sample
 SAMPLE = 100_000  # teams
 MOST_MEMBERS = 64  # in a bit mask

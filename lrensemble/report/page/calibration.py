@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.evaluation.teams import Entry, vote
 from lrensemble.metrics import expected_calibration_error, reliability, share_interval
 from lrensemble.pool import Member, Pool, Team
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrensemble.diversity import pairwise
 from lrensemble.errors import UserError
@@ -25,8 +24,6 @@ from lrensemble.report.page.reproduce import Recipe, recipe
 from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
 from lrensemble.report.page.why import Seat, seats_of
 from lrensemble.version import __version__
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import (
     METRICS,
     TeamScores,
@@ -20,7 +20,6 @@ from lrensemble.diversity import (
 )
 from lrensemble.report.diversity_info import rank_correlations
 
-Array = NDArray[Any]
 METRIC = "BD"
 EVERY = 16  # members of whom every team is scored; of more, a sample
 WORK = 4e10  # probabilities to average, on each split: seconds on two cores
