@@ -85,19 +85,19 @@ def json_text(data: Any, *, indent: int | None = 2) -> str:
     """Strict JSON: models and dataclasses are objects; numbers that JSON does not know (NaN, infinity) become null."""
 
     def clean(value: Any) -> Any:
-        if isinstance(value, BaseModel):
-            value = value.model_dump(mode="json")
-        elif is_dataclass(value):
-            value = vars(value)
+        if isinstance(value, float):  # most of what is written: first
+            return value if math.isfinite(value) else None
         if isinstance(value, dict):
             return {str(k): clean(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [clean(v) for v in value]
         if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, Path):
-            return str(value)
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+            return clean(value.item())
+        if isinstance(value, BaseModel):
+            return clean(value.model_dump(mode="json"))
+        if is_dataclass(value):
+            return clean(vars(value))
+        return str(value) if isinstance(value, Path) else value
 
     return json.dumps(clean(data), indent=indent, ensure_ascii=False, allow_nan=False)
 
