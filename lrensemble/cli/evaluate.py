@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.evaluation import evaluate
+    from lrensemble.evaluation import details, evaluate
     from lrensemble.evaluation.pools import check_alike
     from lrensemble.pool import Pool
 
@@ -51,26 +51,14 @@ def run(args: argparse.Namespace) -> int:
         results = [evaluate(pool, names) for pool in pools]
     if len(pools) > 1:
         return _run_several(results, args.format)
-    found = _details(pools[0], names) if args.classes else []
+    found = details(pools[0], names) if args.classes else []
     if args.format == "json":
-        output.print_json(results[0].to_dict() | ({"classes": _plain(found)} if found else {}))
+        output.print_json(results[0].to_dict() | ({"classes": found} if found else {}))
         return 0
     _print(results[0], pools[0].find(results[0].best_single).record.spec.label)
     for row in found:
         _print_classes(row)
     return 0
-
-
-def _plain(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    return [asdict(row) for row in rows]
-
-
-def _details(pool: Any, names: list[str] | None) -> list[Details]:
-    from lrensemble.evaluation import details
-
-    return details(pool, names)
 
 
 def _run_repeats(pool: Any, names: list[str] | None, args: argparse.Namespace) -> int:
@@ -79,7 +67,7 @@ def _run_repeats(pool: Any, names: list[str] | None, args: argparse.Namespace) -
     with output.working(f"selecting again on {args.repeats} divisions"):
         found = repeat(pool, names, args.repeats)
     if args.format == "json":
-        output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": _plain(found)})
+        output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": found})
     else:
         _print_repeats(str(pool.path), found)
     return 0
@@ -90,7 +78,7 @@ def _run_several(results: Sequence[Evaluation], format: str) -> int:
 
     found = over_pools(results)
     if format == "json":
-        data = {"pools": [result.to_dict() for result in results], "over_pools": _plain(found)}
+        data = {"pools": [result.to_dict() for result in results], "over_pools": found}
         output.print_json({"split": "test", **data})
     else:
         _print_pools(results, found)
@@ -171,12 +159,7 @@ def _p_value(p: float | None) -> str:
 
 
 def _gain(gain: Gain | None, digits: int) -> str:
-    if gain is None:
-        return "-"
-    value, low, high = (
-        f"{round(x, digits) + 0.0:+.{digits}f}" for x in (gain.value, gain.low, gain.high)
-    )  # no "-0.00"
-    return f"{value} [{low}, {high}]"
+    return "-" if gain is None else "{} [{}, {}]".format(*gain.words(digits))
 
 
 def _print_repeats(pool: str, rows: Sequence[Repeated]) -> None:

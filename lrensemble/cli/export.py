@@ -10,7 +10,6 @@ import argparse
 from lrensemble.cli import output
 
 HELP = "a team as a folder that predicts by itself"
-FORMATS = ("torch", "onnx", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

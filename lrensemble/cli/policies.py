@@ -137,8 +137,6 @@ def _budget(text: str, steps_per_epoch: int) -> tuple[int, bool]:
     from lrensemble.errors import UserError
     from lrensemble.policies import Length
 
-    if not 1 <= steps_per_epoch <= LONGEST:
-        raise UserError(f"steps-per-epoch = {steps_per_epoch} is not possible: it must be >= 1")
     wrong = f"budget = {text} is not possible: write epochs (200e) or steps (5000), at least one step"
     try:
         length = Length.parse(text)

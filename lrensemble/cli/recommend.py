@@ -90,11 +90,7 @@ def run(args: argparse.Namespace) -> int:
         stage=output.note,
     )
     if args.format == "json":
-        from dataclasses import asdict
-
-        data = {**asdict(found), "task": found.task.model_dump(mode="json"), "split": "validation"}
-        data["similar"] = found.similar.model_dump(mode="json") if found.similar else None
-        output.print_json(data)
+        output.print_json({**vars(found), "split": "validation"})
     else:
         _print(found)
     return 0
@@ -110,8 +106,9 @@ def _print(found: Any) -> None:
     )
     target = found.target
     print_ranking(f"searched with one seed: {len(found.tried)} policies, the best 10", found.tried[:10], target)
+    best = max(row.accuracy for row in found.tried if row.accuracy is not None)
     avoid = [row for row in found.tried if row.diverged]
-    low = [row for row in found.tried if row.accuracy is not None and row.accuracy < _best(found) - WORST / 100]
+    low = [row for row in found.tried if row.accuracy is not None and row.accuracy < best - WORST / 100]
     pruned = [row for row in found.tried if row.stopped and not row.n]
     for row in [*avoid, *low]:
         reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
@@ -125,10 +122,6 @@ def _print(found: Any) -> None:
         print_ranking("the defaults with the same seeds", list(found.defaults.values()), target)
         for name, row in found.defaults.items():
             output.say(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
-
-
-def _best(found: Any) -> float:
-    return float(max(row.accuracy for row in found.tried if row.accuracy is not None))
 
 
 def _claim(row: Any) -> str:

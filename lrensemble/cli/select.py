@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "pool": str(pool.path),
                 "split": "val",
-                "teams": [team.model_dump(mode="json") for team in teams],
+                "teams": teams,
                 "left_out": pool.left_out,
             }
         )

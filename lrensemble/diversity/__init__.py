@@ -11,7 +11,7 @@ from lrensemble.diversity.focal import (
 )
 from lrensemble.diversity.registry import METRICS, SIX, Metric, get_metric
 from lrensemble.diversity.sweep import all_teams, team_votes
-from lrensemble.diversity.team import diversity, diversity_scorer, pairwise, team_diversity, why_undefined
+from lrensemble.diversity.team import diversity, diversity_scorer, pairwise, team_diversity
 from lrensemble.diversity.teams import (
     MAX_LATTICE,
     all_masks,
@@ -57,5 +57,4 @@ __all__ = [
     "to_indicators",
     "to_masks",
     "top_teams",
-    "why_undefined",
 ]

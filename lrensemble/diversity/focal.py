@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import evaluator
 from lrensemble.diversity.lists import TeamList
@@ -22,7 +23,6 @@ from lrensemble.diversity.team import PER_ROW
 from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
 
-Array = NDArray[Any]
 EQ_METRICS = ("CK", "BD", "GD")
 
 

@@ -8,14 +8,12 @@ With x the indicator of a team of L of the M members: a sum over its pairs of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import Counts
-
-Array = NDArray[Any]
 
 
 class Sums(Protocol):
@@ -34,12 +32,9 @@ class Sums(Protocol):
         """Sum of an (M,) vector over the members of every team: (T,)."""
         ...
 
-    def spread(self) -> Array:
-        """Sum over rows of min(members right, members wrong): (T,)."""
-        ...
-
-    def clean(self) -> Array:
-        """Rows on which no member of the team errs: (T,)."""
+    @property
+    def per_row(self) -> tuple[Array, Array]:
+        """Sum over rows of min(members right, members wrong), and rows on which no member of the team errs: (T,)."""
         ...
 
 
@@ -118,9 +113,9 @@ def _value(name: str, sums: Sums, c: Counts, matrices: dict[str, Array]) -> Arra
         by_chance = _ratio(2 * sums.pairs(c.classes) + sums.total(c.classes.diagonal()), (size * c.rows) ** 2)
         return _ratio(observed - by_chance, 1 - by_chance)
     if name == "E":
-        return _ratio(sums.spread(), c.rows * (size - np.ceil(size / 2)))
+        return _ratio(sums.per_row[0], c.rows * (size - np.ceil(size / 2)))
     if name == "CF":  # 0 without any error, by definition
-        touched = c.rows - sums.clean()
+        touched = c.rows - sums.per_row[1]
         per_touched = _ratio(sums.total(c.errors), touched)
         return np.where(touched == 0, 0.0, _ratio(size - per_touched, size - 1))
     raise KeyError(name)

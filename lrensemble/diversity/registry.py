@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from numpy.typing import NDArray
-
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-
-Array = NDArray[Any]
-ONE_MODEL = "a team of one model has no diversity"
-NO_ROWS = "there are no rows"
 
 
 @dataclass(frozen=True)
@@ -24,8 +19,6 @@ class Metric:
         Short name as in EnsembleBench where it has one, and the name in words.
     kind : {"pairwise", "group"}
         Pairwise: the team's value is the mean over its L (L - 1) / 2 pairs. Group: defined on the team itself.
-    sees : {"labels", "errors"}
-        What enters: the predicted classes (then the true labels do not matter), or who is wrong where.
     higher_is_diverse : bool
         Direction of the raw value.
     low, high : float
@@ -39,7 +32,6 @@ class Metric:
     name: str
     title: str
     kind: Literal["pairwise", "group"]
-    sees: Literal["labels", "errors"]
     higher_is_diverse: bool
     low: float
     high: float
@@ -64,7 +56,6 @@ METRICS: dict[str, Metric] = {
             "CK",
             "Cohen's kappa of the predicted classes",
             "pairwise",
-            "labels",
             False,
             -1.0,
             1.0,
@@ -75,7 +66,6 @@ METRICS: dict[str, Metric] = {
             "QS",
             "Yule's Q statistic",
             "pairwise",
-            "errors",
             False,
             -1.0,
             1.0,
@@ -86,7 +76,6 @@ METRICS: dict[str, Metric] = {
             "BD",
             "binary disagreement",
             "pairwise",
-            "errors",
             True,
             0.0,
             1.0,
@@ -97,7 +86,6 @@ METRICS: dict[str, Metric] = {
             "FK",
             "Fleiss' kappa of the predicted classes",
             "group",
-            "labels",
             False,
             -1.0,
             1.0,
@@ -108,7 +96,6 @@ METRICS: dict[str, Metric] = {
             "KW",
             "Kohavi-Wolpert variance",
             "group",
-            "errors",
             True,
             0.0,
             0.25,
@@ -119,7 +106,6 @@ METRICS: dict[str, Metric] = {
             "GD",
             "generalised diversity",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -130,7 +116,6 @@ METRICS: dict[str, Metric] = {
             "rho",
             "correlation of the errors",
             "pairwise",
-            "errors",
             False,
             -1.0,
             1.0,
@@ -141,7 +126,6 @@ METRICS: dict[str, Metric] = {
             "DF",
             "double fault",
             "pairwise",
-            "errors",
             False,
             0.0,
             1.0,
@@ -152,7 +136,6 @@ METRICS: dict[str, Metric] = {
             "E",
             "entropy of the votes right and wrong",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -163,7 +146,6 @@ METRICS: dict[str, Metric] = {
             "CF",
             "coincident failure diversity",
             "group",
-            "errors",
             True,
             0.0,
             1.0,

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import evaluator
 from lrensemble.diversity.lattice import Lattice
@@ -20,7 +21,6 @@ from lrensemble.diversity.top import TeamScores
 from lrensemble.diversity.votes import SOFT, VOTES, Backend, block_scorers, list_scorers
 from lrensemble.errors import UserError, did_you_mean
 
-Array = NDArray[Any]
 _FEW = 11  # up to so many members one matrix product takes less time than the calls of a loop over rows
 BACKENDS = ("auto", "numba", "numpy", "torch")
 

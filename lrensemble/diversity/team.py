@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import PAIR_VALUES, evaluator
 from lrensemble.diversity.lists import TeamList
-from lrensemble.diversity.registry import METRICS, NO_ROWS, ONE_MODEL, get_metric
+from lrensemble.diversity.registry import METRICS, get_metric
 from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
 
-Array = NDArray[Any]
 PER_ROW = ("E", "CF")  # need the error patterns, not only counts over pairs
 
 
@@ -43,7 +43,7 @@ def diversity(
     Returns
     -------
     float
-        NaN where the metric is undefined; `why_undefined` says why.
+        NaN where the metric is undefined: `Metric.undefined` says when.
 
     Examples
     --------
@@ -109,21 +109,3 @@ def diversity_scorer(
         return {name: METRICS[name].orient(v) if oriented else v for name, v in values.items()}
 
     return score
-
-
-def why_undefined(predictions: Any, labels: ArrayLike, team: Sequence[int] | None, metric: str) -> str | None:
-    """Say why `diversity` is NaN for this team and metric; None when it is not."""
-    found = get_metric(metric)
-    predicted, y = checked(predictions, labels)
-    members = check_members(team, len(predicted))
-    if not np.isnan(diversity(predicted, y, members, found.name)):
-        return None
-    if len(members) == 1:
-        return ONE_MODEL
-    if not len(y):
-        return NO_ROWS
-    if found.name in PAIR_VALUES:
-        holes = np.argwhere(np.triu(np.isnan(pairwise(predicted[members], y, found.name)), 1))
-        i, j = (members[k] for k in holes[0])
-        return f"{found.undefined[0]} (members {i} and {j})"
-    return found.undefined[0]

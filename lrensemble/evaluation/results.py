@@ -31,6 +31,11 @@ class Gain:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
+    def words(self, digits: int = 2) -> tuple[str, str, str]:
+        """Value and interval with their signs; never "-0.00"."""
+        value, low, high = (f"{round(x, digits) + 0.0:+.{digits}f}" for x in (self.value, self.low, self.high))
+        return value, low, high
+
 
 @dataclass(frozen=True)
 class Score:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -217,14 +219,15 @@ class Pool:
         """The `complete` members whose predictions of `splits` are `whole`, or a `UserError` that says why none is."""
         if members := self.whole(self.complete, *splits):
             return members
-        counts: dict[str, int] = {}
-        for member in self.members:
-            status = "damaged" if member.id in self.left_out else member.status
-            counts[status] = counts.get(status, 0) + 1
-        what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "it is empty"
-        if set(counts) == {"diverged"}:
+        what = self.count(self.members) or "it is empty"
+        if re.fullmatch(r"\d+ diverged", what):
             what += ": lower the learning rates"
         raise UserError(f"{self.path} has no complete member ({what})")
+
+    def count(self, members: Iterable[Member]) -> str:
+        """How many members have which status: ``2 complete, 1 damaged``."""
+        counts = Counter("damaged" if member.id in self.left_out else member.status for member in members)
+        return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
 
     def best_single(self, members: Sequence[Member] | None = None) -> Member:
         """The one to beat: of `members` (default: `usable`) the highest validation accuracy (ties: the lower NLL).

@@ -111,15 +111,11 @@ def search(
         if not numbers:
             return
         for run in _train(wanted, study, numbers):
-            told(run, _count(study))
+            told(run, sum(trial.state.is_finished() for trial in _searched(study)))
 
 
 def _searched(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("searched")]
-
-
-def _count(study: optuna.Study) -> int:
-    return sum(t.state.is_finished() for t in _searched(study))
 
 
 def _next_ones(wanted: Search, study: optuna.Study, tried: set[int]) -> list[int]:

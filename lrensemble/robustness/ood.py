@@ -34,12 +34,6 @@ class Detection:
     entropy: Auroc
 
 
-def parse_foreign(text: str) -> tuple[str, Path | None]:
-    """``NAME`` or ``NAME:ROOT``."""
-    name, _, root = text.partition(":")
-    return name, Path(root) if root else None
-
-
 def out_of_distribution(networks: Networks, text: str) -> list[Detection]:
     """Every team on the test split of another data set, ``NAME`` or ``NAME:ROOT``; nothing is downloaded.
 
@@ -51,8 +45,8 @@ def out_of_distribution(networks: Networks, text: str) -> list[Detection]:
     UserError
         The data set is not there, is the pool's own, or has other channels than 1 or 3.
     """
-    name, root = parse_foreign(text)
-    foreign = load_dataset(name, root=root)
+    name, _, root = text.partition(":")
+    foreign = load_dataset(name, root=Path(root) if root else None)
     if _same(foreign, networks.data):
         raise UserError(f"{text} is the pool's own data set: out-of-distribution images must come from another one")
     change = fitting(foreign, networks.data)

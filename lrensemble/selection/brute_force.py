@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ Array = NDArray[Any]
 _CLOSE = 1e-12  # scores nearer than this are compared again in one way of adding
 
 
+@dataclass(eq=False, repr=False)
 class BruteForce(Enumerating):
     """Try every team of `size` members (without `size`: every team) and return the best.
 
@@ -36,17 +38,10 @@ class BruteForce(Enumerating):
 
     title = "brute force"
 
-    def __init__(
-        self,
-        objective: str = "nll",
-        size: int | None = None,
-        max_teams: int = 2_000_000,
-        time_limit: float | None = None,
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.max_teams = max_teams
-        self.time_limit = time_limit
+    objective: str = "nll"
+    size: int | None = None
+    max_teams: int = 2_000_000
+    time_limit: float | None = None
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)

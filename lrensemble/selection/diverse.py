@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from lrensemble.selection.base import Selector, Step, team_of
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class DiverseGreedy(Selector):
     """Forward selection without replacement of the team that maximises objective - strength x (lack of diversity).
 
@@ -37,13 +39,10 @@ class DiverseGreedy(Selector):
     The scores of its trajectory are the regularised ones.
     """
 
-    def __init__(
-        self, objective: str = "nll", size: int | None = None, metric: str = "BD", strength: float = 0.1
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.metric = metric
-        self.strength = strength
+    objective: str = "nll"
+    size: int | None = None
+    metric: str = "BD"
+    strength: float = 0.1
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)

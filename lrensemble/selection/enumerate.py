@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.diversity import MAX_LATTICE, all_teams, members_of, team_votes
+from lrensemble.diversity import MAX_LATTICE, TeamScores, all_teams, members_of, team_votes
 from lrensemble.errors import UserError
 from lrensemble.selection.base import Selector, team_of
 
@@ -54,10 +54,9 @@ def score_every_team(P: Array, y: Array, sizes: Sequence[int]) -> tuple[Array, A
     total = len(P)
     everything = total <= MAX_LATTICE and set(sizes) == set(range(1, total + 1))
     chunks = list(all_teams(P, y, ["accuracy", "nll"], sizes=None if everything else sizes))
-    masks = np.concatenate([chunk.masks for chunk in chunks])
-    order = np.argsort(np.bitwise_count(masks), kind="stable")
-    accuracy, nll = (np.concatenate([chunk.scores[name] for chunk in chunks])[order] for name in ("accuracy", "nll"))
-    return masks[order], accuracy, nll
+    teams = TeamScores.joined(chunks)
+    teams = teams.only(np.argsort(np.bitwise_count(teams.masks), kind="stable"))
+    return teams.masks, teams.scores["accuracy"], teams.scores["nll"]
 
 
 def best_team(teams: Array, P: Array, y: Array, objective: str) -> Array:

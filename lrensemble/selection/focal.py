@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from lrensemble.selection.two_means import diverse_and_accurate
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class Focal(Enumerating):
     """Keep the teams that are diverse and accurate by focal diversity, and return the best of them.
 
@@ -44,15 +46,11 @@ class Focal(Enumerating):
 
     title = "focal"
     max_members = 64  # of a bit mask
-    candidates_: Array
 
-    def __init__(
-        self, objective: str = "nll", size: int | None = None, metric: str = "GD", max_teams: int = 200_000
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.metric = metric
-        self.max_teams = max_teams
+    objective: str = "nll"
+    size: int | None = None
+    metric: str = "GD"
+    max_teams: int = 200_000
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)
@@ -66,7 +64,7 @@ class Focal(Enumerating):
             here = team_sizes == size
             kept.append(masks[here][self._good(predicted, y, masks[here], accuracy[here], names)])
         several = [part for part in kept if np.bitwise_count(part[0]) > 1]
-        self.candidates_ = np.concatenate(several or kept)
+        self.candidates_: Array = np.concatenate(several or kept)
         return best_team(self.candidates_, P, y, self.objective), len(masks)
 
     def _good(self, predicted: Array, y: Array, masks: Array, accuracy: Array, names: list[str]) -> Array:

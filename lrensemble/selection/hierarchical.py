@@ -4,6 +4,7 @@ Pruning": HQ)."""
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lrensemble.selection.focal import metric_names, team_scores
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class Hierarchical(Enumerating):
     """Grow teams size by size without those that contain a badly diverse smaller team; return the best that is left.
 
@@ -47,21 +49,12 @@ class Hierarchical(Enumerating):
 
     title = "hierarchical"
     max_members = MAX_LATTICE
-    candidates_: Array
 
-    def __init__(
-        self,
-        objective: str = "nll",
-        size: int | None = None,
-        metric: str = "GD",
-        beta: float = 0.1,
-        max_teams: int = 200_000,
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.metric = metric
-        self.beta = beta
-        self.max_teams = max_teams
+    objective: str = "nll"
+    size: int | None = None
+    metric: str = "GD"
+    beta: float = 0.1
+    max_teams: int = 200_000
 
     def teams_to_try(self, total: int) -> int:
         """Number of teams that `fit` would score: those of all sizes up to the wanted one."""
@@ -94,5 +87,5 @@ class Hierarchical(Enumerating):
         if self.size is not None:
             alive = [part for part in alive if len(part) and np.bitwise_count(part[0]) == self.size]
         alive = [part for part in alive if len(part)]
-        self.candidates_ = np.concatenate(alive or [all_masks(total, [last])])
+        self.candidates_: Array = np.concatenate(alive or [all_masks(total, [last])])
         return best_team(self.candidates_, P, y, self.objective), self.teams_to_try(total)

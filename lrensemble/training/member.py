@@ -27,6 +27,7 @@ from lrensemble.pool.writing import environment, reached, write_complete, write_
 from lrensemble.tasks import load_task
 from lrensemble.tasks.rows import DeviceData, must_stream
 from lrensemble.training.config import DataConfig
+from lrensemble.training.derived import refresh_norms
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, State, fit
 from lrensemble.training.stack import fit_stack
@@ -228,7 +229,7 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
     outcome = fit(going, after_epoch=after_epoch)
     if outcome.status == "complete":
         for i, average in going.averages.items():
-            averaged = average.refresh(data, max(1, going.batch_size // pieces))
+            averaged = refresh_norms(average.model.module, data, max(1, going.batch_size // pieces))
             _write(derived[i], job, going.outcome(averaged))
     return outcome
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import joblib
 
@@ -29,16 +29,8 @@ from lrensemble.training.stack import group_key
 MOST = 1024  # workers, threads
 
 
-class Watcher(Protocol):
-    """Who is told how the training of a pool goes (the shell shows progress)."""
-
-    def start(self, pool: Pool, members: list[Member], finished: int) -> None: ...
-    def member_done(self, record: Record) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """Tells nobody."""
+class Watcher:
+    """Who is told how the training of a pool goes (the shell shows progress); this one does nothing with it."""
 
     def start(self, pool: Pool, members: list[Member], finished: int) -> None: ...
     def member_done(self, record: Record) -> None: ...
@@ -112,7 +104,7 @@ def train_pool(
     threads = threads or max(1, joblib.cpu_count() // count)
     check_disk(plan.pool, plan.total_bytes)
 
-    filler = _Filler(plan, slots, threads, watcher or Silent(), tuple(judges), executor or local_workers(slots))
+    filler = _Filler(plan, slots, threads, watcher or Watcher(), tuple(judges), executor or local_workers(slots))
     target = create_pool(plan, plan.pool)
     filler.fill(target, [(run.spec, run.derived) for run in plan.runs])
     if control and plan.config.control and (specs := control_specs(target)):
@@ -175,20 +167,16 @@ def create_pool(plan: Plan, path: Path) -> Pool:
     return pool
 
 
+@dataclass(frozen=True)
 class _Filler:
     """Trains all that is unfinished in a pool on the slots: a slot is one run (or stack) at a time on a device."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        slots: list[str],
-        threads: int,
-        watcher: Watcher,
-        judges: tuple[Named, ...],
-        executor: Executor,
-    ) -> None:
-        self.plan, self.slots, self.threads, self.watcher = plan, slots, threads, watcher
-        self.judges, self.executor = judges, executor
+    plan: Plan
+    slots: list[str]
+    threads: int
+    watcher: Watcher
+    judges: tuple[Named, ...]
+    executor: Executor
 
     def fill(self, pool: Pool, wanted: Sequence[tuple[RunSpec, Sequence[MemberSpec]]]) -> None:
         """Train runs with their snapshots and averages."""

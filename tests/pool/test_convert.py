@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lrensemble import UserError
-from lrensemble.pool.convert import as_probabilities, convert
+from lrensemble.pool.convert import convert
 from lrensemble.pool.labels import class_numbers
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(2, 5))
+
+
+def as_probabilities(predictions, rows: int, classes: int, kind: str = "auto", where: str = "predictions"):
+    """The predictions of one split as (N, C) probabilities."""
+    return convert({where: predictions}, {where: rows}, classes, {where: kind}).probabilities[where]
 
 
 def logits_of(low: float, high: float):

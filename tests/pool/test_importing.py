@@ -10,10 +10,10 @@ import pytest
 
 from lrensemble import Pool, UserError
 from lrensemble.pool import importing
-from lrensemble.pool.convert import as_probabilities
 from lrensemble.pool.importing import import_members
 from lrensemble.pool.select import select_teams
 from lrensemble.pool.sources import Source, gather_labels, gather_sources, parse_classes
+from tests.pool.test_convert import as_probabilities
 
 ROWS = {"val": 30, "test": 20}
 

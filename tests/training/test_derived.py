@@ -15,7 +15,7 @@ from lrensemble.evaluation.control import against_control
 from lrensemble.models import build_model
 from lrensemble.pool import Named
 from lrensemble.training import member as member_module
-from lrensemble.training.derived import Average, check_average, cycle_ends, snapshot_epochs
+from lrensemble.training.derived import Average, check_average, cycle_ends, refresh_norms, snapshot_epochs
 from lrensemble.training.loop import Run, derive_seed
 from lrensemble.training.runner import control_specs
 from tests.conftest import tiny_config
@@ -234,10 +234,10 @@ def test_refresh_where_one_row_is_left_over():
     average.after_step(net)
     size = next(size for size in range(2, len(data.train)) if len(data.train) % size == 1)
     momentum = net[3].momentum
-    refreshed = average.refresh(data, size)
+    refreshed = refresh_norms(average.model.module, data, size)
     assert torch.isfinite(refreshed[3].running_var).all()
     assert refreshed[3].momentum == momentum
-    average.refresh(data, len(data.train) + 5)  # fewer rows than a batch
+    refresh_norms(average.model.module, data, len(data.train) + 5)  # fewer rows than a batch
     assert torch.isfinite(refreshed[3].running_var).all()
 
 
