@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,7 +17,7 @@ from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
 from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
 from lrensemble.pool.links import POOL, folder_at
-from lrensemble.pool.member import Member
+from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
@@ -219,15 +217,10 @@ class Pool:
         """The `complete` members whose predictions of `splits` are `whole`, or a `UserError` that says why none is."""
         if members := self.whole(self.complete, *splits):
             return members
-        what = self.count(self.members) or "it is empty"
-        if re.fullmatch(r"\d+ diverged", what):
+        what = count_statuses(self.members, self.left_out) or "it is empty"
+        if {member.status for member in self.members} == {"diverged"}:
             what += ": lower the learning rates"
         raise UserError(f"{self.path} has no complete member ({what})")
-
-    def count(self, members: Iterable[Member]) -> str:
-        """How many members have which status: ``2 complete, 1 damaged``."""
-        counts = Counter("damaged" if member.id in self.left_out else member.status for member in members)
-        return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
 
     def best_single(self, members: Sequence[Member] | None = None) -> Member:
         """The one to beat: of `members` (default: `usable`) the highest validation accuracy (ties: the lower NLL).

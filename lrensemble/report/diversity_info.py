@@ -21,7 +21,6 @@ from lrensemble.diversity import (
     team_diversity,
     team_votes,
     to_masks,
-    top_teams,
 )
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
@@ -73,12 +72,6 @@ class Diversity:
     @property
     def is_sample(self) -> bool:
         return len(self.teams.masks) < self.total
-
-    def best(self, q: int, by: str = "accuracy") -> TeamScores:
-        """The `q` best teams by accuracy, or the most diverse ones."""
-        if by == "accuracy":
-            return top_teams([self.teams], "accuracy", q)
-        return top_teams([self.teams], self.metric, q, largest=METRICS[self.metric].higher_is_diverse)
 
 
 def best_first(pool: Pool, *splits: str) -> list[Member]:

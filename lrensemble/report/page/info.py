@@ -15,6 +15,7 @@ from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
+from lrensemble.pool.member import count_statuses
 from lrensemble.report.diversity_info import best_first
 from lrensemble.report.page.answer import Headline, answer
 from lrensemble.report.page.calibration import ReliabilityCurve, calibration_of
@@ -195,8 +196,8 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float | Non
 def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list[Member]) -> list[str]:
     notes = []
     if rest:
-        what = f"{len(rest)} of {len(rest) + len(members)} members are not complete ({pool.count(rest)})"
-        notes.append(f"{what} and in no team.")
+        what = count_statuses(rest, pool.left_out)
+        notes.append(f"{len(rest)} of {len(rest) + len(members)} members are not complete ({what}) and in no team.")
     for member in unlogged:
         try:
             member.history()
