@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics.calibration import adaptive_calibration_error, expected_calibration_error
 from lrensemble.metrics.classes import confusion
+from lrensemble.metrics.detection import share_below
 from lrensemble.metrics.scores import brier_rows, correct_rows, nll_rows
 from lrensemble.own import current_folder, importable, installed, is_own, load_installed, load_own, untrusted
 
@@ -89,14 +90,10 @@ def macro_f1(probabilities: Array, labels: Array) -> float:
 
 def macro_auroc(probabilities: Array, labels: Array) -> float:
     """Area under the ROC curve of every class that has rows against the rest, their mean; NaN for one class alone."""
-    from scipy.stats import rankdata
-
-    ranks, n = rankdata(probabilities, axis=0), len(labels)
-    rows = np.bincount(labels, minlength=ranks.shape[1])
-    sums = np.bincount(labels, weights=ranks[np.arange(n), labels], minlength=ranks.shape[1])
-    some = (rows > 0) & (rows < n)
-    areas = (sums - rows * (rows + 1) / 2)[some] / (rows * (n - rows))[some]
-    return float(areas.mean()) if len(areas) else float("nan")
+    columns = np.ascontiguousarray(np.asarray(probabilities).T)
+    masks = ((columns[c], labels == c) for c in np.unique(labels))
+    areas = [share_below(p[mine], p[~mine]).mean() for p, mine in masks if not mine.all()]
+    return float(np.mean(areas)) if areas else float("nan")
 
 
 def _mean(of_rows: Function) -> Function:
