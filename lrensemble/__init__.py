@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lrensemble.errors import UserError
     from lrensemble.evaluation import Evaluation, evaluate
     from lrensemble.export import Ensemble, export_team
+    from lrensemble.metrics import register_metric
     from lrensemble.policies import Policy, parse_policies
     from lrensemble.pool import Member, Pool, Team
     from lrensemble.pool.select import select_teams
@@ -39,6 +40,7 @@ _HOMES = {
     "load_config": "training",
     "load_dataset": "tasks",
     "parse_policies": "policies",
+    "register_metric": "metrics",
     "select_teams": "pool.select",
     "train_pool": "training",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "load_config",
     "load_dataset",
     "parse_policies",
+    "register_metric",
     "select_teams",
     "train_pool",
 ]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,11 @@ def is_own(name: str) -> bool:
 
 
 def untrusted(name: str, what: str = "model") -> UserError:
-    """Why a user's own model is not built, or task not loaded; nothing is imported to find out where it stands."""
+    """Why a user's own model, task or metric is not used; nothing is imported to find out where it stands."""
     module, _, attribute = name.partition(":")
+    done, doing = ("computed", "computing") if what == "metric" else ("built", "building")
     return UserError(
-        f"{what} {name} is not built: the name comes from a record, a card or a pool, and building it runs "
+        f"{what} {name} is not {done}: the name comes from a record, a card or a pool, and {doing} it runs "
         f"{attribute} of {_file(module)}: read that file, then add --trust (in Python trust=True)"
     )
 
@@ -90,8 +92,26 @@ def load_own(name: str, what: str = "model") -> Callable[..., Any]:
         raise UserError(f"{what} {name}: there is no module {module!r} in {Path.cwd()} or installed") from None
     except (ValueError, TypeError):  # an empty or a relative name
         raise UserError(f"{what} {name}: {module!r} is not the name of a module") from None
-    builder = getattr(found, attribute, None)
+    builder = _at(found, attribute)
     if not callable(builder):
         names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]
         raise UserError(f"{what} {name}: {did_you_mean(attribute, names)}")
     return builder  # type: ignore[no-any-return]
+
+
+def importable(thing: Any, function: Any = None) -> str | None:
+    """``package.module:name`` of a class or a function that other processes can import; None of any other.
+
+    `function` is where an object that a decorator made of it has its name from.
+    """
+    of = function or thing
+    module, name = getattr(of, "__module__", ""), getattr(of, "__qualname__", "")
+    same = name and module != "__main__" and _at(sys.modules.get(module), name) is thing
+    return f"{module}:{name}" if same else None
+
+
+def _at(module: Any, name: str) -> Any:
+    try:
+        return attrgetter(name)(module)
+    except AttributeError:  # also a function inside of a function
+        return None

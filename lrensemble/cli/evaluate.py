@@ -32,6 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="select again on N divisions of the rows (one pool)",
     )
     parser.add_argument("--classes", action="store_true", help="recall, precision and confusions of every team")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="further ones: balanced_accuracy, macro_f1, auroc, or package.module:function of (probabilities, labels)",
+    )
+    output.add_trust(parser)
     output.add_format(parser)
 
 
@@ -48,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.repeats is not None:
         return _run_repeats(pools[0], names, args)
     with output.working("evaluating teams on the test split"):
-        results = [evaluate(pool, names) for pool in pools]
+        results = [evaluate(pool, names, metrics=args.metric, trust=args.trust) for pool in pools]
     if len(pools) > 1:
         return _run_several(results, args.format)
     found = details(pools[0], names) if args.classes else []
@@ -65,7 +74,7 @@ def _run_repeats(pool: Any, names: list[str] | None, args: argparse.Namespace) -
     from lrensemble.evaluation import repeat
 
     with output.working(f"selecting again on {args.repeats} divisions"):
-        found = repeat(pool, names, args.repeats)
+        found = repeat(pool, names, args.repeats, trust=args.trust)
     if args.format == "json":
         output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": found})
     else:
@@ -130,9 +139,29 @@ def _print(result: Evaluation, best_policy: str) -> None:
         "best: on these rows, known in hindsight only. oracle: at least one member is right. AC, CV, CVAC: confidence "
         "in what is right, its deviation, and that of its means over classes.",
     )
+    if names := list(result.scores[0].metrics):
+        output.print_table(
+            "Metrics",
+            ["<team", *(head for name in names for head in (name.rpartition(":")[2], "better than best single"))],
+            [
+                [
+                    score.name,
+                    *(
+                        cell
+                        for name in names
+                        for cell in (
+                            output.number(score.metrics.get(name)),
+                            _gain(score.metric_gains.get(name), 4) if i else "-",
+                        )
+                    ),
+                ]
+                for i, score in enumerate(result.scores)
+            ],
+            "better: + is better, whatever the metric's sign; interval by the standard error of a paired bootstrap.",
+        )
     if result.against("seeds-only"):
         output.say(result.control_note)
-    for name, reason in result.left_out.items():
+    for name, reason in (result.left_out | result.metrics_left_out).items():
         output.say(f"left out: {name}: {reason}")
     for name, text in sorted(result.verdicts.items()):
         output.say(f"{name}: {text}")

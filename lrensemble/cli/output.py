@@ -63,7 +63,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="run models package.module:callable that the files name (default: they are refused)",
+        help="run models and metrics package.module:callable that the files name (default: they are refused)",
     )
 
 

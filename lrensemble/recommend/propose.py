@@ -84,7 +84,8 @@ def _evidence(
     others = [member for member in pool.whole(pool.complete, "val") if member.id not in mine]
 
     def true(members: list[Member]) -> Array:
-        rows = [true_class(p, labels) for p in pool.predictions("val", members)]
+        found = zip(members, pool.predictions("val", members), strict=True)
+        rows = [_confidence(p, labels) if m.record.is_labels else true_class(p, labels) for m, p in found]
         return np.array(rows, dtype=np.float64).reshape(len(members), len(labels))
 
     right = [correct_rows(p, labels) for p in pool.predictions("val", complete)]
@@ -97,6 +98,13 @@ def _evidence(
         chance=1 / len(pool.task.class_names),
     )
     return evidence, features
+
+
+def _confidence(one_hot: Array, labels: Array) -> Array:
+    """Probability of the true class by a member that gives labels: it is as sure as its accuracy (Laplace's rule)."""
+    right = correct_rows(one_hot, labels)
+    share = (right.sum() + 1) / (len(right) + 2)
+    return np.where(right == 1, share, (1 - share) / (one_hot.shape[1] - 1))
 
 
 def _distinct(specs: Sequence[RunSpec]) -> list[RunSpec]:

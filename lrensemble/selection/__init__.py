@@ -53,6 +53,8 @@ def make_selector(name: str, /, **parameters: Any) -> Selector:
     if name not in SELECTORS:
         raise UserError(f"unknown selector {name!r}: {did_you_mean(name, SELECTORS)}")
     known = inspect.signature(SELECTORS[name]).parameters
+    if name == "convex" and (objective := parameters.get("objective", "nll")) not in OBJECTIVES:
+        raise UserError(f"objective {objective} is not possible with convex, whose weights are those of least NLL")
     if "vote" in parameters:
         parameters["vote"] = canonical_vote(parameters["vote"])
     for key, default in _NEVER_LEFT_OUT.items():

@@ -24,7 +24,7 @@ class CMAES(Selector):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
         Accuracy overfits more the freer the weights are; for NLL `Convex` is exact and faster.
     size : int, optional
         At most so many members.

@@ -31,7 +31,7 @@ class Greedy(Selector):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
         Accuracy on a few hundred rows overfits; NLL, the default, much less.
     size : int, optional
         At most so many different members.
@@ -200,4 +200,5 @@ def _running(ballots: Ballots, objective: str) -> tuple[Running, Running]:
     nll: Running = RunningNLL(ballots) if ballots.vote.linear else RunningVote(ballots, "nll")
     if objective == "nll":
         return nll, nll
-    return RunningAccuracy(ballots) if ballots.vote.ordered else RunningVote(ballots, "accuracy"), nll
+    fast = objective == "accuracy" and ballots.vote.ordered
+    return RunningAccuracy(ballots) if fast else RunningVote(ballots, objective), nll

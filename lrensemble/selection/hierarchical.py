@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lrensemble.diversity import MAX_LATTICE, all_masks, focal_scores
 from lrensemble.errors import UserError
+from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.enumerate import Enumerating, best_team
 from lrensemble.selection.focal import metric_names, team_scores
 
@@ -31,7 +32,7 @@ class Hierarchical(Enumerating):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         Number of members; any number from 2 when not given.
     metric : str
@@ -88,4 +89,4 @@ class Hierarchical(Enumerating):
             alive = [part for part in alive if len(part) and np.bitwise_count(part[0]) == self.size]
         alive = [part for part in alive if len(part)]
         self.candidates_: Array = np.concatenate(alive or [all_masks(total, [last])])
-        return best_team(self.candidates_, P, y, self.objective), self.teams_to_try(total)
+        return best_team(self.candidates_, Ballots(P, y), self.objective), self.teams_to_try(total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -50,12 +49,7 @@ def smallest_within_one_se(
     if not candidates:
         raise UserError("the one-standard-error rule needs teams of several sizes: use it with greedy, top-k or pareto")
     best = max(candidates, key=lambda step: step.score)  # of equals the first
-    error = standard_error(ballots.rows_of(ballots.cast(best.weights), objective))
+    error = ballots.standard_error(ballots.cast(best.weights), objective)
     price = np.ones(ballots.total) if costs is None else costs
     ranked = sorted(candidates, key=lambda step: (price[step.weights > 0].sum(), -step.score))
     return np.asarray(next(step for step in ranked if best.score - step.score <= error).weights)
-
-
-def standard_error(rows: Array) -> float:
-    """Of the mean of `rows` (N,); 0 for a single row."""
-    return float(rows.std(ddof=1) / math.sqrt(len(rows))) if len(rows) > 1 else 0.0

@@ -32,7 +32,7 @@ class Pareto(Selector):
     budget : float, optional
         Return the best team of the front that costs no more. Without it: the cheapest team within one standard error
         of the best.
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         At most so many members.
     width : int

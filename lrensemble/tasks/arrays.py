@@ -19,7 +19,7 @@ Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]
 
 
 class ArrayTask(Task):
-    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss of your own.
+    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss and metrics of your own.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ class ArrayTask(Task):
         floating point.
     loss : callable, optional
         Of scores (B, C) and classes (B,), one number a row. Default: what ``training.loss`` says.
+    metrics : dict of str to callable, optional
+        As in `Task`.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class ArrayTask(Task):
         class_names: Sequence[str] | None = None,
         standardise: bool | None = None,
         loss: Loss | None = None,
+        metrics: Mapping[str, Callable[[Array, Array], float]] | None = None,
     ) -> None:
         self._items = train if isinstance(train, TorchDataset) else None
         given = {"train": train, "val": val, "test": test}
@@ -65,6 +68,7 @@ class ArrayTask(Task):
             standardise = False  # a Dataset makes its rows what they are to be
         self._standardise = standardise
         self._loss = loss
+        self.metrics = dict(metrics or {})
         shape = {} if x is None else {"input_shape": tuple(x.shape[1:])}
         self.facts = {**shape, "num_classes": len(self.class_names)}
 

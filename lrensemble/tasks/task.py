@@ -48,12 +48,17 @@ class Task:
     class_names : tuple of str
     facts : dict
         What the builder of a model may ask for: ``input_shape``, ``num_classes``, ...
+    metrics : dict of str to callable
+        What evaluations and reports have beside accuracy and NLL, and selection can optimise: functions of
+        probabilities (N, C) and labels (N,), higher is better, or `lrensemble.register_metric` of them. Of one that
+        can be imported, other processes know the name ``package.module:function``.
     notes : tuple of str
         What of the data people should know before they train.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
+    metrics: Mapping[str, Callable[[Array, Array], float]] = {}
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:

@@ -94,6 +94,7 @@ class Config(Strict):
     snapshots: Literal["cycles"] | tuple[str, ...] = ()  # more members of every run, on its way ...
     averages: tuple[Named, ...] = ()  # ... and of its weights: swa, ema
     targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()  # validation accuracies whose first step is recorded
+    metrics: tuple[str, ...] = ()  # beside accuracy and NLL, in evaluations and reports: names, package.module:function
     engine: Engine = Engine()
 
     @field_validator("policies", mode="before")
@@ -117,7 +118,7 @@ class Config(Strict):
             raise UserError(f"seeds = {short(value)}: at most {MAX_SEEDS:,} seeds at once")
         return tuple(range(value)) if type(value) is int and value > 0 else value
 
-    @field_validator("averages", "targets", mode="before")
+    @field_validator("averages", "targets", "metrics", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else [value]

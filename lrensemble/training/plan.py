@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import load_metric, register_metrics
 from lrensemble.models import MemoryLimit, build_model, is_users_own
 from lrensemble.own import is_own, untrusted
 from lrensemble.policies.units import steps_per_epoch
@@ -57,6 +58,7 @@ class Plan:
     pool: Path
     task: Task
     runs: tuple[PlannedRun, ...]
+    alone: bool = False  # runs that answer a question: the pool keeps the configuration that it has
 
     @property
     def specs(self) -> list[RunSpec]:
@@ -99,7 +101,7 @@ class Plan:
             derived = () if alone else derived_specs(self.config, spec, self.task.rows("train"))
             runs.append(PlannedRun(spec, derived, model))
         config = self.config.model_copy(update={"control": False}) if alone else self.config
-        return replace(self, config=config, runs=tuple(runs))
+        return replace(self, config=config, runs=tuple(runs), alone=alone)
 
     def stack_size(self, spec: RunSpec, device: str) -> int:
         """How many runs like `spec` (of this plan or its control) train as a stack."""
@@ -141,6 +143,11 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
             raise untrusted(config.data.name, "task")
         check_local(config.data.root, pool)
     task = load_task(config.data.name, **config.data.options)
+    if trust:
+        own = register_metrics(task.metrics)
+        for name in config.metrics:
+            load_metric(name)
+        config = config.model_copy(update={"metrics": tuple(dict.fromkeys([*config.metrics, *own]))})
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:

@@ -14,6 +14,7 @@ from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
+from lrensemble.pool.links import CONFIGURATION
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.tasks.inputs import Normalise
@@ -162,8 +163,9 @@ def create_pool(plan: Plan, path: Path) -> Pool:
         normalisation=inputs.values if isinstance(inputs, Normalise) else {},
         labels={split: task.labels(split) for split in ("val", "test")},
     )
-    text = config.model_dump_json(indent=2)  # the configuration as it was understood, for people
-    write_atomic(path / "config.json", lambda file: file.write(text.encode() + b"\n"))
+    if not plan.alone or not (path / CONFIGURATION).exists():
+        text = config.model_dump_json(indent=2)
+        write_atomic(path / CONFIGURATION, lambda file: file.write(text.encode() + b"\n"))
     return pool
 
 

@@ -215,3 +215,18 @@ def test_what_is_not_finite_stays_so(kind):
 def test_what_cannot_be_predictions(predictions, kind, message):
     with pytest.raises(UserError, match=message):
         as_probabilities(predictions, 2, 2, kind, "file")
+
+
+def test_how_far_from_1_rows_of_probabilities_may_sum():
+    """1 %: what float16, or two digits, leave; wide of it a row is named."""
+    p = rows_of_probabilities(8)
+    for off in (-0.0099, 0.0099):
+        np.testing.assert_allclose(as_probabilities(p * (1 + off * (np.arange(8) == 3))[:, None], 8, 3)[:3], p[:3])
+    for off in (-0.0101, 0.0101):
+        with pytest.raises(UserError, match="row 3 has a sum of"):
+            as_probabilities(p * (1 + off * (np.arange(8) == 3))[:, None], 8, 3)
+    splits = {"val": 100 * p, "test": 100.9 * p}
+    rows, kinds = dict.fromkeys(splits, 8), dict.fromkeys(splits, "auto")
+    assert convert(splits, rows, 3, kinds).kinds == dict.fromkeys(splits, "probabilities")
+    with pytest.raises(UserError, match=r"sum to 100 in val, 101\.1 in test"):
+        convert({**splits, "test": 101.1 * p}, rows, 3, kinds)

@@ -182,3 +182,14 @@ def test_other_data_in_the_folder_are_refused(known: Path):
     config = load_config(CONFIG, ["data.split_seed=1"])
     with pytest.raises(UserError, match="other data"):
         verify(config, "FIX(0.1)", 0.9, pool=known)
+
+
+def test_the_configuration_of_a_pool_stays(known: Path):
+    """A question trains in the pool, and is no configuration of it."""
+    path = known / "config.json"
+    kept = json.dumps({**json.loads(path.read_text()), "policies": ["FIX(k0=0.2)"]})
+    path.write_text(kept)
+    assert not ask("FIX(1e-6)", known, target=0.999, give_up=False).yes
+    assert path.read_text() == kept
+    train_pool(load_config(CONFIG, ["policies=FIX(0.1)", "training.epochs=1"]), known, workers=1, threads=1)
+    assert json.loads(path.read_text())["training"]["epochs"] == 1

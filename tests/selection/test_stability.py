@@ -102,3 +102,21 @@ def test_errors():
         stability(Greedy(), P, y, repeats=0)
     with pytest.raises(UserError, match="2 rows or more"):
         stability(Greedy(), P[:, :1], y[:1])
+
+
+def test_ties_of_the_one_standard_error_rule():
+    """Of one size the better score, of equal scores the earlier; what is exactly one standard error worse is near."""
+    y = np.zeros(4, dtype=int)
+    p = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]])  # 3 of 4 right: the standard error is 0.25
+    ballots = Ballots(np.stack([p, p, p]), y)
+    error = ballots.standard_error(ballots.cast(np.eye(3)[0]), "accuracy")
+    assert error == np.std([1, 1, 1, 0], ddof=1) / 2 == 0.25
+
+    def chosen(*steps: tuple[list[int], float]) -> list[int]:
+        found = [Step(np.bincount(members, minlength=3) / len(members), score) for members, score in steps]
+        return np.flatnonzero(smallest_within_one_se(found, ballots, "accuracy")).tolist()
+
+    assert chosen(([0, 1], 0.75), ([0], 0.5), ([1], 0.6), ([2], 0.6)) == [1]
+    assert chosen(([0, 1], 0.75), ([2], 0.5)) == [2]
+    assert chosen(([0, 1], 0.75), ([2], 0.4999)) == [0, 1]
+    assert chosen(([0, 1], 0.75), ([1, 2], 0.75)) == [0, 1]

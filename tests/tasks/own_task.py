@@ -1,8 +1,8 @@
-"""A task and a model of a user's own, as the tests import them: two moons, with another loss."""
+"""A task and a model of a user's own, as the tests import them: two moons, with another loss and a metric."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from lrensemble.tasks import Batch, Task
 
 
+def g_mean(probabilities: Any, labels: Any) -> float:
+    return float(np.sqrt(np.prod([(probabilities.argmax(1) == c)[labels == c].mean() for c in (0, 1)])))
+
+
 class Moons(Task):
     class_names = ("upper", "lower")
+    metrics: ClassVar = {"g_mean": g_mean}
 
     def __init__(self, noise: float = 0.2, rows: int = 300) -> None:
         self.facts = {"num_classes": 2, "features": 2}

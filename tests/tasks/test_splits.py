@@ -242,3 +242,14 @@ def test_names_of_the_validation_arrays(tmp_path):
     )
     with pytest.raises(UserError, match="no array 'test_images': did you mean"):
         load(write(tmp_path, test_images=None, tests_images=images))
+
+
+def test_a_cut_keeps_the_order_of_the_rows(tmp_path):
+    """Predictions of a pool are in this order, and its fingerprint has it (pinned in test_old_pool.py, too)."""
+    images = np.arange(60 * 64, dtype=np.uint16).reshape(60, 8, 8)
+    data = load(write(tmp_path, train_images=images, test_images=images[:20]), val_fraction=0.25)
+    first = {name: split.images[:, 0, 0, 0] for name, split in (("train", data.train), ("val", data.val))}
+    for values in first.values():
+        assert (np.diff(np.asarray(values).astype(int)) > 0).all()
+    np.testing.assert_array_equal(np.bincount(data.val.labels), [5, 5, 5])
+    assert data.fingerprint == "afa1ee9a4ca6a48ecbc63a70c45a7a20"
