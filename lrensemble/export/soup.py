@@ -236,13 +236,20 @@ def _write(pool: Pool, members: Sequence[Member], model: nn.Module, data: Device
         member = Member(planned.path)  # as it is now that nobody else writes it
         if member.record.status == "complete":
             return member.id, False
-        costs = members[0].record.costs
+        costs, bases = members[0].record.costs, {one.record.base for one in members}
+        base = bases.pop() if len(bases) == 1 else None  # one that all have is not changed by averaging
+        kept = members[0].weights().keys() if base else model.state_dict().keys()
         write_complete(
             member,
             labels=pool.labels("val"),
             history=[],
             probabilities={"val": _predict(model, data, data.val), "test": _predict(model, data, data.test)},
-            weights={name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()},
+            weights={
+                name: value.detach().cpu().clone().contiguous()
+                for name, value in model.state_dict().items()
+                if name in kept
+            },
+            base=base,
             costs={key: costs[key] for key in ("parameters", "flops") if key in costs},  # of use; training cost none
             environment=environment(device=str(data.device)),
         )

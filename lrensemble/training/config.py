@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validat
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.models import identified
 from lrensemble.models.objects import name_of
 from lrensemble.own import is_own
 from lrensemble.policies import Controlled, Policy, Space
@@ -165,8 +166,14 @@ class Config(Strict):
                 varied = _with(varied, path, value)
             for policy, seed in itertools.product(schedules, self.seeds):
                 spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
+                spec = spec.model_copy(update={"model": _identified(spec.model)})
                 specs[spec.model_dump_json()] = spec
         return list(specs.values())
+
+
+def _identified(model: Named) -> Named:
+    parameters = identified(**model.build)
+    return model if parameters == model.parameters else Named.model_validate({"name": model.name, **parameters})
 
 
 def _expand(entry: str | Sample) -> Sequence[Policy | Controlled]:

@@ -303,6 +303,7 @@ def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
         "environment": _environment(job, outcome, stack),
         "targets": reached(outcome.history, job.targets),
         "trace": outcome.trace,
+        "base": outcome.base,
     }
     if outcome.history:
         last = outcome.history[-1]

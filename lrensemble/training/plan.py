@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError
-from lrensemble.models import MemoryLimit, build_model, is_users_own
+from lrensemble.models import MemoryLimit, is_users_own
 from lrensemble.own import is_own, untrusted
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
@@ -26,7 +26,7 @@ from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
-from lrensemble.training.groups import freeze
+from lrensemble.training.frozen import trainable_model
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.stack import stack_size
 
@@ -57,6 +57,7 @@ class Plan:
     pool: Path
     task: Task
     runs: tuple[PlannedRun, ...]
+    notes: tuple[str, ...] = ()  # what people should know before they train
 
     @property
     def specs(self) -> list[RunSpec]:
@@ -141,13 +142,14 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
             raise untrusted(config.data.name, "task")
         check_local(config.data.root, pool)
     task = load_task(config.data.name, **config.data.options)
+    notes = [*task.notes]
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
         key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
         if key not in tried:
-            tried[key] = _try(spec, task, rows, trust)
+            tried[key] = _try(spec, task, rows, trust, notes.append)
         models.append(tried[key])
     runs: list[PlannedRun] = []
     members = len(specs)
@@ -156,7 +158,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         members += len(runs[-1].derived)
         if members > MAX_RUNS:
             raise UserError(f"more than {MAX_RUNS:,} members with the snapshots and averages of the runs ({members:,})")
-    return Plan(config, pool, task, tuple(runs))
+    return Plan(config, pool, task, tuple(runs), tuple(dict.fromkeys(notes)))
 
 
 def _model_key(spec: RunSpec) -> str:
@@ -175,15 +177,14 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
     return tuple(MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted)
 
 
-def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
+def _try(spec: RunSpec, task: Task, rows: int, trust: bool, say: Callable[[str], object]) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if not trust:
             reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: --trust (trust=True) allows it"
             stack.enter_context(MemoryLimit(UNTRUSTED, reason))
-        model = build_model(**spec.model.build, **task.facts, trust=trust)
-        freeze(model, spec.training.freeze)
+        model = trainable_model(spec, task.facts, trust=trust, say=say)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0

@@ -172,7 +172,6 @@ def test_entry_points(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("torchvision:resnet18", {"weights": "DEFAULT"}),
         ("torchvision:resnet18", {"pretrained": True}),
         ("torchvision:resnet18", {"weights_backbone": "DEFAULT"}),
         ("timm:test_vit", {"checkpoint_path": "evil.pth"}),
