@@ -21,9 +21,10 @@ from lrensemble.models.objects import OBJECTS, is_users_own
 from lrensemble.models.pretrained import KEYS, identified, read_weights, start_from, weights_file
 from lrensemble.models.resnet import resnet
 from lrensemble.models.wide_resnet import wide_resnet
-from lrensemble.own import current_folder, installed, load_installed, load_own, untrusted
+from lrensemble.own import current_folder, load_own, untrusted
+from lrensemble.plugins import Registry
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+_OURS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
     "lenet": lenet,
     "cnn3": cnn3,
@@ -34,9 +35,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "wrn28_10": functools.partial(wide_resnet, depth=28, width=10),
     "fastcnn": fastcnn,
 }
-
-
-GROUP = "lrensemble.models"  # of entry points
+MODELS: Registry[Callable[..., nn.Module]] = Registry("models", "model", _OURS)
+register_model = MODELS.register
 SPARE = 2**29  # bytes that building may take beside three times the weights: tables, trial passes, draws
 
 
@@ -185,9 +185,5 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         return functools.partial(LIBRARIES[source], rest)
     if name in MODELS:
         return MODELS[name]
-    offered = installed(GROUP)
-    if name in offered:
-        return load_installed(name, offered[name])
     libraries = ", ".join(f"{library}:NAME" for library in LIBRARIES)
-    known = did_you_mean(name, [*MODELS, *offered])
-    raise UserError(f"unknown model {name!r}: {known}, {libraries} or package.module:callable")
+    raise UserError(f"unknown model {name!r}: {MODELS.hint(name)}, {libraries} or package.module:callable")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.models import build_model, hash_of_tensors
+from lrensemble.models.objects import OBJECTS
 from lrensemble.pool import Named, RunSpec
 from lrensemble.pool.record import Training
 from lrensemble.tasks import Task
@@ -37,7 +38,7 @@ def known_base(spec: RunSpec, task: Task, model: nn.Module) -> str | None:
     to see that, once a process.
     """
     kept = frozen(model)
-    if not kept:
+    if not kept or spec.model.name in OBJECTS:  # an object of this program is built nowhere else
         return None
     key = same_model(spec), task.fingerprint
     if key not in _bases:
