@@ -47,7 +47,7 @@ def build_model(
     trust: bool = False,
     weight_bytes: int | None = None,
     pretrained: bool = True,
-    say: Callable[[str], object] = lambda text: None,
+    tell: Callable[[str], object] = lambda text: None,
     **facts: Any,
 ) -> nn.Module:
     """Build a module that maps (B, *input_shape) to (B, num_classes) logits.
@@ -71,7 +71,7 @@ def build_model(
         memory. Without it, and for ``package.module:callable``, there is no limit.
     pretrained : bool
         False: ``weights`` are left aside, because others will be loaded; their file need not be there.
-    say : callable
+    tell : callable
         Is told where the head is of other classes than that of ``weights``, and starts at random.
 
     Raises
@@ -101,7 +101,7 @@ def build_model(
         built = {**facts, "input_shape": (3, *facts["input_shape"][1:])} if grey else facts
         model = _build(name, built, parameters)
         if weights and pretrained:
-            _start(model, name, parameters, built, weights, say)
+            _start(model, name, parameters, built, weights, tell)
         if grey:  # the weights are of pictures in colour
             model = nn.Sequential(GreyToRGB(), model)
     if not isinstance(model, nn.Module):
@@ -123,7 +123,7 @@ def _start(
     parameters: Mapping[str, Any],
     facts: Mapping[str, Any],
     weights: tuple[str, str | None],
-    say: Callable[[str], object],
+    tell: Callable[[str], object],
 ) -> None:
     """Load the weights of a file into a model."""
 
@@ -136,7 +136,7 @@ def _start(
     what = f"weights {weights[0]} do not fit {_shown(name, parameters)}"
     replaced = start_from(model, read_weights(name, *weights), head, what)
     if replaced:
-        say(
+        tell(
             f"{_shown(name, parameters)} starts from {weights[0]}; its head ({', '.join(replaced)}) starts at random: "
             f"that one is not of {facts['num_classes']} classes"
         )

@@ -177,14 +177,14 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
     return tuple(MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted)
 
 
-def _try(spec: RunSpec, task: Task, rows: int, trust: bool, say: Callable[[str], object]) -> nn.Module:
+def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str], object]) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if not trust:
             reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: --trust (trust=True) allows it"
             stack.enter_context(MemoryLimit(UNTRUSTED, reason))
-        model = trainable_model(spec, task.facts, trust=trust, say=say)
+        model = trainable_model(spec, task.facts, trust=trust, tell=tell)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0

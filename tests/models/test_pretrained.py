@@ -41,7 +41,7 @@ def file(source, tmp_path_factory) -> str:
 def test_all_but_the_head_comes_from_the_file_and_it_is_said(source, file):
     said: list[str] = []
     torch.manual_seed(1)
-    model = build_model(SMALL, input_shape=RGB, num_classes=5, parameters={"weights": file}, say=said.append)
+    model = build_model(SMALL, input_shape=RGB, num_classes=5, parameters={"weights": file}, tell=said.append)
     torch.manual_seed(1)
     random = model_of(SMALL, 5).state_dict()
     for name, value in model.state_dict().items():
@@ -51,7 +51,7 @@ def test_all_but_the_head_comes_from_the_file_and_it_is_said(source, file):
 
 def test_as_many_classes_keep_the_head(source, file):
     said: list[str] = []
-    model = build_model(SMALL, input_shape=RGB, num_classes=9, parameters={"weights": file}, say=said.append).eval()
+    model = build_model(SMALL, input_shape=RGB, num_classes=9, parameters={"weights": file}, tell=said.append).eval()
     x = torch.randn(2, *RGB)
     assert torch.equal(model(x), source.eval()(x)) and not said
 
