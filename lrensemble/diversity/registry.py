@@ -179,7 +179,6 @@ def register_metric(
     title: str,
     *,
     kind: Literal["pairwise", "group"] = "pairwise",
-    sees: Literal["labels", "errors"] = "errors",
     higher_is_diverse: bool,
     low: float,
     high: float,
@@ -193,8 +192,8 @@ def register_metric(
     """
 
     def add(formula: Callable[..., Array]) -> Callable[..., Array]:
-        facts = (name, title, kind, sees, higher_is_diverse, low, high, undefined, reference, formula)
-        METRICS.add(name, Metric(*facts), home_of(formula))
+        metric = Metric(name, title, kind, higher_is_diverse, low, high, undefined, reference, formula)
+        METRICS.add(name, metric, home_of(formula))
         return formula
 
     return add
