@@ -1,6 +1,6 @@
-"""Code of other packages and of a user: entry points, and ``package.module:callable``.
+"""Code of a user's own by its place: ``package.module:callable``. By names it is found in `lrensemble.plugins`.
 
-An installed package is trusted. A name with a colon can be of any module, also of one that lies in the current folder:
+A name with a colon can be of any module, also of one that lies in the current folder:
 who gives it (a configuration on the command line, ``--trust``) decides that it runs.
 """
 
@@ -12,28 +12,11 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
-
-
-def installed(group: str) -> dict[str, list[EntryPoint]]:
-    """What installed packages offer under an entry-point group, by name; several where packages share one."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=group):
-        if point not in found.setdefault(point.name, []):
-            found[point.name].append(point)
-    return found
-
-
-def load_installed(name: str, points: list[EntryPoint]) -> Callable[..., Any]:
-    if len(points) > 1:
-        both = " and ".join(f"{point.value} ({point.dist.name if point.dist else '?'})" for point in points)
-        raise UserError(f"{name!r} is offered by two packages, {both}: uninstall one of them")
-    return points[0].load()  # type: ignore[no-any-return]
 
 
 def is_own(name: str) -> bool:

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from lrensemble import Pool, load_config, load_dataset, select_teams
+from lrensemble import Pool, load_config, load_dataset, select_teams, train_pool
 from lrensemble.cli.main import main, parse
+from lrensemble.diversity import diversity
 from lrensemble.evaluation import BASELINES
 from lrensemble.policies import ALIASES, FUNCTIONS
 from lrensemble.selection import SELECTORS
@@ -23,6 +24,7 @@ from lrensemble.training.engine import Engine
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
+EXTENSIONS = (ROOT / "docs" / "extensions.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
 RECOMMEND = (ROOT / "docs" / "recommend.md").read_text()
@@ -195,3 +197,19 @@ def test_the_configuration_is_valid():
 def test_every_policy_is_in_the_document():
     text = (ROOT / "docs" / "policies.md").read_text()
     assert {*FUNCTIONS, *ALIASES} <= set(re.findall(r"[A-Z][A-Z0-9_]+", text))
+
+
+def test_names_of_ones_own(tmp_path, own_names):
+    [code] = blocks("python", EXTENSIONS)
+    exec(compile(code, "docs/extensions.md", "exec"), {"__name__": "__main__"})
+    config = {
+        "name": "own",
+        "data": {"name": "rows", "count": 40},
+        "model": {"name": "perceptron", "width": 8},
+        "training": {"epochs": 1, "batch_size": 20},
+        "policies": ["EIGHTH(k0=[0.4, 0.8])"],
+    }
+    pool = train_pool(load_config(config), tmp_path / "pool", threads=1, devices="cpu")
+    [team] = select_teams(pool, ["last"])
+    assert len(team.members) == 1
+    assert diversity(np.stack(list(pool.predictions("val"))), pool.labels("val"), metric="HALF") <= 0.5

@@ -60,7 +60,7 @@ def _sync(args: argparse.Namespace) -> int:
     store = open_store(args.storage, create=True)
     with Progress(console=output.console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sync", total=None)
-        result = sync(store, pools, tick=lambda done, total: progress.update(bar, completed=done, total=total))
+        result = sync(store, pools, tell=lambda done, total: progress.update(bar, completed=done, total=total))
     if args.format == "json":
         output.print_json({"storage": store.url, **vars(result)})
         return 0

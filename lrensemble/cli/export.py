@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             benchmark=not args.no_benchmark,
             tolerance=args.tolerance,
             trust=args.trust,
-            say=say,
+            tell=say,
         )
     for note in notes:
         output.note(note)

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             kind=args.kind,
             header=None if args.header is None else args.header == "yes",
-            note=output.note,
+            tell=output.note,
         )
     if args.format == "json":
         output.print_json(

@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS, load_entry_points
+    from lrensemble.policies import ALIASES, CONTROLS, DEFINITIONS, FUNCTIONS
 
-    load_entry_points()
+    len(DEFINITIONS)  # imports what installed packages have
     definitions = [_facts(definition) for table in (FUNCTIONS, ALIASES, CONTROLS) for definition in table.values()]
     if args.format == "json":
         output.print_json({"policies": definitions})

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     console = output.console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("predicting", total=len(files))
-        answers = list(predict_files(team, files, reader, batch=args.batch, done=lambda n: progress.advance(bar, n)))
+        answers = list(predict_files(team, files, reader, batch=args.batch, tell=lambda n: progress.advance(bar, n)))
     errors = [answer for answer in answers if answer.error]
     rows = [_row(answer, team.class_names, args.abstain) for answer in answers if not answer.error]
     for answer in errors:

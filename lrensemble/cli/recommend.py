@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         with_defaults=args.baseline,
         options={"devices": args.devices, "threads": args.threads, "workers": args.workers},
         watcher=Progress(),
-        told=told,
-        stage=output.note,
+        tell_run=told,
+        tell=output.note,
     )
     if args.format == "json":
         output.print_json({**vars(found), "split": "validation"})

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(args.rounds, args.members, parse_time(args.time) if args.time else None)
     config = load_config(args.config, args.overrides)
     plan = make_plan(config, args.pool or default_pool(config))
-    for note in plan.task.notes:
+    for note in plan.notes:
         output.note(note)
     ended = run_rounds(
         plan,

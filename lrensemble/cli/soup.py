@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     pool = Pool.open(args.pool)
     with output.working("averaging weights") as tell:
         found = make_soups(
-            pool, device=args.device, trust=args.trust, say=lambda text: tell(f"averaging weights: {text}")
+            pool, device=args.device, trust=args.trust, tell=lambda text: tell(f"averaging weights: {text}")
         )
     if args.format == "json":
         output.print_json({"rows": found[0].rows, "groups": found})

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, overrides)
     pick_devices(args.devices)  # also of a plan: what it says will be used
     plan = make_plan(config, args.pool or default_pool(config))
-    for note in plan.task.notes:
+    for note in plan.notes:
         output.note(note)
     if args.dry_run:
         _print_plan(plan, args.format)

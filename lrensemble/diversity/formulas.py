@@ -14,6 +14,7 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.diversity.counts import Counts
+from lrensemble.diversity.registry import METRICS
 
 
 class Sums(Protocol):
@@ -78,13 +79,22 @@ PAIR_VALUES: dict[str, Callable[[Counts], Array]] = {
 }
 
 
+_LINEAR = ("BD", "DF")  # whose means over pairs are sums of whole numbers
+
+
+def pair_values(name: str) -> Callable[[Counts], Array]:
+    """The function of a pairwise metric, ours or not: `Counts` -> (M, M)."""
+    return METRICS[name].formula or PAIR_VALUES[name]
+
+
 def evaluator(names: Iterable[str], c: Counts, *, undefined_pair: float = np.nan) -> Callable[[Sums], dict[str, Array]]:
     """Return a function that gives the raw values (T,) of the metrics `names` for the teams of any `Sums`.
 
     `undefined_pair` stands for pairs whose value is 0/0: NaN makes the team NaN. Matrices are made once, here.
     """
     names = list(names)
-    matrices = {name: PAIR_VALUES[name](c) for name in names if name in ("CK", "QS", "rho")}
+    pairwise = [name for name in names if METRICS[name].kind == "pairwise" and name not in _LINEAR]
+    matrices = {name: pair_values(name)(c) for name in pairwise}
     matrices = {name: np.where(np.isnan(m), undefined_pair, m) for name, m in matrices.items()}
 
     def evaluate(sums: Sums) -> dict[str, Array]:
@@ -118,4 +128,6 @@ def _value(name: str, sums: Sums, c: Counts, matrices: dict[str, Array]) -> Arra
         touched = c.rows - sums.per_row[1]
         per_touched = _ratio(sums.total(c.errors), touched)
         return np.where(touched == 0, 0.0, _ratio(size - per_touched, size - 1))
-    raise KeyError(name)
+    formula = METRICS[name].formula
+    assert formula is not None  # ours are above
+    return np.asarray(formula(sums, c))

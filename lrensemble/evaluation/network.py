@@ -9,7 +9,7 @@ from pydantic import ValidationError, validate_call
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError
-from lrensemble.models import build_model
+from lrensemble.models import build_model, hash_of_tensors
 from lrensemble.pool import Member, Pool
 from lrensemble.tasks import Dataset, load_dataset
 from lrensemble.tasks.inputs import Normalise
@@ -62,7 +62,16 @@ def load_network(pool: Pool, member: Member, *, trust: bool = False) -> Network:
             num_classes=len(task.class_names),
             trust=trust,
             weight_bytes=sum(value.nbytes for value in weights.values()),
+            pretrained=record.base is not None,
         )
+    if record.base is not None:
+        base = {name: value for name, value in model.named_parameters() if name not in weights}
+        if hash_of_tensors(base) != record.base:
+            raise UserError(
+                f"member {member.id}: the frozen parameters of the model {record.spec.model} are not those that it was "
+                "trained with: what builds them has changed since"
+            )
+        weights = {**weights, **base}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # the code of a user's model has changed since, or that of a library

@@ -140,7 +140,14 @@ def _empty(card: Card, size: int, trust: bool) -> TeamModule:
     shape, classes = card.preprocessing.input_shape, len(card.class_names)
     with torch.random.fork_rng(devices=[]):
         models = [
-            build_model(**m.model.build, input_shape=shape, num_classes=classes, trust=trust, weight_bytes=size)
+            build_model(
+                **m.model.build,
+                input_shape=shape,
+                num_classes=classes,
+                trust=trust,
+                weight_bytes=size,
+                pretrained=False,  # all of them are in the file
+            )
             for m in card.members
         ]
     return TeamModule(

@@ -40,14 +40,14 @@ def predict_files(
     reader: Reader,
     *,
     batch: int = 128,
-    done: Callable[[int], object] = lambda images: None,
+    tell: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Answer]:
     """Answers in the order of the files, computed in batches; at most about `batch` images are in memory.
 
     Parameters
     ----------
     files : paths, each with an error that is known already (or "")
-    done : is told how many files were dealt with, after each batch
+    tell : is told how many files were dealt with, after each batch
     """
     waiting: list[tuple[str, int | None, Array | str]] = []  # an image, or an error
 
@@ -59,7 +59,7 @@ def predict_files(
                 yield Answer(file, row, error=image)
             else:
                 yield Answer(file, row, probabilities=next(answers))
-        done(len({file for file, _, _ in waiting}))
+        tell(len({file for file, _, _ in waiting}))
         waiting.clear()
 
     for path, error in files:

@@ -20,6 +20,7 @@ from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.metrics import correct_rows, nll_rows
 from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.pool.writing import environment, write_complete
+from lrensemble.renamed import renamed
 from lrensemble.tasks.rows import AnyRows, DeviceData, must_stream
 from lrensemble.training.derived import refresh_norms
 from lrensemble.training.device import pick_devices
@@ -93,8 +94,9 @@ def groups(pool: Pool) -> list[list[Member]]:
     return sorted(several, key=lambda group: group[0].id)
 
 
+@renamed(say="tell")
 def make_soups(
-    pool: Pool, *, device: str = "auto", trust: bool = False, say: Callable[[str], object] = lambda text: None
+    pool: Pool, *, device: str = "auto", trust: bool = False, tell: Callable[[str], object] = lambda text: None
 ) -> list[Soups]:
     """Try the uniform and the greedy soup of every group of `groups`, and write the better one where it holds up.
 
@@ -117,11 +119,11 @@ def make_soups(
             member.check_file("weights.safetensors")
     dataset, where = load_data(pool), pick_devices(device)[0]
     data = DeviceData.of(dataset, where, stream=must_stream(dataset, where, 1))
-    return [_of_group(pool, group, data, trust, say) for group in candidates]
+    return [_of_group(pool, group, data, trust, tell) for group in candidates]
 
 
 def _of_group(
-    pool: Pool, group: Sequence[Member], data: DeviceData, trust: bool, say: Callable[[str], object]
+    pool: Pool, group: Sequence[Member], data: DeviceData, trust: bool, tell: Callable[[str], object]
 ) -> Soups:
     labels = pool.labels("val")
     best = _score(group[:1], np.asarray(pool.predictions("val", group[:1])[0]), labels)
@@ -135,7 +137,7 @@ def _of_group(
     everything = total = _weights(pool, group[0], trust)
     chosen, greedy = [group[0]], best
     for i, member in enumerate(group[1:], start=2):
-        say(f"{i} of {len(group)} members of {group[0].record.spec.model}, {len(chosen)} in the greedy soup")
+        tell(f"{i} of {len(group)} members of {group[0].record.spec.model}, {len(chosen)} in the greedy soup")
         weights = _weights(pool, member, trust)
         everything, added = _sum(everything, weights), _sum(total, weights)
         soup = brew(added, [*chosen, member])
@@ -236,13 +238,20 @@ def _write(pool: Pool, members: Sequence[Member], model: nn.Module, data: Device
         member = Member(planned.path)  # as it is now that nobody else writes it
         if member.record.status == "complete":
             return member.id, False
-        costs = members[0].record.costs
+        costs, bases = members[0].record.costs, {one.record.base for one in members}
+        base = bases.pop() if len(bases) == 1 else None  # one that all have is not changed by averaging
+        kept = members[0].weights().keys() if base else model.state_dict().keys()
         write_complete(
             member,
             labels=pool.labels("val"),
             history=[],
             probabilities={"val": _predict(model, data, data.val), "test": _predict(model, data, data.test)},
-            weights={name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()},
+            weights={
+                name: value.detach().cpu().clone().contiguous()
+                for name, value in model.state_dict().items()
+                if name in kept
+            },
+            base=base,
             costs={key: costs[key] for key in ("parameters", "flops") if key in costs},  # of use; training cost none
             environment=environment(device=str(data.device)),
         )

@@ -26,6 +26,7 @@ from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
+from lrensemble.renamed import renamed
 from lrensemble.selection import team_vote
 from lrensemble.tasks import Dataset
 from lrensemble.tasks.row_arrays import pieces
@@ -39,6 +40,7 @@ UNDECIDED = 1e-4  # relative difference of two probabilities that rounding may t
 FEW = 0.01  # ... on so small a share of the rows
 
 
+@renamed(say="tell")
 def export_team(
     pool: Pool,
     team: Team | str,
@@ -50,7 +52,7 @@ def export_team(
     benchmark: bool = True,
     tolerance: float = TOLERANCE,
     trust: bool = False,
-    say: Callable[[str], object] = lambda text: None,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> Card:
     """Write a team as a folder that predicts by itself, and return its card.
 
@@ -66,7 +68,7 @@ def export_team(
     benchmark : measure milliseconds per batch, beside the best single member
     tolerance : largest difference of a probability
     trust : models ``package.module:callable`` that the pool's records name may be imported and called
-    say : is told what is going on, a line at a time
+    tell : is told what is going on, a line at a time
 
     Raises
     ------
@@ -84,14 +86,14 @@ def export_team(
     module = team_module(pool, team, trust=trust)
     data, note = _data(pool)
     if note:
-        say(note)
+        tell(note)
     test, why_none = read_evaluation(pool, team)
     if why_none:
-        say(f"no test numbers: {why_none}")
+        tell(f"no test numbers: {why_none}")
     card = _card(pool, team, members, data, test)
     with clear_disk_errors(out), new_folder(out) as temporary:
         for format in dict.fromkeys(formats):
-            say(f"writing {FILES[format]}")
+            tell(f"writing {FILES[format]}")
             write_module(module, format, temporary / FILES[format], pool.task.input_shape)
         names = [FILES[format] for format in FILES if format in formats]
         card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
@@ -99,7 +101,7 @@ def export_team(
         checks = {}
         for format in FILES:
             if format in formats:
-                say(f"checking {FILES[format]}")
+                tell(f"checking {FILES[format]}")
                 exported = Ensemble.load(temporary, format=format, trust=trust)
                 if data is not None and check:
                     checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
@@ -107,7 +109,7 @@ def export_team(
                     checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
         card = card.model_copy(update={"checks": checks})
         if benchmark:
-            say("measuring")
+            tell("measuring")
             card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)), trust)})
         write_json(temporary / NAME, card.model_dump(mode="json"))
         text = readme(card).encode()

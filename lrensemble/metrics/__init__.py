@@ -11,7 +11,7 @@ from lrensemble.metrics.classes import PerClass, confusion, most_confused, per_c
 from lrensemble.metrics.detection import Auroc, auroc, uncertainty
 from lrensemble.metrics.members import MemberScores, member_scores
 from lrensemble.metrics.named import (
-    REGISTERED,
+    METRICS,
     PredictionMetric,
     find_metric,
     load_metric,
@@ -44,7 +44,7 @@ from lrensemble.metrics.significance import (
 from lrensemble.metrics.utility import Confidence, check_finite, confidence, summary, utility
 
 __all__ = [
-    "REGISTERED",
+    "METRICS",
     "TIE",
     "TINY",
     "Auroc",

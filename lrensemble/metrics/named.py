@@ -4,8 +4,8 @@
     def g_mean(probabilities, labels):  # (N, C) and (N,); returns one number
         ...
 
-An installed package lists its own under the entry points ``lrensemble.metrics``. ``package.module:function`` is
-imported where the user names it (`load_metric`), and nowhere else.
+An installed package lists its own under the entry points ``lrensemble.metrics`` (see `lrensemble.plugins`).
+``package.module:function`` is imported where the user names it (`load_metric`), and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError
 from lrensemble.metrics.calibration import adaptive_calibration_error, expected_calibration_error
 from lrensemble.metrics.classes import confusion
 from lrensemble.metrics.detection import share_below
 from lrensemble.metrics.scores import brier_rows, correct_rows, nll_rows
-from lrensemble.own import current_folder, importable, installed, is_own, load_installed, load_own, untrusted
+from lrensemble.own import current_folder, importable, is_own, load_own, untrusted
+from lrensemble.plugins import Registry, home_of
 
 Array = NDArray[Any]
 Function = Callable[[Array, Array], Any]
@@ -110,7 +111,7 @@ _OURS = [
     PredictionMetric("macro_f1", macro_f1, of_labels=True),
     PredictionMetric("auroc", macro_auroc),
 ]
-REGISTERED = {metric.name: metric for metric in _OURS}
+METRICS: Registry[Function] = Registry("metrics", "metric", {metric.name: metric for metric in _OURS})
 
 
 def register_metric(
@@ -125,13 +126,10 @@ def register_metric(
     """
 
     def add(function: Function) -> PredictionMetric:
+        if not name.isidentifier():
+            raise UserError(f"metric {name!r} ({home_of(function)}) is not possible: letters, digits and _ are needed")
         metric = PredictionMetric(name, function, greater_is_better, of_labels)
-        both = (function, REGISTERED.get(name, metric).function)
-        homes = [f"{f.__module__}.{getattr(f, '__qualname__', f)}" for f in both]
-        if not name.isidentifier() or homes[0] != homes[1]:  # running a notebook's cell again is no second definition
-            why = f"it is the name of {homes[1]}" if name.isidentifier() else "letters, digits and _ are needed"
-            raise UserError(f"metric {name!r} ({homes[0]}) is not possible: {why}")
-        REGISTERED[name] = metric
+        METRICS.add(name, metric, home_of(function))
         return metric
 
     return add
@@ -145,33 +143,25 @@ def register_metrics(metrics: Mapping[str, Any]) -> list[str]:
     names = []
     for name, metric in metrics.items():
         known = metric if isinstance(metric, PredictionMetric) else register_metric(name)(metric)
-        REGISTERED[name] = known
         names.append(importable(metric, known.function) or name)
-        REGISTERED[names[-1]] = replace(known, name=names[-1])
+        for alias in {name, names[-1]}:
+            METRICS.add(alias, replace(known, name=alias), home_of(known.function))
     return names
 
 
 def find_metric(name: str, what: str = "metric") -> PredictionMetric:
     """The metric of a name; `UserError` for an unknown one, and for a user's own that nobody named in this process."""
-    if name not in REGISTERED:
+    if name not in METRICS:
         if is_own(name):
             raise untrusted(name, "metric")
-        others = installed("lrensemble.metrics")
-        if name not in others:
-            hint = did_you_mean(name, [n for n in (*REGISTERED, *others) if not is_own(n)])
-            raise UserError(f"unknown {what} {name!r}: {hint} or package.module:function")
-        _keep(name, load_installed(name, others[name]))
-    return REGISTERED[name]
+        raise UserError(f"unknown {what} {name!r}: {METRICS.hint(name)} or package.module:function")
+    found = METRICS.find(name)
+    return replace(found, name=name) if isinstance(found, PredictionMetric) else PredictionMetric(name, found)
 
 
 def load_metric(name: str, what: str = "metric") -> PredictionMetric:
     """`find_metric` of a name that the user gave: ``package.module:function`` is imported."""
-    if is_own(name) and name not in REGISTERED:
+    if is_own(name) and name not in METRICS:
         with current_folder():
-            _keep(name, load_own(name, "metric"))
+            METRICS.add(name, load_own(name, "metric"), name)
     return find_metric(name, what)
-
-
-def _keep(name: str, function: Function) -> None:
-    of = function if isinstance(function, PredictionMetric) else PredictionMetric(name, function)
-    REGISTERED[name] = replace(of, name=name)

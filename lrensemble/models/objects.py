@@ -10,9 +10,16 @@ from typing import Any
 from torch import nn
 
 from lrensemble.errors import UserError
+from lrensemble.models.libraries import LIBRARIES
 from lrensemble.own import importable
 
 OBJECTS: dict[str, Callable[..., nn.Module]] = {}  # given by this program, by their names
+
+
+def is_users_own(name: str) -> bool:
+    """True for ``package.module:callable``, and for an object of this program."""
+    source, colon, _ = name.partition(":")
+    return (bool(colon) and source not in LIBRARIES) or name in OBJECTS
 
 
 def name_of(model: Any) -> str:

@@ -15,11 +15,11 @@ from lrensemble.policies.ranges import Range
 from lrensemble.policies.registry import (
     ALIASES,
     CONTROLS,
+    DEFINITIONS,
     FUNCTIONS,
     Definition,
     Parameter,
     find_definition,
-    load_entry_points,
     register,
 )
 from lrensemble.policies.space import Space, parse_policies
@@ -28,6 +28,7 @@ from lrensemble.policies.units import Length
 __all__ = [
     "ALIASES",
     "CONTROLS",
+    "DEFINITIONS",
     "FUNCTIONS",
     "LRBENCH",
     "Controlled",
@@ -40,7 +41,6 @@ __all__ = [
     "Space",
     "controller_of",
     "find_definition",
-    "load_entry_points",
     "parse_policies",
     "parse_schedule",
     "parse_schedules",

@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrensemble.errors import UserError
+from lrensemble.plugins import home_of
 from lrensemble.policies.policy import Policy
-from lrensemble.policies.registry import CONTROLS, Control, Definition, Parameter, check_name, find_definition
+from lrensemble.policies.registry import (
+    CONTROLS,
+    DEFINITIONS,
+    Control,
+    Definition,
+    Parameter,
+    check_name,
+    find_definition,
+)
 from lrensemble.policies.schedule import Schedule
 from lrensemble.policies.text import Call, singles
 
@@ -125,7 +134,9 @@ def register_control(name: str, formula: str, source: str, *parameters: Paramete
 
     def add(make: Callable[..., Controller]) -> Callable[..., Controller]:
         check_name(name, make, [p.name for p in parameters])
-        CONTROLS[name] = Control(name=name, formula=formula, source=source, parameters=parameters, make=make)
+        made = Control(name=name, formula=formula, source=source, parameters=parameters, make=make)
+        DEFINITIONS.add(name, made, home_of(make))
+        CONTROLS[name] = made
         return make
 
     return add

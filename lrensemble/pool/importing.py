@@ -21,6 +21,7 @@ from lrensemble.pool.reading import Table, read_table
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, loop_spec
 from lrensemble.pool.sources import Source
 from lrensemble.pool.writing import is_finite, write_complete
+from lrensemble.renamed import renamed
 from lrensemble.version import __version__
 
 KEPT = 2**30  # bytes of files that are read once
@@ -60,6 +61,7 @@ class _Tables:
         return table
 
 
+@renamed(note="tell")
 def import_members(
     path: str | Path,
     sources: Sequence[Source],
@@ -70,7 +72,7 @@ def import_members(
     seed: int = 0,
     kind: str = "auto",
     header: bool | None = None,
-    note: Callable[[str], object] = lambda text: None,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> tuple[Pool, list[Imported]]:
     """Add one member for each source, and make the pool if there is none. All of them are checked before any is added.
 
@@ -89,7 +91,7 @@ def import_members(
     header : bool, optional
         Whether a first line of text files that can be column numbers as well as numbers is a header. Default: found
         out, where only one is possible.
-    note : callable
+    tell : callable
         Is given a line about what was left out, put in order or divided.
 
     Raises
@@ -139,7 +141,7 @@ def import_members(
             _check_new(pool, spec, converted.probabilities, source)
     pool = pool or Pool.create(path, labels=true, class_names=layout.class_names)
     for text in notes:
-        note(text)
+        tell(text)
     done = []
     for i, (source, spec) in enumerate(zip(sources, specs, strict=True)):
         converted = read(i)

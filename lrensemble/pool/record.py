@@ -53,8 +53,14 @@ class Named(BaseModel):
         """As the arguments ``name`` and ``parameters``."""
         return {"name": self.name, "parameters": self.parameters}
 
+    @property
+    def identity(self) -> Named:
+        """Weights that it starts from are known by their hash, wherever the file is."""
+        known = {key: value for key, value in self.parameters.items() if key != "weights"}
+        return Named.model_validate({"name": self.name, **known}) if "weights_hash" in known else self
+
     def __str__(self) -> str:
-        inside = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        inside = ", ".join(f"{key}={value}" for key, value in self.parameters.items() if key != "weights_hash")
         return f"{self.name}({inside})" if inside else self.name
 
 
@@ -141,7 +147,7 @@ class MemberSpec(Strict):
         """What the initial weights are drawn from, for the run `run_id`: equal for runs that share them."""
         if self.training is None or not self.training.shared_init:
             return run_id
-        return f"{self.model.model_dump_json()} {self.seed}"
+        return f"{self.model.identity.model_dump_json()} {self.seed}"
 
     def identity(self, data_fingerprint: str) -> str:
         """The spec and the data as text. Options at their defaults do not count.
@@ -149,6 +155,7 @@ class MemberSpec(Strict):
         So that a later version that adds an option recognises the members of an older pool.
         """
         spec = self.model_dump(mode="json", exclude_defaults=True)
+        spec["model"] = self.model.identity.model_dump(mode="json")
         return json.dumps([spec, data_fingerprint], sort_keys=True)
 
     def id(self, data_fingerprint: str) -> str:
@@ -217,6 +224,7 @@ class Record(BaseModel):
     costs: dict[str, int | float] = {}  # steps, seconds, samples_per_second, parameters, flops (per sample, forward)
     environment: dict[str, Any] = {}
     outputs: Literal["probabilities", "labels"] | None = None  # what it predicts; None: written before this was kept
+    base: str | None = None  # hash of the frozen parameters, where the builder gives them and the weights file has none
     files: dict[str, FileInfo] = {}  # path inside the member's folder
     removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
 

@@ -57,10 +57,10 @@ def find_pools(paths: Iterable[str | Path]) -> list[Pool]:
     return list(found.values())
 
 
-def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None] = lambda done, total: None) -> Synced:
+def sync(store: Store, pools: Sequence[Pool], *, tell: Callable[[int, int], None] = lambda done, total: None) -> Synced:
     """Add every finished run of `pools` that the database does not have; a member (by its id) is added once.
 
-    Safe to run any number of times and in several processes at once. `tick` is told (done, total).
+    Safe to run any number of times and in several processes at once. `tell` is told (done, total).
     """
     result = Synced(pools=len(pools))
     tasks: dict[str, tuple[Setting, int, list[FinishedRun]]] = {}
@@ -89,7 +89,7 @@ def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None
                 ) from None
         result.added += new
         result.known += len(runs) - new
-        tick(result.added + result.known, total)
+        tell(result.added + result.known, total)
     return result
 
 

@@ -23,6 +23,7 @@ from lrensemble.recommend.change import Change, changes
 from lrensemble.recommend.curves import Backtest, backtest, curve_of, finished_curves, is_hopeless, upper_bound
 from lrensemble.recommend.ranking import check_target
 from lrensemble.recommend.runs import run_of
+from lrensemble.renamed import renamed
 from lrensemble.training import Config, make_plan, train_pool
 from lrensemble.training.plan import Plan
 from lrensemble.training.runner import default_pool
@@ -31,6 +32,7 @@ MAY_GIVE_UP = {"verify": "may be given up"}  # the note of such a member
 MOST_TRIES = 100
 
 
+@renamed(attempted="tell")
 def verify(
     config: Config,
     policy: str,
@@ -42,7 +44,7 @@ def verify(
     give_up: bool = True,
     pool: str | Path | None = None,
     trust: bool = True,
-    attempted: Callable[[Attempt], None] = lambda attempt: None,
+    tell: Callable[[Attempt], None] = lambda attempt: None,
     **options: Any,
 ) -> Verification:
     """Train `policy` on the task of `config` until it reaches `target`, cannot any more, or has spent its budget.
@@ -65,7 +67,7 @@ def verify(
         Where the runs are members; default: the configuration's pool.
     trust : bool
         False: `config` is a pool's own, so that its model is built as a record's is (see `make_plan`).
-    attempted : callable
+    tell : callable
         Is told of every attempt as it ends.
     options
         Workers, threads, devices, ... of `train_pool`.
@@ -101,7 +103,7 @@ def verify(
             for spec in _asking(config, policy, target, seeds, epochs).specs()
         ]
         found = Attempt(policy, why, _answer(plan.of(specs, alone=True), target, **options))
-        attempted(found)
+        tell(found)
         return found
 
     attempts = [attempt(text, "the question")]

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError
 from lrensemble.own import current_folder, is_own, load_own
+from lrensemble.plugins import Registry
 from lrensemble.tasks.sources import SOURCES, load_dataset
 from lrensemble.tasks.task import SPLITS, Task
 
 OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
 
 
-def is_known(name: str) -> bool:
-    """Whether `load_task` can be asked for it."""
-    return name in SOURCES or name in OBJECTS or is_own(name)
+_OURS: dict[str, Callable[..., Task]] = {name: functools.partial(load_dataset, name) for name in SOURCES}
+TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", _OURS)
+register_task = TASKS.register
 
 
-def register_task(task: Task) -> str:
-    """Make an object of this process a task by name, and return the name."""
+def check_known(name: str) -> None:
+    """Raise `UserError`, with the nearest name, where `load_task` cannot be asked for it."""
+    if name in OBJECTS or is_own(name):
+        return
+    if name not in TASKS:
+        raise UserError(f"unknown data set {name!r}: {TASKS.hint(name)} or package.module:Class")
+    TASKS.find(name)
+
+
+def name_of(task: Task) -> str:
+    """The name of a task given as an object, by which `load_task` has it in this process."""
     check_task(task, type(task).__name__)
     name = f"{type(task).__name__}-{task.fingerprint[:8]}"
     OBJECTS[name] = task
@@ -29,9 +40,10 @@ def register_task(task: Task) -> str:
 
 
 def load_task(name: str, **options: Any) -> Task:
-    """Load a task: a name in `SOURCES` (see `load_dataset`), or ``package.module:Class``, called with the options.
+    """Load a task: a name in `SOURCES` (see `load_dataset`), or a class that is called with the options.
 
-    The name is the user's: what it names is imported and called.
+    The class is one of `register_task`, of an installed package (entry point ``lrensemble.tasks``), or
+    ``package.module:Class``. The name is the user's: what it names is imported and called.
 
     Raises
     ------
@@ -40,13 +52,12 @@ def load_task(name: str, **options: Any) -> Task:
     """
     if name in OBJECTS:
         return OBJECTS[name]
-    if not is_own(name):
-        if name not in SOURCES:
-            raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)} or package.module:Class")
-        return load_dataset(name, **options)
+    check_known(name)
+    if name in _OURS:
+        return _OURS[name](**options)
     given = {key: value for key, value in options.items() if value not in (None, False) and (key, value) != UNSPLIT}
     with current_folder():
-        made = load_own(name, "task")
+        made = load_own(name, "task") if is_own(name) else TASKS.find(name)
         try:
             task = made(**given)
         except TypeError as error:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validat
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.models import identified
 from lrensemble.models.objects import name_of
-from lrensemble.own import is_own
 from lrensemble.policies import Controlled, Policy, Space
 from lrensemble.policies.control import parse_schedules
 from lrensemble.policies.text import count, read
@@ -21,7 +21,8 @@ from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES, Task
-from lrensemble.tasks.load import is_known, register_task
+from lrensemble.tasks.load import check_known
+from lrensemble.tasks.load import name_of as name_of_task
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
 
@@ -33,7 +34,7 @@ NAME = r"^\w[\w.-]*$"
 class DataConfig(BaseModel):
     """Which data, and how the validation split is cut from train.
 
-    A task of the user's own, ``package.module:Class``, takes whatever other keys it has parameters for.
+    A task that is not ours (``package.module:Class``, or registered) takes whatever other keys it has parameters for.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -54,9 +55,8 @@ class DataConfig(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if not is_known(self.name):
-            raise UserError(f"unknown data set {self.name!r}: {did_you_mean(self.name, SOURCES)}")
-        if self.model_extra and not is_own(self.name):
+        check_known(self.name)
+        if self.model_extra and self.name in SOURCES:
             key = next(iter(self.model_extra))
             raise UserError(f"unknown key 'data.{key}': {did_you_mean(key, type(self).model_fields)}")
         return self
@@ -166,8 +166,14 @@ class Config(Strict):
                 varied = _with(varied, path, value)
             for policy, seed in itertools.product(schedules, self.seeds):
                 spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
+                spec = spec.model_copy(update={"model": _identified(spec.model)})
                 specs[spec.model_dump_json()] = spec
         return list(specs.values())
+
+
+def _identified(model: Named) -> Named:
+    parameters = identified(**model.build)
+    return model if parameters == model.parameters else Named.model_validate({"name": model.name, **parameters})
 
 
 def _expand(entry: str | Sample) -> Sequence[Policy | Controlled]:
@@ -224,7 +230,7 @@ def load_config(
         made = as_name(path.stem)
         data = {**({"name": made} if made else {}), **data}
     if task is not None:
-        data = {**data, "data": register_task(task)}
+        data = {**data, "data": name_of_task(task)}
     if model is not None:
         given = data.get("model", {})
         data = {**data, "model": {**(given if isinstance(given, dict) else {}), "name": name_of(model)}}

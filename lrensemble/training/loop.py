@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrensemble.models import build_model
+from lrensemble.models import hash_of_tensors
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
@@ -30,28 +28,14 @@ from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.derived import Average
 from lrensemble.training.engine import Engine
-from lrensemble.training.groups import freeze
+from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
 from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.optimizer import build_optimizer, trainable
+from lrensemble.training.seeds import seed_everything
 from lrensemble.training.steering import Steering
 from lrensemble.training.totals import Ended, Totals
 
 State = dict[str, Any]
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed from anything that has a text form; different parts give unrelated seeds."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1
-
-
-def seed_everything(*parts: object) -> None:
-    """Seed torch, NumPy and Python (a user's model may draw from any of them)."""
-    seed = derive_seed(*parts)
-    # torch.manual_seed asks every kind of accelerator, which takes a millisecond where there is none.
-    accelerated = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
-    (torch.manual_seed if accelerated else torch.default_generator.manual_seed)(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
 
 
 @dataclass
@@ -66,15 +50,13 @@ class Outcome:
     probabilities: dict[str, NDArray[np.float32]]  # val, test: (N, C)
     engine: dict[str, Any]  # what computed it, for the record
     trace: str | None = None  # of a controlled run: the policy that gives its LRs again
+    base: str | None = None  # hash of the frozen parameters that are not in `weights`
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(
-    spec: str, frozen: tuple[str, ...], facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str
-) -> Any:
+def _compiled(spec: str, facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str) -> Any:
     """One compiled module for all runs of one architecture in this process: (module, its compiled form)."""
-    model = build_model(**Named.model_validate_json(spec).build, **dict(facts), trust=True).to(device)
-    freeze(model, frozen)
+    model = trainable_model(RunSpec.model_validate_json(spec), dict(facts), trust=True).to(device)
     return model, torch.compile(model, mode=mode)
 
 
@@ -105,14 +87,13 @@ class Run:
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
         seed_everything(spec.start(member_id), "init")
         # `member.train_members` admits what the configuration names.
-        model = build_model(**spec.model.build, **self.task.facts, trust=True)
-        freeze(model, spec.training.freeze)
+        model = trainable_model(spec, self.task.facts, trust=True)
+        self.base = known_base(spec, self.task, model)
         self.model = self.forward = model.to(data.device)
         if self.engine.compile != "no":
             state = model.state_dict()
             facts = tuple(self.task.facts.items())
-            named, frozen = spec.model.model_dump_json(), spec.training.freeze
-            self.model, self.forward = _compiled(named, frozen, facts, data.device, self.engine.compile)
+            self.model, self.forward = _compiled(same_model(spec), facts, data.device, self.engine.compile)
             self.model.load_state_dict(state)
         self.model.to(memory_format=self.engine.memory_format(self.model))
         self.optimizer = build_optimizer(spec.optimizer, self.model, fused=self.engine.is_fused(data.device))
@@ -280,7 +261,11 @@ class Run:
         if not np.isfinite(probabilities["val"]).all():
             return self.ended("diverged", "the predictions of the trained model are not finite")
         weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
-        return self._outcome("complete", None, weights, probabilities)
+        outcome = self._outcome("complete", None, weights, probabilities)
+        if self.base and hash_of_tensors(kept := frozen(model)) == self.base:
+            outcome.base = self.base
+            outcome.weights = {name: value for name, value in weights.items() if name not in kept}
+        return outcome
 
     def ended(self, status: str, reason: str) -> Outcome:
         """A run that is over without a usable model."""

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
+from lrensemble.plugins import import_registered
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
@@ -51,6 +52,7 @@ class Job(Strict):
     sharers : processes that use the device at the same time
     wait : for a member that another process is training; else it is left out
     own_models : models ``package.module:callable`` of the configuration; a record that names another is not trained
+    modules : whose import registers what the runs need by name
     """
 
     pool: Path
@@ -67,6 +69,7 @@ class Job(Strict):
     judges: tuple[Named, ...] = ()
     wait: bool = False
     own_models: tuple[Named, ...] = ()
+    modules: tuple[str, ...] = ()
 
     def member(self, member_id: str) -> Member:
         return Member(self.pool / "members" / member_id)
@@ -98,6 +101,7 @@ def _on_device(text: str, fingerprint: str, device: str, sharers: int, engine: E
 
 def train_members(job: Job) -> list[str]:
     """Train the runs of a job that are not finished; return the ids of those that another process is at."""
+    import_registered(job.modules)
     busy = []
     with contextlib.ExitStack() as locks:
         held = []
@@ -303,6 +307,7 @@ def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
         "environment": _environment(job, outcome, stack),
         "targets": reached(outcome.history, job.targets),
         "trace": outcome.trace,
+        "base": outcome.base,
     }
     if outcome.history:
         last = outcome.history[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from lrensemble.errors import UserError
 from lrensemble.metrics import load_metric, register_metrics
-from lrensemble.models import MemoryLimit, build_model, is_users_own
+from lrensemble.models import MemoryLimit, is_users_own
 from lrensemble.own import is_own, untrusted
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
@@ -27,7 +27,7 @@ from lrensemble.tasks.rows import preparer, raw_batches
 from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
-from lrensemble.training.groups import freeze
+from lrensemble.training.frozen import trainable_model
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.stack import stack_size
 
@@ -59,6 +59,7 @@ class Plan:
     task: Task
     runs: tuple[PlannedRun, ...]
     alone: bool = False  # runs that answer a question: the pool keeps the configuration that it has
+    notes: tuple[str, ...] = ()  # what people should know before they train
 
     @property
     def specs(self) -> list[RunSpec]:
@@ -148,13 +149,14 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         for name in config.metrics:
             load_metric(name)
         config = config.model_copy(update={"metrics": tuple(dict.fromkeys([*config.metrics, *own]))})
+    notes = [*task.notes]
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
         key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
         if key not in tried:
-            tried[key] = _try(spec, task, rows, trust)
+            tried[key] = _try(spec, task, rows, trust, notes.append)
         models.append(tried[key])
     runs: list[PlannedRun] = []
     members = len(specs)
@@ -163,7 +165,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         members += len(runs[-1].derived)
         if members > MAX_RUNS:
             raise UserError(f"more than {MAX_RUNS:,} members with the snapshots and averages of the runs ({members:,})")
-    return Plan(config, pool, task, tuple(runs))
+    return Plan(config, pool, task, tuple(runs), notes=tuple(dict.fromkeys(notes)))
 
 
 def _model_key(spec: RunSpec) -> str:
@@ -182,15 +184,14 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
     return tuple(MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted)
 
 
-def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
+def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str], object]) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if not trust:
             reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: --trust (trust=True) allows it"
             stack.enter_context(MemoryLimit(UNTRUSTED, reason))
-        model = build_model(**spec.model.build, **task.facts, trust=trust)
-        freeze(model, spec.training.freeze)
+        model = trainable_model(spec, task.facts, trust=trust, tell=tell)
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0

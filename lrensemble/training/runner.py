@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import joblib
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
+from lrensemble.plugins import REGISTRIES, is_local
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.links import CONFIGURATION
@@ -117,7 +119,22 @@ def _objects(plan: Plan) -> list[str]:
     """Objects of this program in a plan, which no other process can make."""
     models = {spec.model.name for spec in plan.specs} & OBJECTS.keys()
     tasks = {plan.config.data.name} & TASKS.keys()
-    return [f"task {name}" for name in tasks] + [f"model {name}" for name in sorted(models)]
+    local = [what for what, home in _registered(plan).items() if is_local(home)]
+    return [f"task {name}" for name in tasks] + [f"model {name}" for name in sorted(models)] + local
+
+
+def _registered(plan: Plan) -> dict[str, str]:
+    """What this program has registered by name, and the plan uses: in words -> module and object."""
+    names = {
+        "models": {spec.model.name for spec in plan.specs},
+        "tasks": {plan.config.data.name},
+        "policies": {name.upper() for spec in plan.specs for name in re.findall(r"\w+(?=\()", spec.policy)},
+    }
+    return {
+        f"{REGISTRIES[kind].what} {name}": home
+        for kind, used in names.items()
+        for name, home in REGISTRIES[kind].registered(sorted(used)).items()
+    }
 
 
 def default_workers(devices: Sequence[str], per_device: int | None = None) -> int:
@@ -246,5 +263,6 @@ class _Filler:
             targets=self.plan.config.targets,
             judges=self.judges,
             wait=wait,
+            modules=tuple(sorted({h.partition(":")[0] for h in _registered(self.plan).values() if not is_local(h)})),
             own_models=tuple({str(s.model): s.model for s in self.plan.specs if is_users_own(s.model.name)}.values()),
         )

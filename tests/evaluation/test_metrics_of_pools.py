@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from lrensemble import Pool, UserError, evaluate, load_config, select_teams, train_pool
 from lrensemble.cli.main import main
 from lrensemble.evaluation import repeat
-from lrensemble.metrics import REGISTERED, resampled
+from lrensemble.metrics import METRICS, resampled
 from lrensemble.pool.files import write_atomic
 from lrensemble.report.page import info, page, report_info
 from lrensemble.tasks import ArrayTask
@@ -32,13 +32,13 @@ CONFIG = {
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that a test has imported are forgotten after it."""
-    monkeypatch.setattr("lrensemble.metrics.named.REGISTERED", {k: v for k, v in REGISTERED.items() if ":" not in k})
+    monkeypatch.setattr(METRICS, "_values", {k: v for k, v in METRICS.items() if ":" not in k})
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process."""
-    ours = {k: v for k, v in REGISTERED.items() if k not in ("g_mean", "hits", OWN)}
-    monkeypatch.setattr("lrensemble.metrics.named.REGISTERED", ours)
+    ours = {k: v for k, v in METRICS.items() if k not in ("g_mean", "hits", OWN)}
+    monkeypatch.setattr(METRICS, "_values", ours)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_interval_is_that_of_the_paired_bootstrap(moons: Path):
     score = evaluate(pool, "all", metrics=["brier"], save=False).score("all")
     p, y = np.asarray(pool.predictions("test"), dtype=float), pool.labels("test")
     best = [m.id for m in pool.complete].index(pool.best_single().id)
-    brier = REGISTERED["brier"]
+    brier = METRICS["brier"]
     spread = (resampled(brier, p[best], y) - resampled(brier, p.mean(0), y)).std(ddof=1)
     gain = score.metric_gains["brier"]
     assert gain.value == pytest.approx(brier(p[best], y) - brier(p.mean(0), y))  # lower is better

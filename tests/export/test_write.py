@@ -149,7 +149,7 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     assert read_evaluation(pool, pool.team("greedy"))[0] is not None
     pool.save_team(team.model_copy(update={"members": {i: 1 / len(team.members) for i in team.members}}))
     said: list[str] = []
-    assert export_team(pool, "greedy", out, force=True, benchmark=False, say=said.append).test is None
+    assert export_team(pool, "greedy", out, force=True, benchmark=False, tell=said.append).test is None
     assert "evaluations/greedy.json is of another team of this name, its numbers are not used" in said[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from lrensemble import UserError, register_metric
-from lrensemble.metrics import REGISTERED, find_metric, load_metric, register_metrics, resampled
+from lrensemble.metrics import METRICS, PredictionMetric, find_metric, load_metric, register_metrics, resampled
 from tests.selection.oracles import make
 
 
@@ -32,7 +32,7 @@ def test_metrics_equal_scikit_learn(classes: int):
     for name, value in oracles.items():
         assert find_metric(name)(p, y) == pytest.approx(value, abs=1e-12), name
     worst = p[:, ::-1]
-    for name in REGISTERED:
+    for name in METRICS:
         if name not in ("ece", "adaptive_ece") and ":" not in name:
             metric = find_metric(name)
             good = metric(np.eye(classes)[y] * 0.9 + 0.1 / classes, y)
@@ -68,17 +68,16 @@ def changes_its_input(p, y):
         (changes_its_input, "metric bad raises ValueError: assignment destination is read-only"),
     ],
 )
-def test_a_metric_that_gives_no_number_is_named(monkeypatch, function, words):
-    monkeypatch.setattr("lrensemble.metrics.named.REGISTERED", {})
+def test_a_metric_that_gives_no_number_is_named(function, words):
     with pytest.raises(UserError, match=words):
-        register_metric("bad")(function)(*data())
+        PredictionMetric("bad", function)(*data())
 
 
 def test_names(monkeypatch, tmp_path):
-    monkeypatch.setattr("lrensemble.metrics.named.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr(METRICS, "_values", dict(METRICS))
     with pytest.raises(UserError, match="unknown metric 'macrof1': did you mean 'macro_f1'"):
         find_metric("macrof1")
-    with pytest.raises(UserError, match=r"metric 'brier' .* is not possible: it is the name of"):
+    with pytest.raises(UserError, match="metric brier is defined twice: by lrensemble and by"):
         register_metric("brier")(lambda p, y: 1.0)
     with pytest.raises(UserError, match="letters, digits and _ are needed"):
         register_metric("my metric")(lambda p, y: 1.0)
@@ -92,7 +91,7 @@ def test_names(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"metric own_named:plain is not computed: .* runs plain of .*own_named.py"):
         find_metric("own_named:plain")
-    assert "error_share" not in REGISTERED
+    assert "error_share" not in METRICS
     p, y = data()
     assert load_metric("own_named:plain")(p, y) == find_metric("own_named:plain")(p, y) == 3
     error = load_metric("own_named:decorated")
@@ -103,7 +102,7 @@ def test_names(monkeypatch, tmp_path):
 
 
 def test_what_a_task_brings_has_a_name_that_others_can_import(monkeypatch):
-    monkeypatch.setattr("lrensemble.metrics.named.REGISTERED", dict(REGISTERED))
+    monkeypatch.setattr(METRICS, "_values", dict(METRICS))
     assert register_metrics({"half": lambda p, y: 0.5, "hit": sk.zero_one_loss}) == [
         "half",
         "sklearn.metrics._classification:zero_one_loss",

@@ -8,10 +8,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from lrensemble.pool import Pool
 from lrensemble.pool.files import json_text, write_atomic
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
-from lrensemble.report.page.info import Report
+from lrensemble.report.page.info import Report, report_info
 from lrensemble.report.page.templates import pictures, templates
 
 MATRIX = 16  # members of whom the table of pairs is written out
@@ -90,8 +91,18 @@ def _pictures(report: Report) -> dict[str, Any]:
     }
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Write the page; it appears whole or not at all."""
-    text = page(report)
+def write_report(about: Pool | Report, path: str | Path, team: str | None = None) -> Report:
+    """Write the page about a pool and one of its teams, or of numbers that are there; return the numbers.
+
+    The page appears whole or not at all. Default for the team: that with the lowest validation NLL.
+
+    Raises
+    ------
+    UserError
+        Unknown team, a pool without complete members.
+    """
+    report = about if isinstance(about, Report) else report_info(about, team)
+    text, path = page(report), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(text.encode()))
+    return report
