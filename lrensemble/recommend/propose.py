@@ -104,8 +104,7 @@ def _confidence(one_hot: Array, labels: Array) -> Array:
     """Probability of the true class by a member that gives labels: it is as sure as its accuracy (Laplace's rule)."""
     right = correct_rows(one_hot, labels)
     share = (right.sum() + 1) / (len(right) + 2)
-    sure: Array = np.where(right == 1, share, (1 - share) / (one_hot.shape[1] - 1))
-    return sure
+    return np.asarray(np.where(right == 1, share, (1 - share) / (one_hot.shape[1] - 1)))
 
 
 def _distinct(specs: Sequence[RunSpec]) -> list[RunSpec]:
