@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from lrensemble.errors import UserError
+from lrensemble.tasks.labels import lacking_classes
 from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.row_arrays import Picked, pieces
 
@@ -49,12 +50,11 @@ class Task:
     facts : dict
         What the builder of a model may ask for: ``input_shape``, ``num_classes``, ...
     notes : tuple of str
-        What of the data people should know before they train.
+        What of the data people should know before they train. Default: the classes that splits lack.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:
         """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.
@@ -64,6 +64,10 @@ class Task:
         raise NotImplementedError
 
     # Left alone by most
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(lacking_classes({name: self.labels(name) for name in SPLITS}, self.class_names))
 
     def inputs(self) -> nn.Module | None:
         """From the raw ``x`` of a row to what the model takes; put in front of the model on export. None: as it is."""

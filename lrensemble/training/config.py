@@ -46,6 +46,8 @@ class DataConfig(BaseModel):
     skip_broken: bool = False  # leave out images of a folder that cannot be read
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
+    val: Path | None = None  # the validation split, where it is not beside train
+    groups: str | None = None  # which rows belong together: an expression on file names, arrays, or a file
 
     @model_validator(mode="before")
     @classmethod

@@ -139,7 +139,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     if not trust:
         if is_own(config.data.name):
             raise untrusted(config.data.name, "task")
-        check_local(config.data.root, pool)
+        check_local(config.data.options, pool)
     task = load_task(config.data.name, **config.data.options)
     tried: dict[str, nn.Module] = {}
     models = []

@@ -40,7 +40,7 @@ def test_its_parameters_are_part_of_the_data():
         ("no.such.module:Moons", "there is no module 'no.such.module'"),
         ({"name": "tests.tasks.own_task:Moons", "noize": 1}, "noize"),
         ("tests.tasks.own_task:NoTask", "is NoTask, a lrensemble.Task is needed"),
-        ("tests.tasks.own_task:Short", "300 rows of 'place', but 299 labels"),
+        ("tests.tasks.own_task:Short", "300 rows of place, but 299 labels"),
         ("digit", "unknown data set 'digit': did you mean 'digits'"),
         ({"name": "digits", "noise": 1}, "unknown key 'data.noise'"),
     ],
