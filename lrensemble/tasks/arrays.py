@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.labels import check_classes, checked_labels, numbered_classes
+from lrensemble.tasks.rows import check_rows
 from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
@@ -112,8 +113,7 @@ def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dic
     if isinstance(rows, TorchDataset):
         count = len(rows)  # type: ignore[arg-type]
         batch = collate([rows[i] for i in range(count)]) if count else {}
-        if any(len(value) != count for value in batch.values()):
-            raise UserError(f"{name}: collate makes {[len(v) for v in batch.values()]} rows of {count} items")
+        check_rows(batch, count, name)
         rows = {key: value.numpy() for key, value in batch.items()}
     if not isinstance(rows, Mapping):
         if len(rows) != 2:

@@ -9,16 +9,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from lrensemble.errors import UserError
-from lrensemble.tasks.augment import augmented
+from lrensemble.tasks.augment import AUGMENTATIONS, Augmentation, augmented, name_and_options
 from lrensemble.tasks.groups import cut_groups
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.labels import checked_labels
 from lrensemble.tasks.layout import channels_first
 from lrensemble.tasks.row_arrays import CHUNK, Picked, pick, pieces
 from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions
+from lrensemble.tasks.transforms import NORMALISED, Pixels, for_each_image
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,38 @@ class Dataset(Task):
         rows: Split = getattr(self, name)
         return {"x": rows.images, "y": rows.labels}
 
-    def inputs(self) -> nn.Module:
+    def inputs(self) -> Normalise:
         return Normalise(*self.normalisation, self.input_shape)
 
     def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
-        return augmented(batch, training)
+        return augmented(batch, training, self._augmentation)
+
+    def _augmentation(self, entry: Any) -> Augmentation:
+        """What an entry of ``training.augment`` does to a batch, made and tried once."""
+        name, options = name_and_options(entry)
+        if name in AUGMENTATIONS:
+            return AUGMENTATIONS[name]
+        made = self._transforms.get(str(entry))
+        if made is None:
+            made = for_each_image(name, options, self.input_shape, self.inputs(), self._pixels(name))
+            self._transforms[str(entry)] = made
+        return made
+
+    @cached_property
+    def _transforms(self) -> dict[str, Augmentation]:
+        return {}
+
+    def _pixels(self, name: str) -> Pixels:
+        images = self.train.images
+        if images.dtype == np.uint8 or name in NORMALISED:
+            return "bytes"
+        low, high = (min(p.min() for p in pieces(images)), max(p.max() for p in pieces(images)))
+        if low < 0 or high > 1:
+            raise UserError(
+                f"training.augment: {name} is for images of 8 bits, or floats from 0 to 1; those of train go from "
+                f"{low:g} to {high:g}"
+            )
+        return "floats"
 
     @cached_property
     def normalisation(self) -> tuple[list[float], list[float]]:

@@ -53,7 +53,9 @@ def read_folder(root: Path, size: int | None = None, skip_broken: bool = False, 
     if val is not None:
         if "val" in folders:
             raise UserError(f"data.val = {val}, but {root / folders['val']} is there too: leave one of them out")
-        folders["val"] = str(val.absolute())
+        if not val.expanduser().is_dir():
+            raise UserError(f"data.val = {val}: a folder of CLASS/IMAGE files is expected there")
+        folders["val"] = str(val.expanduser().absolute())
     result = Folder()
     if unknown:
         result.notes.append(f"{root}: not read: {few(unknown)} (train, val and test are)")

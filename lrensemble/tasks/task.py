@@ -80,6 +80,8 @@ class Task:
 
     def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
         """Change a batch of training rows, from torch's global random state (seeded per member and epoch)."""
+        if training.augment or training.cutout or training.mixup:
+            raise UserError(f"training.augment, cutout and mixup are for images: {type(self).__name__} takes none")
         return batch
 
     def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:

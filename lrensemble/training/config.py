@@ -21,6 +21,7 @@ from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES, Task
+from lrensemble.tasks.augment import check_augmentation
 from lrensemble.tasks.load import is_known, register_task
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
@@ -168,6 +169,8 @@ class Config(Strict):
             for policy, seed in itertools.product(schedules, self.seeds):
                 spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
                 specs[spec.model_dump_json()] = spec
+            for entry in spec.training.augment:
+                check_augmentation(entry)
         return list(specs.values())
 
 

@@ -22,7 +22,7 @@ from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
-from lrensemble.tasks.rows import preparer, raw_batches
+from lrensemble.tasks.rows import check_rows, preparer, raw_batches
 from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
@@ -145,7 +145,8 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
-        key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
+        training = spec.training
+        key = f"{_model_key(spec)} {spec.optimizer!r} {training.loss!r} {training.augment!r} {training.mixup} {rows}"
         if key not in tried:
             tried[key] = _try(spec, task, rows, trust)
         models.append(tried[key])
@@ -187,7 +188,10 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        batch = preparer(task, torch.device("cpu"))(raw_batches(task, "train")[np.arange(2) % task.rows("train")])
+        raw = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
+        check_rows(raw, 2, "train")
+        batch = task.augment(preparer(task, torch.device("cpu"))(raw), spec.training)
+        check_rows(batch, 2, "train, augmented")
         shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
             found = task.scores(model, batch)

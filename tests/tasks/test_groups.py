@@ -83,7 +83,7 @@ def test_groups_in_arrays(tmp_path, kind):
 
 def test_a_group_in_train_and_test_is_one_line(tmp_path):
     content = arrays(train_patient=np.repeat(np.arange(40), 3), test_patient=np.arange(30) + 38)
-    with pytest.raises(UserError, match="data.groups: 38, 39 have rows in train and in test"):
+    with pytest.raises(UserError, match=r"data.groups: 38, 39 have rows in train and in test"):
         load_dataset("npz", root=write(tmp_path, **content), groups="patient")
     content = arrays(train_patient=np.repeat(np.arange(40), 3))
     data = load_dataset("npz", root=write(tmp_path, **content), groups="patient")
@@ -99,10 +99,10 @@ def test_groups_in_a_file(tmp_path, monkeypatch):
     data = load_dataset("npz", root=root, groups="patients.txt")
     assert not set(data.train.groups) & set(data.val.groups)
     Path("patients.txt").write_text("a\nb\n")
-    with pytest.raises(UserError, match="data.groups: 2 groups of 120 rows \\(patients.txt\\)"):
+    with pytest.raises(UserError, match=r"data.groups: 2 groups of 120 rows \(patients.txt\)"):
         load_dataset("npz", root=root, groups="patients.txt")
     Path("patients.txt").write_bytes(b"\xff\xfe\n" * 60)
-    with pytest.raises(UserError, match="data.groups = patients.txt: not a text file"):
+    with pytest.raises(UserError, match=r"data.groups = patients.txt: not a text file"):
         load_dataset("npz", root=root, groups="patients.txt")
 
 
@@ -174,6 +174,8 @@ def test_a_validation_folder_from_elsewhere(pictures):
     assert set(data.val.groups) == {"p10", "p11"}
     with pytest.raises(UserError, match="validation split of its own"):
         load_dataset("folder", root=pictures, val=val, val_fraction=0.1)
+    with pytest.raises(UserError, match=r"data.val = /nowhere: a folder"):
+        load_dataset("folder", root=pictures, val=Path("/nowhere"))
     (val / "cat" / "bad.png").write_text("x")
     with pytest.raises(UserError, match=r"elsewhere/val/cat/bad.png: not an image"):
         load_dataset("folder", root=pictures, val=val)
@@ -181,7 +183,7 @@ def test_a_validation_folder_from_elsewhere(pictures):
     (pictures / "valid").symlink_to(val)
     with pytest.raises(UserError, match=r"data.val = .*, but .*/valid is there too: leave one of them out"):
         load_dataset("folder", root=pictures, val=val)
-    with pytest.raises(UserError, match="data.val = .*: data set 'digits' has no use for it"):
+    with pytest.raises(UserError, match=r"data.val = .*: data set 'digits' has no use for it"):
         load_dataset("digits", val=val)
 
 
