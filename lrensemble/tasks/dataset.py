@@ -87,11 +87,10 @@ class Dataset(Task):
         name, options = name_and_options(entry)
         if name in AUGMENTATIONS:
             return AUGMENTATIONS[name]
-        made = self._transforms.get(str(entry))
-        if made is None:
-            made = for_each_image(name, options, self.input_shape, self.inputs(), self._pixels(name))
-            self._transforms[str(entry)] = made
-        return made
+        if (key := repr(entry)) not in self._transforms:
+            pixels = self._pixels(name)
+            self._transforms[key] = for_each_image(name, options, self.input_shape, self.inputs(), pixels)
+        return self._transforms[key]
 
     @cached_property
     def _transforms(self) -> dict[str, Augmentation]:

@@ -201,11 +201,13 @@ def _from_arrays(arrays: dict[str, Any], path: Path, request: Request) -> Raw:
     known = {f"{prefix}_{part}" for prefix in found.values() for part in ("images", "labels", request.groups)}
     known.add("class_names")
     others = [key for key in arrays if key not in known]
-    if request.groups and splits["train"].groups is None and not Path(request.groups).expanduser().is_file():
-        raise UserError(
-            f"data.groups = {request.groups}: no array {f'train_{request.groups}'!r} in {path}, and no such file: "
-            f"{did_you_mean(f'train_{request.groups}', others)}"
-        )
+    if request.groups:
+        key, is_file = f"train_{request.groups}", Path(request.groups).expanduser().is_file()
+        if key in arrays and is_file:
+            raise UserError(f"data.groups = {request.groups}: both the array {key!r} of {path} and a file: rename one")
+        if key not in arrays and not is_file:
+            hint = did_you_mean(key, others)
+            raise UserError(f"data.groups = {request.groups}: no array {key!r} in {path}, and no such file: {hint}")
     notes = (f"{path}: not read: {few(others)} (train_*, val_*, test_* and class_names are)",) if others else ()
     return Raw(splits["train"], splits["test"], splits.get("val"), names, notes)
 

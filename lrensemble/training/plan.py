@@ -145,8 +145,8 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
-        training = spec.training
-        key = f"{_model_key(spec)} {spec.optimizer!r} {training.loss!r} {training.augment!r} {training.mixup} {rows}"
+        asked = spec.training.model_dump_json(include={"loss", "augment", "cutout", "mixup"})
+        key = f"{_model_key(spec)} {spec.optimizer!r} {asked} {rows}"
         if key not in tried:
             tried[key] = _try(spec, task, rows, trust)
         models.append(tried[key])

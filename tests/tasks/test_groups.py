@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,11 @@ def test_a_group_in_train_and_test_is_one_line(tmp_path):
 
 
 def test_groups_in_a_file(tmp_path, monkeypatch):
-    root = write(tmp_path, **arrays())
+    root = write(tmp_path, **arrays(train_patient=np.arange(120)))
     monkeypatch.chdir(tmp_path)
+    Path("patient").write_text("x")
+    with pytest.raises(UserError, match=r"patient: both the array 'train_patient' of .* and a file: rename one"):
+        load_dataset("npz", root=root, groups="patient")
     Path("patients.txt").write_text("\n".join(f"p{i // 4}" for i in range(120)))
     data = load_dataset("npz", root=root, groups="patients.txt")
     assert not set(data.train.groups) & set(data.val.groups)
@@ -231,5 +235,7 @@ def test_a_pool_whose_test_split_lacks_a_class(tmp_path, capsys):
         ["robustness", pool],
     ):
         assert main(command) == 0, command
+    written = next((tmp_path / "pool" / "evaluations").glob("*.json")).read_text()
+    json.loads(written, parse_constant=pytest.fail)  # no NaN
     data = load_data(Pool.open(pool))
     assert not set(data.train.groups) & set(data.val.groups)
