@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError, did_you_mean, first_line
 from lrensemble.tasks.inputs import Normalise
 
 Transform = Any  # a module of torchvision.transforms.v2, which is imported when one is named
@@ -44,7 +44,7 @@ def build_transform(name: str, options: Mapping[str, Any], others: tuple[str, ..
                 given[key] = type(parameters[key].default)(value)
         return known[name](**given)
     except _WRONG as error:
-        raise UserError(f"training.augment: {_shown(name, options)} cannot be made: {_line(error)}") from None
+        raise UserError(f"training.augment: {_shown(name, options)} cannot be made: {first_line(error)}") from None
 
 
 def for_each_image(
@@ -101,10 +101,8 @@ def _check(transform: Transform, shown: str, shape: tuple[int, ...], is_bytes: b
             try:
                 found = transform(image.clone())
             except _WRONG as error:
-                raise UserError(
-                    f"training.augment: {shown} cannot change images of shape {shape} (channels, height, width): "
-                    f"{_line(error)}"
-                ) from None
+                what = f"images of shape {shape} (channels, height, width)"
+                raise UserError(f"training.augment: {shown} cannot change {what}: {first_line(error)}") from None
             if not isinstance(found, Tensor) or (found.shape, found.dtype) != (image.shape, image.dtype):
                 what = f"{found.dtype} of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"{type(found)}"
                 raise UserError(f"training.augment: {shown} makes {what} of an image, {image.dtype} of shape {shape}")
@@ -115,7 +113,3 @@ def _check(transform: Transform, shown: str, shape: tuple[int, ...], is_bytes: b
 
 def _shown(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value}' for key, value in options.items())})"
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

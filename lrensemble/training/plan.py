@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lrensemble.errors import UserError
+from lrensemble.errors import UserError, first_line
 from lrensemble.models import MemoryLimit, build_model, is_users_own
 from lrensemble.own import is_own, untrusted
 from lrensemble.policies.units import steps_per_epoch
@@ -235,10 +235,6 @@ def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> No
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if shape != wanted:
         raise UserError(f"{what} {shape} for 2 rows, a tensor of shape {wanted} is needed: {why}")
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def check_disk(path: Path, needed: int) -> None:
