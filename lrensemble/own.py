@@ -49,6 +49,15 @@ def _file(module: str) -> str:
     return str(spec.origin) if spec.has_location else f"the module {module}"
 
 
+def is_importable(name: str) -> bool:
+    """Whether another process can import the module of ``package.module:callable``: not what a program made itself."""
+    try:
+        with current_folder():
+            return importlib.util.find_spec(name.partition(":")[0]) is not None
+    except (ImportError, ValueError, AttributeError):  # __main__, and modules without a file
+        return False
+
+
 @contextlib.contextmanager
 def current_folder() -> Iterator[None]:
     """The current folder is on the import path, as the last: no file there stands for an installed package."""
@@ -82,7 +91,7 @@ def load_own(name: str, what: str = "model") -> Callable[..., Any]:
     return builder  # type: ignore[no-any-return]
 
 
-def importable(thing: Any, function: Any = None) -> str | None:
+def import_name(thing: Any, function: Any = None) -> str | None:
     """``package.module:name`` of a class or a function that other processes can import; None of any other.
 
     `function` is where an object that a decorator made of it has its name from.

@@ -94,7 +94,7 @@ def load_data(pool: Pool) -> Dataset:
     if not task.input_shape or not set(task.data) <= set(inspect.signature(load_dataset).parameters):
         raise UserError(f"{pool.path}: its data are not known here (a pool of imports or loops of your own)")
     root = task.data.get("root")
-    check_local(root, pool.path)
+    check_local(task.data, pool.path)
     # A pool may be a stranger's: it names what is read (and checked), and nothing is fetched or made for it.
     try:
         data = validate_call(load_dataset)(**{**task.data, "download": False})

@@ -22,7 +22,7 @@ from lrensemble.metrics.calibration import adaptive_calibration_error, expected_
 from lrensemble.metrics.classes import confusion
 from lrensemble.metrics.detection import share_below
 from lrensemble.metrics.scores import brier_rows, correct_rows, nll_rows
-from lrensemble.own import current_folder, importable, is_own, load_own, untrusted
+from lrensemble.own import current_folder, import_name, is_own, load_own, untrusted
 from lrensemble.plugins import Registry, home_of
 
 Array = NDArray[Any]
@@ -143,7 +143,7 @@ def register_metrics(metrics: Mapping[str, Any]) -> list[str]:
     names = []
     for name, metric in metrics.items():
         known = metric if isinstance(metric, PredictionMetric) else register_metric(name)(metric)
-        names.append(importable(metric, known.function) or name)
+        names.append(import_name(metric, known.function) or name)
         for alias in {name, names[-1]}:
             METRICS.add(alias, replace(known, name=alias), home_of(known.function))
     return names

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError, did_you_mean, first_line
 from lrensemble.models.caffe import cnn3, lenet
 from lrensemble.models.fastcnn import fastcnn
 from lrensemble.models.libraries import LIBRARIES, GreyToRGB
@@ -162,8 +162,7 @@ def _build(name: str, task: Mapping[str, Any], parameters: Mapping[str, Any]) ->
     except _IMPOSSIBLE as error:
         if is_users_own(name):
             raise  # their traceback helps them more than our line
-        reason = str(error) or type(error).__name__  # an assertion may say nothing
-        raise UserError(f"{_shown(name, parameters)} cannot be built: {reason.splitlines()[0]}") from None
+        raise UserError(f"{_shown(name, parameters)} cannot be built: {first_line(error)}") from None
 
 
 # What builders raise for sizes that do not fit; torchvision and timm assert some of them.

@@ -11,7 +11,7 @@ from torch import nn
 
 from lrensemble.errors import UserError
 from lrensemble.models.libraries import LIBRARIES
-from lrensemble.own import importable
+from lrensemble.own import import_name
 
 OBJECTS: dict[str, Callable[..., nn.Module]] = {}  # given by this program, by their names
 
@@ -39,7 +39,7 @@ def name_of(model: Any) -> str:
         return name
     if not callable(model):
         raise UserError(f"model {model!r}: a class, a function or a torch.nn.Module is needed")
-    if known := importable(model):
+    if known := import_name(model):
         return known
     name = getattr(model, "__qualname__", type(model).__name__)
     OBJECTS[name] = model

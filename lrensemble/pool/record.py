@@ -76,7 +76,8 @@ class Training(Strict):
 
     Attributes
     ----------
-    augment : names of `training.augment.AUGMENTATIONS`, in that order
+    augment : changes of the images, in that order: ``crop``, ``flip``, and transforms of torchvision.transforms.v2 by
+        name, with their options
     cutout : side in pixels of the square that is blanked in every image (DeVries & Taylor 2017); 0 is off
     mixup : alpha of the Beta distribution that mixes two images and their labels (Zhang et al. 2018); 0 is off
     loss : ``cross_entropy``, ``focal`` (with gamma) or ``bce``, and ``weights`` of the classes: ``balanced``, or a list
@@ -93,7 +94,7 @@ class Training(Strict):
 
     epochs: int = Field(gt=0, le=1_000_000)
     batch_size: int = Field(default=128, gt=0, le=1_000_000_000)
-    augment: tuple[Literal["crop", "flip"], ...] = ()
+    augment: tuple[str | Named, ...] = ()
     cutout: int = Field(default=0, ge=0)
     mixup: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -104,6 +105,12 @@ class Training(Strict):
     stop: Hopeless | None = None
     until: float | None = Field(default=None, gt=0, le=1)
     shared_init: bool = False
+
+    @field_validator("augment")
+    @classmethod
+    def _names(cls, value: tuple[str | Named, ...]) -> tuple[str | Named, ...]:
+        """One form of what is the same, so that it has one id: a name alone is a text."""
+        return tuple(entry.name if isinstance(entry, Named) and not entry.parameters else entry for entry in value)
 
 
 class MemberSpec(Strict):

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.labels import check_classes, checked_labels, numbered_classes
+from lrensemble.tasks.rows import check_rows
 from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
@@ -57,7 +59,9 @@ class ArrayTask(Task):
         self._items = train if isinstance(train, TorchDataset) else None
         given = {"train": train, "val": val, "test": test}
         self._arrays = {name: _arrays(name, rows, self.collate) for name, rows in given.items()}
-        self.class_names = _class_names(self._arrays, class_names)
+        labels = {name: arrays["y"] for name, arrays in self._arrays.items()}
+        self.class_names = tuple(map(str, numbered_classes(labels["train"]) if class_names is None else class_names))
+        check_classes(labels, self.class_names)
         first = {name: {k: a.shape[1:] for k, a in arrays.items()} for name, arrays in self._arrays.items()}
         for name in ("val", "test"):
             if first[name] != first["train"]:
@@ -113,8 +117,7 @@ def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dic
     if isinstance(rows, TorchDataset):
         count = len(rows)  # type: ignore[arg-type]
         batch = collate([rows[i] for i in range(count)]) if count else {}
-        if any(len(value) != count for value in batch.values()):
-            raise UserError(f"{name}: collate makes {[len(v) for v in batch.values()]} rows of {count} items")
+        check_rows(batch, count, name)
         rows = {key: value.numpy() for key, value in batch.items()}
     if not isinstance(rows, Mapping):
         if len(rows) != 2:
@@ -123,15 +126,11 @@ def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dic
     arrays = {key: _array(name, key, value) for key, value in rows.items()}
     if "y" not in arrays:
         raise UserError(f"{name} has no labels: 'y' is missing (there are: {', '.join(arrays) or 'nothing'})")
-    y = arrays["y"] = arrays["y"][:, 0] if arrays["y"].ndim == 2 and arrays["y"].shape[1] == 1 else arrays["y"]
-    if not len(y):
-        raise UserError(f"{name} has no rows")
+    arrays["y"] = y = checked_labels(arrays["y"], name)
     for key, array in arrays.items():
         if len(array) != len(y):
             raise UserError(f"{name}: {len(array)} rows of {key}, but {len(y)} labels")
-    if y.ndim != 1 or y.dtype.kind not in "iub" or y.min() < 0:
-        raise UserError(f"{name}: labels must be one whole number from 0 a row, not {y.dtype} of shape {y.shape}")
-    return {**arrays, "y": y.astype(np.int64)}
+    return arrays
 
 
 def _array(name: str, key: str, value: Any) -> Array:
@@ -144,16 +143,3 @@ def _array(name: str, key: str, value: Any) -> Array:
             row = int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(1)))
             raise UserError(f"{name}: {key} of row {row} is not finite")
     return np.ascontiguousarray(array)
-
-
-def _class_names(splits: Mapping[str, Mapping[str, Array]], given: Sequence[str] | None) -> tuple[str, ...]:
-    highest = max(int(arrays["y"].max()) for arrays in splits.values())
-    rows = sum(len(arrays["y"]) for arrays in splits.values())
-    if given is None and highest >= rows:
-        raise UserError(f"a label is {highest}, but there are {rows} rows: labels must be 0, 1, 2, ...")
-    names = tuple(map(str, range(highest + 1) if given is None else given))
-    if highest >= len(names):
-        raise UserError(f"a label is {highest}, but there are {len(names)} class names")
-    if len(names) < 2:
-        raise UserError("a task needs at least 2 classes, all labels are 0")
-    return names

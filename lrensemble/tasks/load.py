@@ -6,11 +6,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from lrensemble.errors import UserError
 from lrensemble.own import current_folder, is_own, load_own
 from lrensemble.plugins import Registry
+from lrensemble.tasks.labels import check_classes, checked_labels
 from lrensemble.tasks.sources import SOURCES, load_dataset
 from lrensemble.tasks.task import SPLITS, Task
 
@@ -76,20 +75,13 @@ def check_task(task: Task, name: str) -> None:
 
     Only what is cheap is looked at: the shapes, and the labels.
     """
-    if len(task.class_names) < 2:
-        raise UserError(f"task {name}: at least 2 classes are needed, class_names has {len(task.class_names)}")
-    for split in SPLITS:
-        rows = task.split(split)
-        labels = task.labels(split)
-        where = f"task {name}, {split}"
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-            raise UserError(f"{where}: labels must be one whole number a row, not {labels.dtype} of {labels.shape}")
-        low, high = int(np.min(labels)), int(np.max(labels))
-        if low < 0 or high >= len(task.class_names):
-            raise UserError(f"{where}: labels run from {low} to {high}, but there are {len(task.class_names)} classes")
-        if isinstance(rows, Mapping):
-            for key, array in rows.items():
-                if len(array) != len(labels):
-                    raise UserError(f"{where}: {len(array)} rows of {key!r}, but {len(labels)} labels")
-        elif len(rows) != len(labels):  # type: ignore[arg-type]
-            raise UserError(f"{where}: the dataset has {len(rows)} items, but {len(labels)} labels")  # type: ignore[arg-type]
+    labels = {split: task.labels(split) for split in SPLITS}
+    for split, y in labels.items():
+        where, rows = f"task {name}, {split}", task.split(split)
+        if checked_labels(y, where).shape != y.shape:
+            raise UserError(f"{where}: labels of shape {y.shape}: (N,) is needed, one whole number a row")
+        sized: Any = rows if isinstance(rows, Mapping) else {"the dataset": rows}
+        for key, array in sized.items():
+            if len(array) != len(y):
+                raise UserError(f"{where}: {len(array)} rows of {key}, but {len(y)} labels")
+    check_classes(labels, task.class_names, f"task {name}: ")

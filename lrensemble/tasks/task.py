@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from lrensemble.errors import UserError
+from lrensemble.tasks.labels import lacking_classes
 from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.row_arrays import Picked, pieces
 
@@ -53,13 +54,12 @@ class Task:
         probabilities (N, C) and labels (N,), higher is better, or `lrensemble.register_metric` of them. Of one that
         can be imported, other processes know the name ``package.module:function``.
     notes : tuple of str
-        What of the data people should know before they train.
+        What of the data people should know before they train. Default: the classes that splits lack.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
     metrics: Mapping[str, Callable[[Array, Array], float]] = {}
-    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:
         """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.
@@ -69,6 +69,10 @@ class Task:
         raise NotImplementedError
 
     # Left alone by most
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(lacking_classes({name: self.labels(name) for name in SPLITS}, self.class_names))
 
     def inputs(self) -> nn.Module | None:
         """From the raw ``x`` of a row to what the model takes; put in front of the model on export. None: as it is."""
@@ -81,6 +85,8 @@ class Task:
 
     def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
         """Change a batch of training rows, from torch's global random state (seeded per member and epoch)."""
+        if training.augment or training.cutout or training.mixup:
+            raise UserError(f"training.augment, cutout and mixup are for images: {type(self).__name__} takes none")
         return batch
 
     def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:

@@ -21,6 +21,7 @@ from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
 from lrensemble.tasks import SOURCES, Task
+from lrensemble.tasks.augment import check_augmentation
 from lrensemble.tasks.load import check_known
 from lrensemble.tasks.load import name_of as name_of_task
 from lrensemble.training.engine import Engine
@@ -47,6 +48,8 @@ class DataConfig(BaseModel):
     skip_broken: bool = False  # leave out images of a folder that cannot be read
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
+    val: Path | None = None  # the validation split, where it is not beside train
+    groups: str | None = None  # which rows belong together: an expression on file names, arrays, or a file
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +171,8 @@ class Config(Strict):
                 spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
                 spec = spec.model_copy(update={"model": _identified(spec.model)})
                 specs[spec.model_dump_json()] = spec
+            for entry in spec.training.augment:
+                check_augmentation(entry)
         return list(specs.values())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lrensemble.errors import UserError
+from lrensemble.errors import UserError, first_line
 from lrensemble.metrics import load_metric, register_metrics
 from lrensemble.models import MemoryLimit, is_users_own
 from lrensemble.own import is_own, untrusted
@@ -23,7 +23,7 @@ from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
-from lrensemble.tasks.rows import preparer, raw_batches
+from lrensemble.tasks.rows import check_rows, preparer, raw_batches
 from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
@@ -142,7 +142,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     if not trust:
         if is_own(config.data.name):
             raise untrusted(config.data.name, "task")
-        check_local(config.data.root, pool)
+        check_local(config.data.options, pool)
     task = load_task(config.data.name, **config.data.options)
     if trust:
         own = register_metrics(task.metrics)
@@ -154,7 +154,8 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
-        key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
+        asked = spec.training.model_dump_json(include={"loss", "augment", "cutout", "mixup"})
+        key = f"{_model_key(spec)} {spec.optimizer!r} {asked} {rows}"
         if key not in tried:
             tried[key] = _try(spec, task, rows, trust, notes.append)
         models.append(tried[key])
@@ -195,7 +196,10 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
         optimizer = build_optimizer(spec.optimizer, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        batch = preparer(task, torch.device("cpu"))(raw_batches(task, "train")[np.arange(2) % task.rows("train")])
+        raw = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
+        check_rows(raw, 2, "train")
+        batch = task.augment(preparer(task, torch.device("cpu"))(raw), spec.training)
+        check_rows(batch, 2, "train, augmented")
         shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
             found = task.scores(model, batch)
@@ -239,10 +243,6 @@ def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> No
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if shape != wanted:
         raise UserError(f"{what} {shape} for 2 rows, a tensor of shape {wanted} is needed: {why}")
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def check_disk(path: Path, needed: int) -> None:

@@ -13,6 +13,7 @@ import joblib
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
+from lrensemble.own import is_importable, is_own
 from lrensemble.plugins import REGISTRIES, is_local
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
@@ -116,11 +117,12 @@ def train_pool(
 
 
 def _objects(plan: Plan) -> list[str]:
-    """Objects of this program in a plan, which no other process can make."""
-    models = {spec.model.name for spec in plan.specs} & OBJECTS.keys()
-    tasks = {plan.config.data.name} & TASKS.keys()
+    """Objects and classes of this program in a plan, which no other process can make or import."""
+    task, models = plan.config.data.name, sorted({spec.model.name for spec in plan.specs})
+    tasks = [task] if task in TASKS or (is_own(task) and not is_importable(task)) else []
+    models = [name for name in models if name in OBJECTS or (is_users_own(name) and not is_importable(name))]
     local = [what for what, home in _registered(plan).items() if is_local(home)]
-    return [f"task {name}" for name in tasks] + [f"model {name}" for name in sorted(models)] + local
+    return [f"task {name}" for name in tasks] + [f"model {name}" for name in models] + local
 
 
 def _registered(plan: Plan) -> dict[str, str]:

@@ -48,6 +48,31 @@ class Short(Moons):
         return {**self._splits[name], "y": self._splits[name]["y"][:-1]}
 
 
+class Column(Moons):
+    def split(self, name: str) -> dict[str, Any]:
+        return {**self._splits[name], "y": self._splits[name]["y"][:, None]}
+
+
+class Unlearnt(Moons):
+    """Train has one class only."""
+
+    def split(self, name: str) -> dict[str, Any]:
+        rows = self._splits[name]
+        return {**rows, "y": rows["y"] * (name != "train")}
+
+
+class WideScores(Moons):
+    def scores(self, model: Any, batch: Batch) -> Tensor:
+        return torch.cat([super().scores(model, batch)] * 2, 1)
+
+
+class Dropping(Moons):
+    """Half of a batch is left out by its augmentation."""
+
+    def augment(self, batch: Batch, training: Any) -> Batch:
+        return {key: value[::2] for key, value in batch.items()}
+
+
 class NoTask:
     pass
 
