@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError
 from lrensemble.evaluation.results import LEVEL, Gain
 from lrensemble.metrics import PredictionMetric, find_metric, load_metric, resampled
@@ -17,8 +17,6 @@ from lrensemble.pool import Pool, Team
 from lrensemble.pool.files import read_model
 from lrensemble.pool.links import CONFIGURATION
 from lrensemble.selection import OBJECTIVES
-
-Array = NDArray[Any]
 
 
 class _Asked(BaseModel):
