@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         if len(specs) > 1:
             raise UserError(f"--output draws one test, the configuration has {len(specs)}: leave out its grid")
     tests = []
-    with output.working("range test") as told:
+    with output.working("range test") as tell:
         for spec in specs:
             name = f"{spec.model}, {spec.optimizer}"
             tests.append(
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
                     repeats=args.repeats,
                     engine=config.engine,
                     device=args.devices,
-                    told=lambda done, name=name: told(f"{name}: sweep {done + 1} of {args.repeats}"),  # type: ignore[misc]
+                    tell=lambda done, name=name: tell(f"{name}: sweep {done + 1} of {args.repeats}"),  # type: ignore[misc]
                 )
             )
     if args.format == "json":
