@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lrensemble.selection import Selector, make_selector, register_selector
     from lrensemble.tasks import ArrayTask, Dataset, Task, load_dataset, load_task, register_task
     from lrensemble.training import Config, load_config, make_plan, train_pool
+    from lrensemble.training.range_test import find_lr
 
 # Imported on first use: `import lrensemble` and `lrensemble --help` do not wait for torch.
 _HOMES = {
@@ -60,6 +61,7 @@ _HOMES = {
     "build_model": "models",
     "evaluate": "evaluation",
     "export_team": "export",
+    "find_lr": "training.range_test",
     "import_members": "pool.importing",
     "load_config": "training",
     "load_dataset": "tasks",
@@ -105,6 +107,7 @@ __all__ = [
     "build_model",
     "evaluate",
     "export_team",
+    "find_lr",
     "import_members",
     "load_config",
     "load_dataset",

@@ -20,6 +20,7 @@ from lrensemble.cli import (
     export,
     gc,
     import_,
+    lr_find,
     ls,
     output,
     policies,
@@ -59,6 +60,7 @@ COMMANDS = {
     "gc": gc,
     "database": database,
     "recommend": recommend,
+    "lr-find": lr_find,
     "policies": policies,
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."

@@ -100,8 +100,8 @@ def _print(found: Any) -> None:
     output.say(f"task: {found.task}")
     test = found.test
     output.say(
-        f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: the loss falls from {test.low:.3g} on and "
-        f"is lowest at {test.high:.3g})"
+        f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: LRs from {test.low:.3g} to "
+        f"{test.high:.3g} train)"
         + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
     )
     target = found.target

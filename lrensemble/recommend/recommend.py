@@ -9,6 +9,7 @@ from typing import Any
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
+from lrensemble.policies.sweep import RangeTest
 from lrensemble.recommend.candidates import baselines, first_policies
 from lrensemble.recommend.database import TaskRuns, add_runs, find_pools, read_tasks, study_of, sync
 from lrensemble.recommend.ranking import Row, rank, shape_and_peak
@@ -19,7 +20,7 @@ from lrensemble.recommend.store import Store
 from lrensemble.renamed import renamed
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.device import pick_devices
-from lrensemble.training.range_test import RangeTest, range_test
+from lrensemble.training.range_test import range_test
 from lrensemble.training.runner import default_workers
 
 FRESH = 1000  # first of the seeds that no search uses: what is claimed comes from these alone
@@ -80,7 +81,7 @@ def recommend(
     options = dict(options or {})
     objective = Objective(target)
     tell("range test")
-    test = range_test(plan.specs[0], plan.task, device=options.get("devices", "auto"))
+    test = range_test(plan.specs[0], plan.task, engine=plan.config.engine, device=options.get("devices", "auto"))
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)

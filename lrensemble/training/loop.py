@@ -143,13 +143,17 @@ class Run:
     def train_epoch(self) -> None:
         """Train one epoch and add its line to the history; raise `Ended` when the loss explodes."""
         totals = Totals(self)
-        seed_everything(self.member_id, self.epoch)
-        order = torch.randperm(len(self.data.train))
-        self.model.train()
-        for batch in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
+        for batch in self.batches():
             totals.add(*self.step(batch))
         totals.stop()
         self.end_epoch(totals)
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of this epoch in its order; seeds everything that is random in it."""
+        seed_everything(self.member_id, self.epoch)
+        order = torch.randperm(len(self.data.train))
+        self.model.train()
+        yield from self.data.train.batches(order, self.batch_size, self.steps_per_epoch)
 
     def end_epoch(self, totals: Totals) -> None:
         """Evaluate on validation and write the history."""

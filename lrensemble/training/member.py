@@ -26,7 +26,7 @@ from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
 from lrensemble.tasks import load_task
-from lrensemble.tasks.rows import DeviceData, must_stream
+from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.config import DataConfig
 from lrensemble.training.derived import refresh_norms
 from lrensemble.training.engine import Engine
@@ -89,14 +89,7 @@ def _on_device(text: str, fingerprint: str, device: str, sharers: int, engine: E
     data = load_task(config.name, **config.options)
     if data.fingerprint != fingerprint:
         raise UserError(f"the data changed while the pool was trained: {config.root or config.name}")
-    where = torch.device(device)
-    return DeviceData.of(
-        data,
-        where,
-        stream=must_stream(data, where, sharers) if engine.data == "auto" else engine.data == "stream",
-        loader_workers=engine.loader_workers,
-        memory_format=torch.contiguous_format if engine.channels_last is False else torch.channels_last,
-    )
+    return engine.rows(data, torch.device(device), sharers)
 
 
 def train_members(job: Job) -> list[str]:
