@@ -11,6 +11,7 @@ whatever was imported before; their functions are `recommend_policies` and `writ
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lrensemble.version import __version__
 if TYPE_CHECKING:
     from lrensemble.diversity import register_diversity
     from lrensemble.errors import UserError
+    from lrensemble.estimator import LREnsembleClassifier
     from lrensemble.evaluation import Evaluation, evaluate
     from lrensemble.evaluation.network import load_network
     from lrensemble.export import Ensemble, export_team
@@ -38,16 +40,17 @@ if TYPE_CHECKING:
     from lrensemble.recommend.verify import verify
     from lrensemble.report.page import write_report
     from lrensemble.selection import Selector, make_selector, register_selector
-    from lrensemble.tasks import ArrayTask, Dataset, Task, load_dataset, load_task, register_task
+    from lrensemble.tasks import ArrayTask, Images, Task, load_task, register_task
     from lrensemble.training import Config, load_config, make_plan, train_pool
 
 # Imported on first use: `import lrensemble` and `lrensemble --help` do not wait for torch.
 _HOMES = {
     "ArrayTask": "tasks",
     "Config": "training",
-    "Dataset": "tasks",
     "Ensemble": "export",
     "Evaluation": "evaluation",
+    "Images": "tasks",
+    "LREnsembleClassifier": "estimator",
     "Member": "pool",
     "Parameter": "policies",
     "Policy": "policies",
@@ -62,7 +65,6 @@ _HOMES = {
     "export_team": "export",
     "import_members": "pool.importing",
     "load_config": "training",
-    "load_dataset": "tasks",
     "load_network": "evaluation.network",
     "load_task": "tasks",
     "make_plan": "training",
@@ -89,9 +91,10 @@ _NAMES = {"recommend_policies": "recommend", "register_policy": "register"}  # w
 __all__ = [
     "ArrayTask",
     "Config",
-    "Dataset",
     "Ensemble",
     "Evaluation",
+    "Images",
+    "LREnsembleClassifier",
     "Member",
     "Parameter",
     "Policy",
@@ -107,7 +110,6 @@ __all__ = [
     "export_team",
     "import_members",
     "load_config",
-    "load_dataset",
     "load_network",
     "load_task",
     "make_plan",
@@ -131,7 +133,13 @@ __all__ = [
 ]
 
 
+_RENAMED = {"Dataset": "Images", "load_dataset": "load_task"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warnings.warn(f"lrensemble.{name} is called {_RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name in _HOMES:
         return getattr(import_module(f"lrensemble.{_HOMES[name]}"), _NAMES.get(name, name))
     raise AttributeError(f"module 'lrensemble' has no attribute {name!r}")
