@@ -11,6 +11,7 @@ whatever was imported before; their functions are `recommend_policies` and `writ
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lrensemble.version import __version__
 if TYPE_CHECKING:
     from lrensemble.diversity import register_diversity
     from lrensemble.errors import UserError
+    from lrensemble.estimator import LREnsembleClassifier
     from lrensemble.evaluation import Evaluation, evaluate
     from lrensemble.evaluation.network import load_network
     from lrensemble.export import Ensemble, export_team
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from lrensemble.recommend.verify import verify
     from lrensemble.report.page import write_report
     from lrensemble.selection import Selector, make_selector, register_selector
-    from lrensemble.tasks import ArrayTask, Dataset, Task, load_dataset, load_task, register_task
+    from lrensemble.tasks import ArrayTask, Images, Task, load_task, register_task
     from lrensemble.training import Config, load_config, make_plan, train_pool
     from lrensemble.training.range_test import find_lr
 
@@ -46,9 +48,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArrayTask": "tasks",
     "Config": "training",
-    "Dataset": "tasks",
     "Ensemble": "export",
     "Evaluation": "evaluation",
+    "Images": "tasks",
+    "LREnsembleClassifier": "estimator",
     "Member": "pool",
     "Parameter": "policies",
     "Policy": "policies",
@@ -64,7 +67,6 @@ _HOMES = {
     "find_lr": "training.range_test",
     "import_members": "pool.importing",
     "load_config": "training",
-    "load_dataset": "tasks",
     "load_network": "evaluation.network",
     "load_task": "tasks",
     "make_plan": "training",
@@ -91,9 +93,10 @@ _NAMES = {"recommend_policies": "recommend", "register_policy": "register"}  # w
 __all__ = [
     "ArrayTask",
     "Config",
-    "Dataset",
     "Ensemble",
     "Evaluation",
+    "Images",
+    "LREnsembleClassifier",
     "Member",
     "Parameter",
     "Policy",
@@ -110,7 +113,6 @@ __all__ = [
     "find_lr",
     "import_members",
     "load_config",
-    "load_dataset",
     "load_network",
     "load_task",
     "make_plan",
@@ -134,7 +136,13 @@ __all__ = [
 ]
 
 
+_RENAMED = {"Dataset": "Images", "load_dataset": "load_task"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warnings.warn(f"lrensemble.{name} is called {_RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name in _HOMES:
         return getattr(import_module(f"lrensemble.{_HOMES[name]}"), _NAMES.get(name, name))
     raise AttributeError(f"module 'lrensemble' has no attribute {name!r}")

@@ -35,10 +35,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 
-from lrensemble import load_config, load_dataset, train_pool
+from lrensemble import load_config, load_task, train_pool
 from lrensemble.models import build_model
 from lrensemble.pool import Pool
-from lrensemble.tasks import Dataset
+from lrensemble.tasks import Images
 from lrensemble.tasks.rows import DeviceData, Rows
 from lrensemble.tasks.sources import DEBIAN_FASHION_MNIST
 from lrensemble.training.engine import Engine
@@ -109,7 +109,7 @@ def accuracy_of(model: nn.Module, rows: Any, device: str = "cpu") -> float:
     return right / len(rows)
 
 
-def bench_tutorial(folder: Path, data: Dataset) -> list[Row]:
+def bench_tutorial(folder: Path, data: Images) -> list[Row]:
     rows_out = []
     train, val = tutorial_data(folder, len(data.train), len(data.val))
     probe = Subset(train, range(100 * BATCH))
@@ -167,7 +167,7 @@ def best_of(times: int, *functions: Callable[[], object]) -> list[float]:
     return best
 
 
-def bench_stack(folder: Path, data: Dataset) -> list[Row]:
+def bench_stack(folder: Path, data: Images) -> list[Row]:
     return [
         stack_row("MLP 64, digits, batch 32", "digits", {"name": "mlp", "hidden": [64]}, 20, 16),
         stack_row("MLP 128-128, digits, batch 32", "digits", {"name": "mlp", "hidden": [128, 128]}, 10, 16),
@@ -183,7 +183,7 @@ def stack_row(name: str, source: str, model: dict[str, Any], epochs: int, count:
     batch = 32 if source == "digits" else BATCH
     training = {"epochs": epochs, "batch_size": batch}
     wanted = config(policies, model, data={"name": source, "val_fraction": 0.1}, training=training)
-    rows = DeviceData.of(load_dataset(source, val_fraction=0.1), torch.device("cpu"))
+    rows = DeviceData.of(load_task(source, val_fraction=0.1), torch.device("cpu"))
 
     def runs() -> list[Run]:
         return [Run(spec, f"id{i}", rows, Engine()) for i, spec in enumerate(wanted.specs()[:count])]
@@ -207,7 +207,7 @@ def stack_row(name: str, source: str, model: dict[str, Any], epochs: int, count:
     }
 
 
-def bench_workers(folder: Path, data: Dataset) -> list[Row]:
+def bench_workers(folder: Path, data: Images) -> list[Row]:
     wanted = config([f"FIX(k0={LR})"], {"name": "lenet", **SMALL}, EPOCHS, seeds=8)
     samples = 8 * EPOCHS * (len(data.train) // BATCH) * BATCH
     rates, walls = {}, {}
@@ -230,7 +230,7 @@ def bench_workers(folder: Path, data: Dataset) -> list[Row]:
     ]
 
 
-def bench_overhead(folder: Path, data: Dataset) -> list[Row]:
+def bench_overhead(folder: Path, data: Images) -> list[Row]:
     rows = DeviceData.of(data, torch.device("cpu"), memory_format=torch.channels_last)
     return [overhead_row("LeNet 6-16", SMALL, 1, rows), overhead_row("LeNet 20-50-500", {}, 2, rows)]
 
@@ -272,7 +272,7 @@ def overhead_row(name: str, parameters: dict[str, Any], threads: int, rows: Devi
     }
 
 
-def bench_gpu(folder: Path, data: Dataset) -> list[Row]:
+def bench_gpu(folder: Path, data: Images) -> list[Row]:
     if not torch.cuda.is_available():
         return []
     rng = np.random.default_rng(0)  # CIFAR-size noise: speed does not depend on what is in the images
@@ -287,7 +287,7 @@ def bench_gpu(folder: Path, data: Dataset) -> list[Row]:
          transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.25,) * 3)]
     )  # fmt: skip
 
-    class Images(torch.utils.data.Dataset[Any]):
+    class Pictures(torch.utils.data.Dataset[Any]):
         def __len__(self) -> int:
             return 45_000
 
@@ -297,7 +297,7 @@ def bench_gpu(folder: Path, data: Dataset) -> list[Row]:
     rows_out = []
     for model in ("resnet20", "fastcnn"):
         net = build_model(model, input_shape=(3, 32, 32), num_classes=10)
-        seconds = tutorial_epochs(net, Images(), 1, len(os.sched_getaffinity(0)) - 1, "cuda")
+        seconds = tutorial_epochs(net, Pictures(), 1, len(os.sched_getaffinity(0)) - 1, "cuda")
         for at_a_time, mode in itertools.product((1, 2, 4, 8), ("no", "default", "reduce-overhead")):
             epochs = 8
             wanted = config(
@@ -341,7 +341,7 @@ def main() -> None:
         parser.error(f"unknown benchmark {', '.join(unknown)}: known are {', '.join(BENCHES)}")
     if not list(DEBIAN_FASHION_MNIST.glob("*.gz")):
         parser.error("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
-    data = load_dataset("fashion_mnist", val_fraction=0.1)
+    data = load_task("fashion_mnist", val_fraction=0.1)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from lrensemble import Pool, load_config, load_dataset, select_teams, train_pool
+from lrensemble import Pool, load_config, load_task, select_teams, train_pool
 from lrensemble.cli.main import main, parse
 from lrensemble.diversity import diversity
 from lrensemble.evaluation import BASELINES
@@ -33,6 +33,7 @@ TRAINING = (ROOT / "docs" / "training.md").read_text()
 VERIFY = (ROOT / "docs" / "verify.md").read_text()
 ROUNDS = (ROOT / "docs" / "rounds.md").read_text()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+TABULAR = (ROOT / "docs" / "tabular.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -49,13 +50,17 @@ def missing_libraries(code: str) -> list[str]:
     return [name for name in names if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.parametrize("code", blocks("python") + blocks("python", VERIFY), ids=lambda code: code.split("\n")[0])
+@pytest.mark.parametrize(
+    "code",
+    blocks("python") + blocks("python", VERIFY) + blocks("python", TABULAR),
+    ids=lambda code: code.split("\n")[0],
+)
 def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README", "exec"), {"__name__": "readme"})
     if "verdicts" in code:
-        assert "n = 450" in capsys.readouterr().out
+        assert ("n = 200" if code in TABULAR else "n = 450") in capsys.readouterr().out
 
 
 def test_commands_parse():
@@ -140,7 +145,7 @@ def test_deploy_page(pool: Pool, tmp_path, monkeypatch, capsys):
     (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
     monkeypatch.chdir(tmp_path)
     select_teams(pool, ["greedy"])
-    images = load_dataset("digits").test.images
+    images = load_task("digits").test.images
     (tmp_path / "images").mkdir()
     Image.fromarray(images[0, 0]).save(tmp_path / "images" / "0.png")
     for arguments in commands(DEPLOY):

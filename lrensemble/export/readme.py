@@ -8,22 +8,29 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lrensemble.export.card import Card, MemberCard
+from lrensemble.export.formats import input_name
 
 
 def readme(card: Card) -> str:
     """Markdown text of ``README.md``."""
-    channels = card.preprocessing.input_shape[0]
+    shape, columns = card.preprocessing.input_shape, card.preprocessing.columns
+    channels = shape[0] if shape else 1
     environment = Environment(
         loader=PackageLoader("lrensemble.export", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("readme.md.jinja").render(
         card=card,
+        name=input_name(shape),
         mode={1: "greyscale", 3: "RGB", 4: "RGBA"}.get(channels, f"{channels} channels (no image files)"),
         numbers=lambda values: ", ".join(f"{x:.6g}" for x in values),
         scores=_scores(card),
         abstention=_table(
             ["confidence at least", "answered %", "accuracy of the answers %"],
             [[f"{t:g}", f"{100 * share:.1f}", _percent(right)] for t, share, right in card.abstention],
+        ),
+        columns=_table(
+            ["column", "values", "if missing"],
+            [[c.name, ", ".join(c.categories) or "number", "-" if c.categories else f"{c.fill:.6g}"] for c in columns],
         ),
         members=_members(card),
         cost=_cost(card),
@@ -87,7 +94,7 @@ def _cost(card: Card) -> str:
     both = (card.members, (card.single,))
     rows = [
         ["parameters", *(_total(m, "parameters") for m in both)],
-        ["FLOPs per image", *(_total(m, "flops") for m in both)],
+        ["FLOPs per row", *(_total(m, "flops") for m in both)],
     ]
     rows += [[f"ms per batch of {t.batch}", f"{t.team_ms:.3g}", f"{t.single_ms:.3g}"] for t in card.timings]
     return _table(["", "team", f"best single member ({card.single.id})"], rows)

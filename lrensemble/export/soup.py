@@ -21,6 +21,7 @@ from lrensemble.metrics import correct_rows, nll_rows
 from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.pool.writing import environment, write_complete
 from lrensemble.renamed import renamed
+from lrensemble.tasks import Task
 from lrensemble.tasks.rows import AnyRows, DeviceData, must_stream
 from lrensemble.training.derived import refresh_norms
 from lrensemble.training.device import pick_devices
@@ -117,8 +118,8 @@ def make_soups(
     for group in candidates:  # before the work begins
         for member in group:
             member.check_file("weights.safetensors")
-    dataset, where = load_data(pool), pick_devices(device)[0]
-    data = DeviceData.of(dataset, where, stream=must_stream(dataset, where, 1))
+    task, where = load_data(pool, trust=trust), pick_devices(device)[0]
+    data = DeviceData.of(task, where, stream=must_stream(task, where, 1))
     return [_of_group(pool, group, data, trust, tell) for group in candidates]
 
 
@@ -127,18 +128,18 @@ def _of_group(
 ) -> Soups:
     labels = pool.labels("val")
     best = _score(group[:1], np.asarray(pool.predictions("val", group[:1])[0]), labels)
-    model = load_network(pool, group[0], trust=trust).model.to(data.device)
+    model = load_network(pool, group[0], trust=trust, task=data.task).model.to(data.device)
     batch_size = _batch_size(group[0], data)
 
     def brew(total: Weights, members: Sequence[Member]) -> Soup:
         _fill(model, total, len(members), data, batch_size)
         return _score(members, _predict(model, data, data.val), labels)
 
-    everything = total = _weights(pool, group[0], trust)
+    everything = total = _weights(pool, group[0], trust, data.task)
     chosen, greedy = [group[0]], best
     for i, member in enumerate(group[1:], start=2):
         tell(f"{i} of {len(group)} members of {group[0].record.spec.model}, {len(chosen)} in the greedy soup")
-        weights = _weights(pool, member, trust)
+        weights = _weights(pool, member, trust, data.task)
         everything, added = _sum(everything, weights), _sum(total, weights)
         soup = brew(added, [*chosen, member])
         if soup.nll <= greedy.nll:
@@ -183,9 +184,9 @@ def _batch_size(member: Member, data: DeviceData) -> int:
 # Weights
 
 
-def _weights(pool: Pool, member: Member, trust: bool) -> Weights:
+def _weights(pool: Pool, member: Member, trust: bool, task: Task) -> Weights:
     """In float64: a sum of many does not round, whatever their order."""
-    state = load_network(pool, member, trust=trust).model.state_dict()  # checked that they fit the model
+    state = load_network(pool, member, trust=trust, task=task).model.state_dict()  # checked that they fit the model
     return {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
 
 

@@ -88,16 +88,15 @@ class Pool:
         input_shape: Sequence[int] = (),
         train_rows: int = 0,
         normalisation: dict[str, list[float]] | None = None,
+        columns: Sequence[Any] = (),
     ) -> Self:
         """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
-
-        The labels are all that a pool for your own loops or imports needs.
 
         Parameters
         ----------
         labels : dict
-            Of ``val`` and ``test``: (N,) integers from 0, or names of classes, in the row order of all predictions to
-            come.
+            All that a pool for your own loops or imports needs: of ``val`` and ``test`` (N,) integers from 0, or names
+            of classes, in the row order of all predictions to come.
         class_names : sequence of str, optional
             Default: as many classes as the labels have, by their numbers.
         data : dict, optional
@@ -133,6 +132,7 @@ class Pool:
             input_shape=tuple(input_shape),
             rows={"train": train_rows, **{split: len(array) for split, array in arrays.items()}},
             normalisation=normalisation or {},
+            columns=tuple(columns),
             labels_sha256=hashes,
             created=now(),
             version=__version__,

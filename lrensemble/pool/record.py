@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lrensemble.errors import UserError
 from lrensemble.metrics import TINY
 from lrensemble.policies import Controlled, Policy, parse_schedule
+from lrensemble.tabular import Column
 
 Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
 FINISHED = ("complete", "diverged", "stopped")  # not trained again; all cost (some of) their budget
@@ -278,7 +279,8 @@ class Header(BaseModel):
     class_names: tuple[str, ...] = Field(min_length=1)
     input_shape: tuple[Annotated[int, Field(gt=0, lt=2**31)], ...]
     rows: dict[str, Annotated[int, Field(ge=0, lt=2**53)]]  # split -> rows
-    normalisation: dict[str, list[float]]  # mean and std of every channel over train
+    normalisation: dict[str, list[float]]  # mean and std of every channel over train; {}: the task alone knows
+    columns: tuple[Column, ...] = ()  # how a CSV file becomes rows
     labels_sha256: dict[str, str]  # val, test: hash of the raw labels
     created: str
     version: str

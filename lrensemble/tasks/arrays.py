@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import default_collate
 
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
@@ -58,7 +59,7 @@ class ArrayTask(Task):
     ) -> None:
         self._items = train if isinstance(train, TorchDataset) else None
         given = {"train": train, "val": val, "test": test}
-        self._arrays = {name: _arrays(name, rows, self.collate) for name, rows in given.items()}
+        self._arrays = {name: checked_arrays(name, rows, self.collate) for name, rows in given.items()}
         labels = {name: arrays["y"] for name, arrays in self._arrays.items()}
         self.class_names = tuple(map(str, numbered_classes(labels["train"]) if class_names is None else class_names))
         check_classes(labels, self.class_names)
@@ -93,8 +94,9 @@ class ArrayTask(Task):
         """Mean and deviation of every feature over train."""
         x = self._arrays["train"]["x"]
         axes = (0, *range(2, x.ndim))
-        deviation = np.maximum(x.std(axes, dtype=np.float64), 1e-6)  # a constant feature becomes 0
-        return x.mean(axes, dtype=np.float64).tolist(), deviation.tolist()
+        mean, deviation = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+        constant = deviation <= 1e-7 * np.abs(mean)  # up to rounding: becomes 0, and what differs later is not huge
+        return mean.tolist(), np.where(constant, 1.0, deviation).tolist()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -112,7 +114,7 @@ class ArrayTask(Task):
         return self._loss(scores, batch["y"]), scores
 
 
-def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dict[str, Array]:
+def checked_arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch] = default_collate) -> dict[str, Array]:
     """Arrays of a split, checked; the items of a Dataset are read once."""
     if isinstance(rows, TorchDataset):
         count = len(rows)  # type: ignore[arg-type]
@@ -128,7 +130,7 @@ def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dic
         raise UserError(f"{name} has no labels: 'y' is missing (there are: {', '.join(arrays) or 'nothing'})")
     arrays["y"] = y = checked_labels(arrays["y"], name)
     for key, array in arrays.items():
-        if len(array) != len(y):
+        if not array.ndim or len(array) != len(y):
             raise UserError(f"{name}: {len(array)} rows of {key}, but {len(y)} labels")
     return arrays
 

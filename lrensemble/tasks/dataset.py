@@ -51,7 +51,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Dataset(Task):
+class Images(Task):
     """The three splits and the names of the classes.
 
     Training sees `train`, selection sees `val`, and only the evaluation of a selected team sees `test`.
@@ -165,15 +165,19 @@ def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Spl
 
     Where rows have groups, whole groups, and about that share.
     """
+    if split.groups is None:
+        rest, off = cut_rows(split.labels, fraction, seed, what)
+    else:
+        rest, off = cut_groups(split.labels, split.groups, fraction, seed, what)
+    return split.rows(rest), split.rows(off)
+
+
+def cut_rows(labels: Array, fraction: float, seed: int, what: str) -> tuple[Array, Array]:
+    """The numbers of the rows that stay and of those that a stratified cut takes off, both ascending."""
     from sklearn.model_selection import train_test_split
 
-    if split.groups is not None:
-        rest, off = cut_groups(split.labels, split.groups, fraction, seed, what)
-        return split.rows(rest), split.rows(off)
     try:
-        rest, off = train_test_split(
-            np.arange(len(split)), test_size=fraction, random_state=seed, stratify=split.labels
-        )
+        rest, off = train_test_split(np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
     except ValueError as error:
-        raise UserError(f"cannot cut {what} = {fraction} of {len(split)} rows, stratified: {error}") from None
-    return split.rows(np.sort(rest)), split.rows(np.sort(off))
+        raise UserError(f"cannot cut {what} = {fraction} of {len(labels)} rows, stratified: {error}") from None
+    return np.sort(rest), np.sort(off)

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+from pydantic import ValidationError, validate_call
 
 from lrensemble.errors import UserError
 from lrensemble.own import current_folder, is_own, load_own
 from lrensemble.plugins import Registry
 from lrensemble.tasks.labels import check_classes, checked_labels
-from lrensemble.tasks.sources import SOURCES, load_dataset
+from lrensemble.tasks.sources import SOURCES, load_images
+from lrensemble.tasks.table import TABLES
 from lrensemble.tasks.task import SPLITS, Task
 
 OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
 
 
-_OURS: dict[str, Callable[..., Task]] = {name: functools.partial(load_dataset, name) for name in SOURCES}
-TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", _OURS)
+_OURS: dict[str, Callable[..., Task]] = {name: functools.partial(load_images, name) for name in SOURCES}
+TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", {**_OURS, **TABLES})
 register_task = TASKS.register
+
+
+def is_known(name: str) -> bool:
+    """Whether `load_task` can be asked for it."""
+    return name in OBJECTS or is_own(name) or name in TASKS
+
+
+def options_of(name: str) -> Collection[str] | None:
+    """The options that a task of ours takes beside those of images; None: whatever its class has parameters for."""
+    return inspect.signature(TABLES[name]).parameters if name in TABLES else () if name in SOURCES else None
 
 
 def check_known(name: str) -> None:
     """Raise `UserError`, with the nearest name, where `load_task` cannot be asked for it."""
-    if name in OBJECTS or is_own(name):
-        return
-    if name not in TASKS:
+    if not is_known(name):
         raise UserError(f"unknown data set {name!r}: {TASKS.hint(name)} or package.module:Class")
-    TASKS.find(name)
+    if name in TASKS:
+        TASKS.find(name)
 
 
 def name_of(task: Task) -> str:
@@ -39,10 +52,15 @@ def name_of(task: Task) -> str:
 
 
 def load_task(name: str, **options: Any) -> Task:
-    """Load a task: a name in `SOURCES` (see `load_dataset`), or a class that is called with the options.
+    """Load a task: images by a name in `SOURCES`, rows by one in `TABLES`, or a class that is called with the options.
 
     The class is one of `register_task`, of an installed package (entry point ``lrensemble.tasks``), or
     ``package.module:Class``. The name is the user's: what it names is imported and called.
+
+    Parameters
+    ----------
+    options
+        Those of `load_images` or of the table (`lrensemble.tasks.table`), or what the class has parameters for.
 
     Raises
     ------
@@ -52,9 +70,11 @@ def load_task(name: str, **options: Any) -> Task:
     if name in OBJECTS:
         return OBJECTS[name]
     check_known(name)
-    if name in _OURS:
-        return _OURS[name](**options)
+    if name in SOURCES:
+        return _called(load_images, {"name": name, **options})
     given = {key: value for key, value in options.items() if value not in (None, False) and (key, value) != UNSPLIT}
+    if name in TABLES:
+        return _called(TABLES[name], given)
     with current_folder():
         made = load_own(name, "task") if is_own(name) else TASKS.find(name)
         try:
@@ -65,6 +85,19 @@ def load_task(name: str, **options: Any) -> Task:
         raise UserError(f"task {name} is {type(task).__name__}, a lrensemble.Task is needed")
     check_task(task, name)
     return task
+
+
+def _called(loader: Callable[..., Task], options: Mapping[str, Any]) -> Task:
+    """What a loader makes of options that may be a file's."""
+    try:
+        return validate_call(loader)(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = {
+            "unexpected_keyword_argument": "it has no use for that",
+            "missing_keyword_only_argument": "it is needed",
+        }.get(first["type"], first["msg"])
+        raise UserError(f"data.{first['loc'][0]}: {problem}") from None
 
 
 UNSPLIT = ("split_seed", 0)  # of a configuration that does not say it

@@ -1,4 +1,4 @@
-"""Where data sets come from, by name. A source returns raw splits; `load_dataset` cuts, checks and orders them."""
+"""Where data sets come from, by name. A source returns raw splits; `load_images` cuts, checks and orders them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
-from lrensemble.tasks.dataset import Dataset, Split, cut, make_split
+from lrensemble.tasks.dataset import Images, Split, cut, make_split
 from lrensemble.tasks.folder import read_folder
 from lrensemble.tasks.groups import as_groups, check_groups, groups_of_paths, read_groups
 from lrensemble.tasks.idx import FILES, find_idx, read_idx
@@ -135,9 +135,9 @@ def _mnist(class_name: str, names: tuple[str, ...], standard: Path | None = None
 def _npz(request: Request) -> Raw:
     """One archive with MedMNIST's keys: train_images, train_labels, test_*, optionally val_* and class_names."""
     path = _existing(request, "file")
-    arrays = _read_npz(path)
+    arrays = read_npz(path)
     if request.val is not None:
-        val = {key if key.startswith("val_") else f"val_{key}": array for key, array in _read_npz(request.val).items()}
+        val = {key if key.startswith("val_") else f"val_{key}": array for key, array in read_npz(request.val).items()}
         if both := [key for key in arrays if key.startswith("val")]:
             raise UserError(f"data.val = {request.val}, but {path} has {few(both)}: leave one of them out")
         if missing := [key for key in ("images", "labels") if f"val_{key}" not in val]:
@@ -146,7 +146,8 @@ def _npz(request: Request) -> Raw:
     return _from_arrays(arrays, path, request)
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
+def read_npz(path: Path) -> dict[str, Any]:
+    """All arrays of an archive, or a `UserError`."""
     path = path.expanduser()
     try:
         with open_regular(path) as file:
@@ -268,7 +269,7 @@ def check_local(data: Mapping[str, Any], pool: Path) -> None:
             raise UserError(f"{pool}: its data are on another machine ({place}): nothing is fetched for a pool")
 
 
-def load_dataset(
+def load_images(
     name: str,
     *,
     root: Path | None = None,
@@ -280,7 +281,7 @@ def load_dataset(
     split_seed: int = 0,
     val: Path | None = None,
     groups: str | None = None,
-) -> Dataset:
+) -> Images:
     """Load a data set and, where it has no validation split of its own, cut one off train, stratified by class.
 
     Parameters
@@ -335,4 +336,4 @@ def load_dataset(
     elif val_fraction is not None:
         raise UserError(f"data.val_fraction = {val_fraction}: {name} has a validation split of its own; leave it out")
     notes += lacking_classes({split: splits[split].labels for split in SPLITS}, class_names)
-    return Dataset(splits["train"], splits["val"], splits["test"], class_names, tuple(notes))
+    return Images(splits["train"], splits["val"], splits["test"], class_names, tuple(notes))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from lrensemble.errors import UserError
+from lrensemble.tabular import Column
 from lrensemble.tasks.labels import lacking_classes
 from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.row_arrays import Picked, pieces
@@ -55,11 +56,14 @@ class Task:
         can be imported, other processes know the name ``package.module:function``.
     notes : tuple of str
         What of the data people should know before they train. Default: the classes that splits lack.
+    columns : tuple of Column
+        How the cells of a CSV file become the features of ``x``, where they do: an exported team reads files by it.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
     metrics: Mapping[str, Callable[[Array, Array], float]] = {}
+    columns: tuple[Column, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:
         """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.

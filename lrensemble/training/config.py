@@ -20,9 +20,9 @@ from lrensemble.policies.text import count, read
 from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
-from lrensemble.tasks import SOURCES, Task
+from lrensemble.tasks import Task
 from lrensemble.tasks.augment import check_augmentation
-from lrensemble.tasks.load import check_known
+from lrensemble.tasks.load import check_known, options_of
 from lrensemble.tasks.load import name_of as name_of_task
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
@@ -35,7 +35,8 @@ NAME = r"^\w[\w.-]*$"
 class DataConfig(BaseModel):
     """Which data, and how the validation split is cut from train.
 
-    A task that is not ours (``package.module:Class``, or registered) takes whatever other keys it has parameters for.
+    A table, and a task that is not ours (``package.module:Class``, or registered), take whatever other keys they have
+    parameters for.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -59,9 +60,10 @@ class DataConfig(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> Self:
         check_known(self.name)
-        if self.model_extra and self.name in SOURCES:
-            key = next(iter(self.model_extra))
-            raise UserError(f"unknown key 'data.{key}': {did_you_mean(key, type(self).model_fields)}")
+        takes = options_of(self.name)
+        if takes is not None and (unknown := [key for key in self.model_extra or {} if key not in takes]):
+            keys = [*type(self).model_fields, *takes]
+            raise UserError(f"unknown key 'data.{unknown[0]}': {did_you_mean(unknown[0], keys)}")
         return self
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
+import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
@@ -20,8 +21,10 @@ from lrensemble.pool.files import write_atomic
 from lrensemble.pool.links import CONFIGURATION
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
+from lrensemble.tasks import Task
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.load import OBJECTS as TASKS
+from lrensemble.tasks.rows import raw_batches
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_devices
 from lrensemble.training.executor import Executor, local_workers
@@ -170,7 +173,6 @@ def control_specs(pool: Pool) -> list[RunSpec]:
 def create_pool(plan: Plan, path: Path) -> Pool:
     """The empty pool of a plan in the folder `path`, or the one that is there."""
     config, task = plan.config, plan.task
-    inputs = task.inputs()
     pool = Pool.create(
         path,
         name=config.name,
@@ -179,13 +181,25 @@ def create_pool(plan: Plan, path: Path) -> Pool:
         class_names=task.class_names,
         input_shape=task.facts.get("input_shape", ()),
         train_rows=task.rows("train"),
-        normalisation=inputs.values if isinstance(inputs, Normalise) else {},
+        normalisation=_normalisation(task),
+        columns=task.columns,
         labels={split: task.labels(split) for split in ("val", "test")},
     )
     if not plan.alone or not (path / CONFIGURATION).exists():
         text = config.model_dump_json(indent=2)
         write_atomic(path / CONFIGURATION, lambda file: file.write(text.encode() + b"\n"))
     return pool
+
+
+def _normalisation(task: Task) -> dict[str, list[float]]:
+    """What makes inputs of raw rows, where that and the model alone make scores of them; {}: methods of the task do."""
+    shape, inputs = task.facts.get("input_shape"), task.inputs()
+    if type(task).scores is not Task.scores or not shape or task.facts.keys() != {"input_shape", "num_classes"}:
+        return {}
+    if isinstance(inputs, Normalise):
+        return inputs.values
+    rows = raw_batches(task, "val")[np.arange(1)]["x"]
+    return {"mean": [0.0] * shape[0], "std": [1.0] * shape[0]} if inputs is None and rows.is_floating_point() else {}
 
 
 @dataclass(frozen=True)

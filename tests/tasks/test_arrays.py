@@ -161,4 +161,4 @@ def test_a_loss_of_the_wrong_shape_is_one_line():
         (lambda scores, y: scores.sum(1) * torch.nan, "must be finite"),
     ):
         with pytest.raises(UserError, match=words):
-            _try(specs_of(["FIX(0.05)"])[0], ArrayTask(*SPLITS, loss=loss), 2, True)
+            _try(specs_of(["FIX(0.05)"])[0], ArrayTask(*SPLITS, loss=loss), 2, True, str)

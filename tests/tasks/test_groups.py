@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lrensemble import UserError, load_dataset
+from lrensemble import UserError, load_task
 from lrensemble.cli.main import main
 from lrensemble.evaluation.network import load_data
 from lrensemble.pool import Pool
@@ -72,12 +72,12 @@ def test_groups_in_arrays(tmp_path, kind):
         root = tmp_path
         for key, array in content.items():
             np.save(root / f"{key}.npy", array)
-    data = load_dataset(kind, root=root, groups="patient", val_fraction=0.2)
+    data = load_task(kind, root=root, groups="patient", val_fraction=0.2)
     assert len(data.val) == 24
     assert not set(data.train.groups) & set(data.val.groups)
     assert set(data.train.groups) | set(data.val.groups) == set(patient.astype(str))
     assert data.notes == ()
-    plain = load_dataset(kind, root=root, val_fraction=0.2)
+    plain = load_task(kind, root=root, val_fraction=0.2)
     assert plain.fingerprint != data.fingerprint
     assert set(plain.train.groups or ()) == set()
 
@@ -85,9 +85,9 @@ def test_groups_in_arrays(tmp_path, kind):
 def test_a_group_in_train_and_test_is_one_line(tmp_path):
     content = arrays(train_patient=np.repeat(np.arange(40), 3), test_patient=np.arange(30) + 38)
     with pytest.raises(UserError, match=r"data.groups: 38, 39 have rows in train and in test"):
-        load_dataset("npz", root=write(tmp_path, **content), groups="patient")
+        load_task("npz", root=write(tmp_path, **content), groups="patient")
     content = arrays(train_patient=np.repeat(np.arange(40), 3))
-    data = load_dataset("npz", root=write(tmp_path, **content), groups="patient")
+    data = load_task("npz", root=write(tmp_path, **content), groups="patient")
     assert data.notes == (
         "data.groups: the groups of the test rows are not known, so it is not checked that train has none of them",
     )
@@ -98,16 +98,16 @@ def test_groups_in_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("patient").write_text("x")
     with pytest.raises(UserError, match=r"patient: both the array 'train_patient' of .* and a file: rename one"):
-        load_dataset("npz", root=root, groups="patient")
+        load_task("npz", root=root, groups="patient")
     Path("patients.txt").write_text("\n".join(f"p{i // 4}" for i in range(120)))
-    data = load_dataset("npz", root=root, groups="patients.txt")
+    data = load_task("npz", root=root, groups="patients.txt")
     assert not set(data.train.groups) & set(data.val.groups)
     Path("patients.txt").write_text("a\nb\n")
     with pytest.raises(UserError, match=r"data.groups: 2 groups of 120 rows \(patients.txt\)"):
-        load_dataset("npz", root=root, groups="patients.txt")
+        load_task("npz", root=root, groups="patients.txt")
     Path("patients.txt").write_bytes(b"\xff\xfe\n" * 60)
     with pytest.raises(UserError, match=r"data.groups = patients.txt: not a text file"):
-        load_dataset("npz", root=root, groups="patients.txt")
+        load_task("npz", root=root, groups="patients.txt")
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_groups_in_a_file(tmp_path, monkeypatch):
 )
 def test_bad_groups_are_one_line(tmp_path, changes, options, words):
     with pytest.raises(UserError, match=words):
-        load_dataset("npz", root=write(tmp_path, **arrays(**changes)), groups="patient", **options)
+        load_task("npz", root=write(tmp_path, **arrays(**changes)), groups="patient", **options)
 
 
 def test_a_class_of_one_group_stays_in_train(tmp_path):
     patient = np.where(np.arange(120) % 3 == 2, 0, 1 + np.arange(120) // 4)
-    data = load_dataset("npz", root=write(tmp_path, **arrays(train_patient=patient)), groups="patient")
+    data = load_task("npz", root=write(tmp_path, **arrays(train_patient=patient)), groups="patient")
     assert set(data.train.labels) == {0, 1, 2} and set(data.val.labels) == {0, 1}
     assert "no val row is of class 2" in data.notes
 
@@ -150,45 +150,45 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_groups_by_file_names(pictures):
-    data = load_dataset("folder", root=pictures, groups=r"/(p\d+)_", val_fraction=0.25)
+    data = load_task("folder", root=pictures, groups=r"/(p\d+)_", val_fraction=0.25)
     assert set(data.train.groups) | set(data.val.groups) == {f"p{p:02d}" for p in range(8)}
     assert not set(data.train.groups) & set(data.val.groups)
     assert len(data.val) == 16
-    whole = load_dataset("folder", root=pictures, groups=r"p\d+", val_fraction=0.25)
+    whole = load_task("folder", root=pictures, groups=r"p\d+", val_fraction=0.25)
     assert whole.fingerprint == data.fingerprint
     with pytest.raises(UserError, match=r"it finds nothing in cat/p00_0.png, .* and 59 more \(train\)"):
-        load_dataset("folder", root=pictures, groups=r"patient(\d+)")
+        load_task("folder", root=pictures, groups=r"patient(\d+)")
     with pytest.raises(UserError, match="not a regular expression"):
-        load_dataset("folder", root=pictures, groups=r"p(\d+")
+        load_task("folder", root=pictures, groups=r"p(\d+")
     with pytest.raises(UserError, match=r"0, 1, 2, 3 have rows in train and in test"):
-        load_dataset("folder", root=pictures, groups=r"_(\d)")
+        load_task("folder", root=pictures, groups=r"_(\d)")
 
 
 def test_groups_follow_pictures_that_are_left_out(pictures):
     (pictures / "train" / "cat" / "p00_0.png").write_text("x")
-    data = load_dataset("folder", root=pictures, groups=r"p\d+", skip_broken=True)
+    data = load_task("folder", root=pictures, groups=r"p\d+", skip_broken=True)
     counts = dict(zip(*np.unique([*data.train.groups, *data.val.groups], return_counts=True), strict=True))
     assert counts == {f"p{p:02d}": 8 - (p == 0) for p in range(8)}
 
 
 def test_a_validation_folder_from_elsewhere(pictures):
     val = pictures.parent / "elsewhere" / "val"
-    data = load_dataset("folder", root=pictures, val=val, groups=r"p\d+")
+    data = load_task("folder", root=pictures, val=val, groups=r"p\d+")
     assert (len(data.train), len(data.val), len(data.test)) == (64, 16, 16)
     assert set(data.val.groups) == {"p10", "p11"}
     with pytest.raises(UserError, match="validation split of its own"):
-        load_dataset("folder", root=pictures, val=val, val_fraction=0.1)
+        load_task("folder", root=pictures, val=val, val_fraction=0.1)
     with pytest.raises(UserError, match=r"data.val = /nowhere: a folder"):
-        load_dataset("folder", root=pictures, val=Path("/nowhere"))
+        load_task("folder", root=pictures, val=Path("/nowhere"))
     (val / "cat" / "bad.png").write_text("x")
     with pytest.raises(UserError, match=r"elsewhere/val/cat/bad.png: not an image"):
-        load_dataset("folder", root=pictures, val=val)
+        load_task("folder", root=pictures, val=val)
     (val / "cat" / "bad.png").unlink()
     (pictures / "valid").symlink_to(val)
     with pytest.raises(UserError, match=r"data.val = .*, but .*/valid is there too: leave one of them out"):
-        load_dataset("folder", root=pictures, val=val)
+        load_task("folder", root=pictures, val=val)
     with pytest.raises(UserError, match=r"data.val = .*: data set 'digits' has no use for it"):
-        load_dataset("digits", val=val)
+        load_task("digits", val=val)
 
 
 def test_a_validation_archive_from_elsewhere(tmp_path):
@@ -196,23 +196,23 @@ def test_a_validation_archive_from_elsewhere(tmp_path):
     images, labels = RNG.integers(0, 256, (12, 6, 6), dtype=np.uint8), np.arange(12) % 3
     root = write(tmp_path, **arrays())
     for names in ({"images": images, "labels": labels}, {"val_images": images, "val_labels": labels}):
-        data = load_dataset("npz", root=root, val=write(tmp_path / "val", **names))
+        data = load_task("npz", root=root, val=write(tmp_path / "val", **names))
         np.testing.assert_array_equal(data.val.images[:, 0], images)
     with pytest.raises(UserError, match="no array 'labels' or 'val_labels'"):
-        load_dataset("npz", root=root, val=write(tmp_path / "val", images=images))
+        load_task("npz", root=root, val=write(tmp_path / "val", images=images))
     val = write(tmp_path / "val", images=images, labels=labels)
     with pytest.raises(UserError, match=r"but .* has valid_labels: leave one of them out"):
-        load_dataset("npz", root=write(tmp_path, **arrays(valid_labels=labels)), val=val)
+        load_task("npz", root=write(tmp_path, **arrays(valid_labels=labels)), val=val)
 
 
 def test_classes_that_splits_lack(tmp_path):
     content = arrays(classes=4)
     content["test_labels"] %= 3
-    assert load_dataset("npz", root=write(tmp_path, **content)).notes == ("no test row is of class 3",)
+    assert load_task("npz", root=write(tmp_path, **content)).notes == ("no test row is of class 3",)
     content["class_names"] = np.array(["a", "b", "c", "d"])
     content["train_labels"] %= 2
     with pytest.raises(UserError, match="test has rows of class c, but train has none"):
-        load_dataset("npz", root=write(tmp_path, **content))
+        load_task("npz", root=write(tmp_path, **content))
 
 
 def test_a_pool_whose_test_split_lacks_a_class(tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from lrensemble import Dataset, UserError, load_dataset
+from lrensemble import Images, UserError, load_task
 from lrensemble.tasks.layout import channels_first
 
 RNG = np.random.default_rng(0)
@@ -27,8 +27,8 @@ def write(path: Path, images=None, **changes) -> Path:
     return path / "x.npz"
 
 
-def load(path: Path, **options) -> Dataset:
-    return load_dataset("npz", root=path, **options)
+def load(path: Path, **options) -> Images:
+    return load_task("npz", root=path, **options)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_layout_is_checked(tmp_path):
     with pytest.raises(UserError, match=r"data.layout = hwc: did you mean 'nhwc'"):
         load(write(tmp_path), layout="hwc")
     with pytest.raises(UserError, match=r"data.layout = nchw: data set 'digits' has no use for it"):
-        load_dataset("digits", layout="nchw")
+        load_task("digits", layout="nchw")
 
 
 def nan_in_row_4321() -> np.ndarray:

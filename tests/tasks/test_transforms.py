@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from lrensemble import UserError, load_config, train_pool
 from lrensemble.pool import Named, RunSpec, Training
 from lrensemble.tasks import ArrayTask
-from lrensemble.tasks.dataset import Dataset, Split
+from lrensemble.tasks.dataset import Images, Split
 from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Run, fit
 from tests.conftest import tiny_config
@@ -21,10 +21,10 @@ from tests.training.runs import CPU, assert_equal, specs_of
 RNG = np.random.default_rng(0)
 
 
-def task_of(shape=(3, 12, 12), dtype="uint8", scale=1.0, rows=40) -> Dataset:
+def task_of(shape=(3, 12, 12), dtype="uint8", scale=1.0, rows=40) -> Images:
     images = (RNG.integers(0, 256, (rows, *shape)) * scale).astype(dtype)
     split = Split(images, np.arange(rows) % 2)
-    return Dataset(split, split, split, ("a", "b"))
+    return Images(split, split, split, ("a", "b"))
 
 
 COLOUR, GREY = task_of(), task_of((1, 12, 12))
@@ -34,7 +34,7 @@ def training(*augment, **values) -> Training:
     return Training(epochs=1, augment=augment, **values)
 
 
-def changed(task: Dataset, *augment, seed: int = 0, memory_format=torch.contiguous_format) -> torch.Tensor:
+def changed(task: Images, *augment, seed: int = 0, memory_format=torch.contiguous_format) -> torch.Tensor:
     """All training images as they come out, normalised."""
     x = task.inputs()(torch.from_numpy(task.train.images)).contiguous(memory_format=memory_format)
     torch.manual_seed(seed)
@@ -63,7 +63,7 @@ def test_every_image_is_torchvisions_on_raw_bytes(task, entry, theirs):
 def test_images_of_one_batch_have_draws_of_their_own():
     """torchvision turns a whole batch by one angle; here each image by its own."""
     same = Split(np.repeat(RNG.integers(0, 256, (1, 3, 12, 12), dtype=np.uint8), 40, axis=0), np.arange(40) % 2)
-    x = changed(Dataset(same, same, same, ("a", "b")), {"name": "RandomRotation", "degrees": 90})
+    x = changed(Images(same, same, same, ("a", "b")), {"name": "RandomRotation", "degrees": 90})
     assert len(x.flatten(1).unique(dim=0)) > 30
 
 
@@ -78,7 +78,7 @@ def test_bytes_come_back_as_they_were():
     assert torch.equal(x, task_inputs(COLOUR))
 
 
-def task_inputs(task: Dataset) -> torch.Tensor:
+def task_inputs(task: Images) -> torch.Tensor:
     return task.inputs()(torch.from_numpy(task.train.images))
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from lrensemble import Policy, load_config, train_pool
 from lrensemble.models import build_model
 from lrensemble.pool import RunSpec
-from lrensemble.tasks import Dataset
+from lrensemble.tasks import Images
 from lrensemble.tasks.dataset import Split
 from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Run
@@ -22,16 +22,16 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["training.epochs=1", "training.batch_size=4", "control=false", "seeds=[0]"]
 
 
-def pictures(side: int, classes: int) -> Dataset:
+def pictures(side: int, classes: int) -> Images:
     rng = np.random.default_rng(0)
 
     def rows(n: int) -> Split:
         return Split(rng.integers(0, 256, (n, 3, side, side), dtype=np.uint8), np.arange(n) % classes)
 
-    return Dataset(rows(8), rows(4), rows(4), tuple(map(str, range(classes))))
+    return Images(rows(8), rows(4), rows(4), tuple(map(str, range(classes))))
 
 
-def lrs_and_decays(spec: RunSpec, data: Dataset) -> dict[str, tuple[float, float]]:
+def lrs_and_decays(spec: RunSpec, data: Images) -> dict[str, tuple[float, float]]:
     """Name of a trained parameter -> its LR at step 0 and its weight decay."""
     run = Run(spec, "id", DeviceData.of(data, torch.device("cpu")))
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
