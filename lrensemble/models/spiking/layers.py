@@ -31,7 +31,7 @@ class Spiking(nn.Module):
         current = self.synapses(x.flatten(0, 1))
         current = current.unflatten(0, x.shape[:2])
         if self.wanted is not None:
-            factor = factor_for(self.wanted, current, lambda scaled: self.neuron(scaled, steps))
+            factor = factor_for(self.wanted, current, lambda scaled: self.neuron(scaled, steps, halve=self.halve))
             for weights in self.synapses.parameters():
                 weights.mul_(factor)
             current = current * factor
@@ -40,7 +40,7 @@ class Spiking(nn.Module):
 
 
 def factor_for(rate: float, current: Tensor, fire: Callable[[Tensor], Tensor]) -> float:
-    """The factor of the currents with which they make neurons fire at `rate`, or at half of what is possible at most.
+    """The factor of currents with which neurons fire at `rate`, or at three quarters of the most that is possible.
 
     1 where nothing can fire.
     """
@@ -51,7 +51,7 @@ def factor_for(rate: float, current: Tensor, fire: Callable[[Tensor], Tensor]) -
     most = excess(MOST) + rate
     if most == 0:
         return 1.0
-    rate = min(rate, most / 2)
+    rate = min(rate, 0.75 * most)  # of a sparse input few neurons get anything
     low = high = 1.0
     while excess(low) > 0:
         low /= 2
