@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 RESETS = ("reset_mem", "reset")  # of snnTorch's neurons; of SpikingJelly's; norse's states are arguments
-THRESHOLDS = ("threshold", "v_threshold")  # who has one, and no modules below it, is a neuron
+THRESHOLDS = ("threshold", "v_threshold")  # of our own and snnTorch's neurons; of SpikingJelly's
 NEURONS = "neuron"
 
 
@@ -49,8 +49,7 @@ def firing_rates(model: nn.Module, run: Callable[[nn.Module], Any], rows: int) -
         return hook
 
     for name, module in model.named_modules():
-        is_neuron = any(hasattr(module, key) for key in THRESHOLDS) and not list(module.children())
-        if is_neuron or is_norse(module):
+        if is_neuron(module):
             key = "rate_" + (name.removesuffix(f".{NEURONS}") or "all").replace(".", "_")
             own = type(module).__module__.startswith("lrensemble.")
             hooks.append(module.register_forward_hook(hook_of(key, own)))
@@ -64,6 +63,9 @@ def firing_rates(model: nn.Module, run: Callable[[nn.Module], Any], rows: int) -
     return {key: torch.stack(values).mean(0) for key, values in sums.items()}
 
 
-def is_norse(module: nn.Module) -> bool:
-    """Whether it is a cell of norse, whose threshold is in its parameters ``p``."""
-    return type(module).__module__.startswith("norse.") and hasattr(getattr(module, "p", None), "v_th")
+def is_neuron(module: nn.Module) -> bool:
+    """Whether it has a threshold (a cell of norse has it in its parameters ``p``), and nothing below it has one."""
+    if hasattr(getattr(module, "p", None), "v_th"):
+        return True
+    has_one = [any(hasattr(part, key) for key in THRESHOLDS) for part in module.modules()]
+    return has_one[0] and not any(has_one[1:])
