@@ -31,7 +31,7 @@ def text_header(file: io.BufferedReader, path: Path, mark: bytes, end: bytes = b
 
 
 def records(file: io.BufferedReader, path: Path, dtype: Any, events: int = 1) -> tuple[Array, int]:
-    """The rest of the file as records, and how many bytes of a last one are there; `events` are in a record at most."""
+    """The rest of the file as records, and how many bytes of a last one are there; one takes the memory of `events`."""
     kind = np.dtype(dtype)
     with clear_read_errors(path):
         size = os.fstat(file.fileno()).st_size - file.tell()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import psutil
 
-from lrensemble.errors import UserError
+from lrensemble.errors import MachineError, UserError
 from lrensemble.tasks.events.recording import Array, Recording, Sensor
 
+MOST_BINS = 100_000_000  # of all recordings, 1.6 GB
 Window = tuple[int, int, int, int]  # left, top, width, height
 
 
@@ -44,9 +46,16 @@ class BinnedEvents:
     def __init__(self, recordings: Sequence[Recording], window: Window, bin_us: int) -> None:
         left, top, width, height = self.window = window
         lengths, pixels, counts = [], [], []
+        bins_so_far = 0
         for one in recordings:
             bins = (one.t - one.t[0]) // bin_us if len(one) else one.t
             lengths.append(int(bins[-1]) + 1 if len(one) else 1)
+            bins_so_far += lengths[-1]
+            if bins_so_far > MOST_BINS:
+                raise UserError(
+                    f"a recording lasts {one.duration / 1e6:,.0f} s: so many bins of {bin_us:,} us (with those "
+                    f"before {bins_so_far:,}) do not fit: cut it, or larger bins (data.crop_ms, data.bins)"
+                )
             x, y = one.x.astype(np.int64) - left, one.y.astype(np.int64) - top
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             pixels.append(((one.p * height + y) * width + x)[inside].astype(np.int32))
@@ -83,6 +92,12 @@ class BinnedEvents:
         shares = np.linspace(0, 1, crops) if crops > 1 else np.array([0.5])
         starts = np.floor(free[:, None] * shares).astype(np.int64)
         rows = np.arange(len(self)).repeat(crops)
+        needed, free = len(rows) * bins * 2 * self.window[2] * self.window[3], psutil.virtual_memory().available
+        if needed > free:
+            raise MachineError(
+                f"{len(rows):,} crops of {bins} frames of {self.window[2]}x{self.window[3]} pixels need "
+                f"{needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: data.window=50"
+            )
         counts = self.crops(rows, starts.ravel(), bins)
         return counts.reshape(len(self), crops * bins, *counts.shape[2:])
 

@@ -105,7 +105,7 @@ def _evt2(file: io.BufferedReader, path: Path, sensor: Sensor | None) -> Recordi
 
 
 def _evt3(file: io.BufferedReader, path: Path, sensor: Sensor | None) -> Recording:
-    words, cut = records(file, path, "<u2")
+    words, cut = records(file, path, "<u2", events=3)  # of memory: states of every word
     kind, value = words >> 12, words & 0xFFF
     is_high, is_low, is_base = kind == TIME_HIGH, kind == TIME_LOW, kind == BASE
     high = np.zeros(len(words), np.int64)

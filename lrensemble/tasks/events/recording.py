@@ -17,7 +17,8 @@ Array = NDArray[Any]
 Sensor = tuple[int, int]  # width, height in pixels
 EVENT_BYTES = 40  # of memory that an event takes while it is read: t, x, y, p, and what sorting and masks take
 OUTSIDE_DOUBT = 0.01  # share of events outside the sensor above which something is wrong with the sensor
-LARGEST = 1 << 15  # pixels a side
+LARGEST = 1 << 15  # pixels a side ...
+MOST_PIXELS = 1 << 24  # ... and in all: more than any camera has, and still a picture
 
 # What a reader may have to say of a recording, by the keys of `Recording.counts`.
 SAYINGS = {
@@ -93,6 +94,8 @@ def recording(
             raise UserError(f"{where}: event {row} is at ({x[row]}, {y[row]}): no sensor has that pixel")
         outside = len(inside) - int(np.count_nonzero(inside))
         t, x, y, p = t[inside], x[inside], y[inside], p[inside]
+    if sensor is None and len(t) and (int(x.max()) + 1) * (int(y.max()) + 1) > MOST_PIXELS:
+        raise UserError(f"{where}: pixels up to ({x.max()}, {y.max()}): no sensor is so large; sensor says which it is")
     unsorted = bool((t[1:] < t[:-1]).any())
     if unsorted:
         order = np.argsort(t, kind="stable")
@@ -105,7 +108,11 @@ def recording(
 def check_sensor(sensor: Any, where: object) -> Sensor:
     """(width, height) from one number or two."""
     pair = (sensor, sensor) if isinstance(sensor, int | np.integer) else tuple(sensor)
-    if len(pair) != 2 or not all(isinstance(n, int | np.integer) and 0 < n <= LARGEST for n in pair):
+    if (
+        len(pair) != 2
+        or not all(isinstance(n, int | np.integer) and 0 < n <= LARGEST for n in pair)
+        or pair[0] * pair[1] > MOST_PIXELS
+    ):
         raise UserError(f"{where}: a sensor of {sensor} is not possible: width and height in pixels, as in [120, 100]")
     return int(pair[0]), int(pair[1])
 
@@ -118,8 +125,8 @@ def _whole(values: Array, name: str, where: object) -> Array:
         return values.astype(np.int64)
     if values.dtype.kind not in "iu":
         raise UserError(f"{where}: {name} holds {values.dtype}, whole numbers are needed")
-    if values.dtype.itemsize == 8 and values.dtype.kind == "u" and len(values) and values.max() > 2**62:
-        raise UserError(f"{where}: {name} holds {values.max()}, which is too large")
+    if values.dtype.itemsize == 8 and len(values) and (values.max() > 2**60 or values.min() < -(2**60)):
+        raise UserError(f"{where}: {name} holds {max(values.max(), values.min(), key=abs)}, which is too large")
     return values
 
 

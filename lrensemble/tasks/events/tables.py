@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.opening import check_array, check_packed, clear_read_errors
+from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
 from lrensemble.tasks.events.recording import Array, Recording, Sensor, check_memory, recording
 
 NAMES = {
@@ -31,7 +31,7 @@ WRONG = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedErr
 def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of an archive, without pickles; `UserError` for what is none."""
     try:
-        with clear_read_errors(path), zipfile.ZipFile(path) as archive:
+        with open_regular(path) as packed_file, clear_read_errors(path), zipfile.ZipFile(packed_file) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             check_packed(
                 path, *(sum(getattr(e, of) for e in entries.values()) for of in ("file_size", "compress_size"))
@@ -118,8 +118,8 @@ def read_hdf5(file: io.BufferedReader, path: Path, sensor: Sensor | None, unit: 
         raise UserError(f"{path}: HDF5 needs the package h5py: pip install lrensemble[events]") from None
     try:
         with h5py.File(file, "r") as archive:
-            groups = [archive, *(group for group in archive.values() if isinstance(group, h5py.Group))]
-            sets = [found for group in groups if (found := _events_in(group, h5py.Dataset))]
+            groups = [archive, *(group for group in _own(archive).values() if isinstance(group, h5py.Group))]
+            sets = [found for group in groups if (found := _events_in(_own(group), h5py.Dataset))]
             if not sets:
                 raise UserError(f"{path}: no events in it: t, x, y, p in one group, or one data set with these fields")
             columns = sets[0].values()
@@ -137,9 +137,16 @@ def read_hdf5(file: io.BufferedReader, path: Path, sensor: Sensor | None, unit: 
     return from_arrays(arrays, path, sensor, unit)
 
 
-def _events_in(group: Any, kind: Any) -> dict[str, Any] | None:
-    """The data sets of a group that are events."""
+def _own(group: Any) -> dict[str, Any]:
+    """What lies in a group itself: a link may lead to any other file."""
+    names = [name for name in group if type(group.get(name, getlink=True)).__name__ == "HardLink"]
+    return {name: group[name] for name in names}
+
+
+def _events_in(group: Mapping[str, Any], kind: Any) -> dict[str, Any] | None:
+    """The data sets of a group that are events, and are in this file."""
     sets = {name: value for name, value in group.items() if isinstance(value, kind) and value.shape}
+    sets = {name: value for name, value in sets.items() if value.external is None and not value.is_virtual}
     with_fields = {name: value for name, value in sets.items() if value.dtype.names}
     names = {name.lower() for name in sets}
     if len(with_fields) == 1:

@@ -73,6 +73,16 @@ def test_windows_that_are_not_on_the_sensor(wanted):
         window_of((40, 30), wanted)
 
 
+def test_recordings_that_are_too_long_or_too_many(monkeypatch):
+    ever = recording(np.array([0, 2**59]), np.zeros(2, int), np.zeros(2, int), np.ones(2, int), where="", sensor=(2, 2))
+    with pytest.raises(UserError, match="a recording lasts 576,460,752,303 s"):
+        BinnedEvents([ever], (0, 0, 2, 2), 10_000)
+    events = BinnedEvents(random_recordings(), (0, 0, 40, 30), 10_000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    with pytest.raises(UserError, match="GiB of memory"):
+        events.fixed(4, 3)
+
+
 def test_simulated_events_are_three_saccades():
     images = np.zeros((3, 28, 28), np.float32)
     images[:, 8:20, 10:18] = 0.9

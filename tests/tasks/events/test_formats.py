@@ -140,6 +140,12 @@ def test_hdf5(tmp_path):
         file["events"].id.write_direct_chunk((0,), b"abc")
     with pytest.raises(UserError, match="a plugin that is not installed"):
         read_events(tmp_path / "c.h5")
+    with h5py.File(tmp_path / "d.h5", "w") as file:  # a stranger's file that leads to others
+        file["events"] = h5py.ExternalLink(str(tmp_path / "a.h5"), "events")
+        for name in "txyp":
+            file.create_dataset(f"raw/{name}", (10,), "<u8", external=[(str(tmp_path / "b.hdf5"), 0, 80)])
+    with pytest.raises(UserError, match="no events in it"):
+        read_events(tmp_path / "d.h5")
 
 
 @pytest.mark.parametrize("suffix", [".dat", ".bin"])
@@ -210,6 +216,9 @@ ARRAYS = dict(zip("txyp", EVENTS, strict=True))
         ("a.npz", {**ARRAYS, "p": np.where(EVENTS[3], 1, -2)}, "-1 and 1 only"),
         ("a.npz", {**ARRAYS, "x": EVENTS[1] + 0.5}, "x holds numbers that are not whole"),
         ("a.npz", {**ARRAYS, "x": EVENTS[1] - 1000}, "no sensor has that pixel"),
+        ("a.npz", {**ARRAYS, "x": EVENTS[1] + 20_000, "y": EVENTS[2] + 20_000}, "no sensor is so large"),
+        ("a.npz", {**ARRAYS, "sensor": np.array([30_000, 30_000])}, "a sensor of"),
+        ("a.npz", {**ARRAYS, "t": EVENTS[0] + 2**61}, "which is too large"),
         ("a.npz", {**ARRAYS, "x": EVENTS[1][1:]}, "arrays of one length"),
         ("a.npz", {**ARRAYS, "t": np.where(EVENTS[0] > 9, np.nan, 1.0)}, "t holds numbers that are not finite"),
         ("a.npz", {**ARRAYS, "time": EVENTS[0]}, "t and time could all be t"),
