@@ -25,19 +25,18 @@ from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
 from lrensemble.tasks.rows import AnyRows, DeviceData
-from lrensemble.tasks.task import Batch, Task, right_rows
+from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.derived import Average
 from lrensemble.training.engine import Engine
 from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
 from lrensemble.training.judges import ask, judges_of
+from lrensemble.training.measure import initialise, measured
 from lrensemble.training.optimizer import build_optimizer, trainable
 from lrensemble.training.seeds import seed_everything
 from lrensemble.training.steering import Steering
 from lrensemble.training.totals import Ended, Totals
 
 State = dict[str, Any]
-INITIAL_ROWS = 200  # of train that `Task.initialise` gets
-MEASURED_ROWS = 200  # of validation that `Task.measure` gets after an epoch, and at once
 
 
 @dataclass
@@ -92,7 +91,7 @@ class Run:
         model = trainable_model(spec, self.task.facts, trust=True)
         self.base = known_base(spec, self.task, model)
         self.model = self.forward = model.to(data.device)
-        self._initialise()
+        initialise(self.task, self.model, data.train)
         if self.engine.compile != "no":
             state = model.state_dict()
             facts = tuple(self.task.facts.items())
@@ -112,12 +111,6 @@ class Run:
         self.seconds = 0.0  # spent in training steps, over all interruptions
         self.first_loss: float | Tensor | None = None  # before the first step: what an explosion is measured against
         self.history: list[dict[str, Any]] = []
-
-    def _initialise(self) -> None:
-        if type(self.task).initialise is not Task.initialise:
-            rows = torch.linspace(0, len(self.data.train) - 1, min(INITIAL_ROWS, len(self.data.train))).long()
-            for batch in self.data.train.batches(rows, len(rows), 1):
-                self.task.initialise(self.model, batch)
 
     # State
 
@@ -180,7 +173,7 @@ class Run:
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
                 "seconds": round(self.seconds, 3),
-                **self._measured(MEASURED_ROWS),
+                **measured(self.task, self.model, self.data.val),
             }
         )
         self.steering.after_epoch(self.history[-1])
@@ -264,16 +257,6 @@ class Run:
         # In float32, 405 of 450 would be less than 0.9 and miss that target.
         return float(cross_entropy(scores, labels).mean()), int(right_rows(scores, labels).sum()) / len(labels)
 
-    def _measured(self, most: int) -> dict[str, float]:
-        """Means of `Task.measure` over so many validation rows at most, evenly spread."""
-        if type(self.task).measure is Task.measure:
-            return {}
-        self.model.eval()
-        rows = torch.linspace(0, len(self.data.val) - 1, min(most, len(self.data.val))).long()
-        batches = self.data.val.batches(rows, MEASURED_ROWS, -(-len(rows) // MEASURED_ROWS))
-        parts = [self.task.measure(self.model, batch) for batch in batches]
-        return {name: float(torch.cat([part[name] for part in parts]).mean()) for name in parts[0]}
-
     def outcome(self, model: nn.Module | None = None) -> Outcome:
         """The run as it stands (or an averaged `model` of it) as a complete member."""
         model = model or self.model
@@ -307,7 +290,7 @@ class Run:
                 "samples_per_second": round(steps * self.batch_size / max(self.seconds, 1e-9), 1),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "flops": self._flops(),
-                **self._measured(len(self.data.val)),
+                **measured(self.task, self.model, self.data.val, len(self.data.val)),
             },
             weights=weights,
             probabilities=probabilities,

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.opening import clear_read_errors, damaged
 from lrensemble.tasks.events.binary import records, text_header
-from lrensemble.tasks.events.recording import Array, Recording, Sensor, check_memory, recording, unwrapped
+from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording, unwrapped
 
 CAMERAS = {"DVS128": (128, 128), "DAVIS128": (128, 128), "DAVIS240": (240, 180), "DAVIS346": (346, 260)}
 PACKET_HEADER = np.dtype(

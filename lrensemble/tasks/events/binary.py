@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.opening import clear_read_errors, damaged
-from lrensemble.tasks.events.recording import Array, check_memory
+from lrensemble.tasks.events.recording import check_memory
 
 MOST_HEADER = 1 << 20  # bytes of text lines: jAER writes all its preferences there
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import psutil
 
+from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError
-from lrensemble.tasks.events.recording import Array, Recording, Sensor
+from lrensemble.tasks.events.recording import Recording, Sensor
 
 MOST_BINS = 100_000_000  # of all recordings, 1.6 GB
 Window = tuple[int, int, int, int]  # left, top, width, height

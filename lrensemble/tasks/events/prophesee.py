@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.opening import damaged
 from lrensemble.tasks.events.binary import forward, records, text_header, write_bytes
-from lrensemble.tasks.events.recording import Array, Recording, Sensor, check_memory, recording, unwrapped
+from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording, unwrapped
 
 CD_TYPES = (0, 12)  # Event2d, EventCD
 TRIGGERS = 14

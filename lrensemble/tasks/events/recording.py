@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError
 
-Array = NDArray[Any]
 Sensor = tuple[int, int]  # width, height in pixels
 EVENT_BYTES = 40  # of memory that an event takes while it is read: t, x, y, p, and what sorting and masks take
 OUTSIDE_DOUBT = 0.01  # share of events outside the sensor above which something is wrong with the sensor

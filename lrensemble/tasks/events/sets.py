@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError
 from lrensemble.tasks.events.formats import READERS, read_events
-from lrensemble.tasks.events.recording import Array, Recording, Sensor, check_memory, check_sensor, recording
+from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, check_sensor, recording
 from lrensemble.tasks.events.tables import event_columns, microseconds, read_npz
 from lrensemble.tasks.splits import few, find_splits
 
@@ -230,29 +230,3 @@ def _cut(found: EventSet, rows: Array, fraction: float, seed: int, what: str) ->
     except ValueError as error:
         raise UserError(f"cannot cut {what} = {fraction} of {len(rows)} recordings, stratified: {error}") from None
     return rows[np.sort(rest)], rows[np.sort(off)]
-
-
-def simulated_set(images: str, root: Path | None, seed: int, rows: Sequence[int] | None = None) -> EventSet:
-    """Events simulated of the images of a data set by name, with its splits; the smallest are enlarged first."""
-    import torch
-    from torch.nn.functional import interpolate
-
-    from lrensemble.tasks.events.simulate import simulate
-    from lrensemble.tasks.sources import load_dataset
-
-    data = load_dataset(images, root=root)
-    recordings, labels, splits = [], [], []
-    top = max(float(part.images[:].max()) for part in (data.train, data.val, data.test))
-    for number, (split, most) in enumerate(zip(("train", "val", "test"), rows or (None,) * 3, strict=True)):
-        part = getattr(data, split)
-        grey = torch.from_numpy(np.asarray(part.images[:most], np.float32)).mean(1, keepdim=True) / top
-        if min(grey.shape[2:]) < SMALL:
-            grey = interpolate(grey, size=(ENLARGED, ENLARGED), mode="bilinear")
-        recordings += simulate(grey[:, 0].clamp(0, 1).numpy(), seed=3 * seed + number)
-        labels += part.labels[:most].tolist()
-        splits += [split] * len(part.labels[:most])
-    note = f"events SIMULATED of {images}: no event camera saw them"
-    return EventSet(recordings, np.array(labels), data.class_names, np.array(splits), None, [note])
-
-
-SMALL, ENLARGED = 16, 28  # pixels a side

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError
 from lrensemble.tasks.events.formats import READERS, read_events
-from lrensemble.tasks.events.recording import SAYINGS, Array, Recording, Sensor
+from lrensemble.tasks.events.recording import SAYINGS, Recording, Sensor
 from lrensemble.tasks.events.sets import read_set
 from lrensemble.tasks.events.tables import read_npz
 

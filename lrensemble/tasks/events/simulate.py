@@ -6,10 +6,18 @@ when the logarithm of its brightness has changed by its threshold.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.tasks.events.recording import Array, Recording
+from lrensemble.tasks.events.recording import Recording
+from lrensemble.tasks.events.sets import EventSet
+from lrensemble.tasks.sources import load_dataset
 
 SACCADE_US = 100_000
 STEPS = 50  # of a saccade that brightness is computed at; between them it is a line
@@ -17,6 +25,7 @@ CORNERS = np.array([[0.0, 0.0], [1.5, 3.0], [3.0, 0.0], [0.0, 0.0]]) - [1.5, 1.5
 DARK = 0.12  # added to the intensities, 0 to 1, before their logarithm: stray light
 CONTRAST, SPREAD = 0.13, 0.02  # thresholds of the pixels: mean, standard deviation
 NOISE_HZ = 0.3  # events of a pixel without any cause
+SMALL, ENLARGED = 16, 28  # pixels a side of images that are enlarged, and what they become
 MARGIN = 3  # dark pixels around a picture: the movement stays inside
 
 
@@ -39,6 +48,23 @@ def simulate(images: Array, seed: int = 0) -> list[Recording]:
     if images.ndim != 3 or not images.size or images.min() < 0 or images.max() > 1:
         raise UserError(f"events are simulated of images (N, H, W) from 0 to 1, not of {images.shape}")
     return [_one(image, np.random.default_rng([seed, i])) for i, image in enumerate(images)]
+
+
+def simulated_set(images: str, root: Path | None, seed: int, rows: Sequence[int] | None = None) -> EventSet:
+    """Events simulated of the images of a data set by name, with its splits; the smallest are enlarged first."""
+    data = load_dataset(images, root=root)
+    recordings, labels, splits = [], [], []
+    top = max(float(part.images[:].max()) for part in (data.train, data.val, data.test))
+    for number, (split, most) in enumerate(zip(("train", "val", "test"), rows or (None,) * 3, strict=True)):
+        part = getattr(data, split)
+        grey = torch.from_numpy(np.asarray(part.images[:most], np.float32)).mean(1, keepdim=True) / top
+        if min(grey.shape[2:]) < SMALL:
+            grey = interpolate(grey, size=(ENLARGED, ENLARGED), mode="bilinear")
+        recordings += simulate(grey[:, 0].clamp(0, 1).numpy(), seed=3 * seed + number)
+        labels += part.labels[:most].tolist()
+        splits += [split] * len(part.labels[:most])
+    note = f"events SIMULATED of {images}: no event camera saw them"
+    return EventSet(recordings, np.array(labels), data.class_names, np.array(splits), None, [note])
 
 
 def _one(image: Array, rng: np.random.Generator) -> Recording:

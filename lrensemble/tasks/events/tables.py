@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
-from lrensemble.tasks.events.recording import Array, Recording, Sensor, check_memory, recording
+from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording
 
 NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),

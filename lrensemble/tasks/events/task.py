@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tasks.events.binning import BinnedEvents, window_of
 from lrensemble.tasks.events.neurons import firing_rates, reset_states
 from lrensemble.tasks.events.recording import Sensor, summary, total
-from lrensemble.tasks.events.sets import EventSet, divided, read_set, simulated_set
-from lrensemble.tasks.task import SPLITS, Array, Arrays, Batch, Task, TrainingOptions, fingerprint_of
+from lrensemble.tasks.events.sets import EventSet, divided, read_set
+from lrensemble.tasks.events.simulate import simulated_set
+from lrensemble.tasks.task import SPLITS, Arrays, Batch, Task, TrainingOptions, fingerprint_of
 
 GAIN = 10.0  # scores per rate: the softmax of 0 and 1 is 0 and 1 almost, and the order stays
 CALIBRATED = 200  # training crops (or frames) that first weights are scaled on
