@@ -320,3 +320,12 @@ def test_simulated_events_of_digits():
 def test_a_recording_has_no_events():
     empty = Recording(*(np.zeros(0, kind) for kind in (np.int64, np.uint16, np.uint16, np.uint8)))
     assert empty.duration == 0 and empty.size == (0, 0)
+
+
+def test_other_networks_train_on_events_too(bars, tmp_path):
+    """An mlp, which would train as a stack if all rows lay on the device; without neurons there are no rates."""
+    task = EventTask(bars, val_fraction=0.25)
+    changes = {"model": {"name": "mlp", "hidden": [4]}, "policies": ["FIX(k0=[1e-3, 2e-3])"]}
+    pool = train_pool(load_config(config(**changes), task=task), tmp_path / "pool", workers=1, threads=1, devices="cpu")
+    assert [member.status for member in pool.members] == ["complete"] * 2
+    assert not [key for member in pool.members for key in member.history()[0] if key.startswith("rate")]
