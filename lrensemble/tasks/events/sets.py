@@ -15,7 +15,8 @@ from lrensemble.errors import MachineError, UserError
 from lrensemble.tasks.events.formats import READERS, read_events
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, check_sensor, recording
 from lrensemble.tasks.events.tables import event_columns, microseconds, read_npz
-from lrensemble.tasks.splits import few, find_splits
+from lrensemble.tasks.labels import few
+from lrensemble.tasks.splits import find_splits
 
 MOST_EMPTY = 0.05  # share of recordings without events above which a set is refused
 NUMBERS = {0: "train", 1: "test", 2: "val"}  # of an array `split`
