@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from lrensemble.errors import MachineError, UserError
 from lrensemble.tasks.events.formats import READERS, read_events
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, check_sensor, recording
 from lrensemble.tasks.events.tables import event_columns, microseconds, read_npz
+from lrensemble.tasks.groups import as_groups, check_groups, cut_groups, groups_of_paths
 from lrensemble.tasks.labels import few
 from lrensemble.tasks.splits import find_splits
 
@@ -62,8 +62,7 @@ def read_set(
     Parameters
     ----------
     sensor, unit : as for `read_events`
-    groups : pattern (a regular expression) in a file's path below its class; what it finds, or its first group, is the
-        name of the file's group
+    groups : regular expression; what it finds in CLASS/FILE, or its first group in brackets, is the file's group
     skip_broken : leave out files that cannot be read
 
     Raises
@@ -117,12 +116,13 @@ def _archive(path: Path, sensor: Sensor | int | None, unit: str | None) -> Event
         raise UserError(f"{path}: a label is {highest}, but there are {len(names)} class names")
     if highest >= rows:
         raise UserError(f"{path}: a label is {highest}, but there are {rows} recordings: labels must be 0, 1, 2, ...")
-    for key in ("split", "groups"):
-        if key in arrays and arrays[key].shape != (rows,):
-            raise UserError(f"{path}: {key} must be one value a recording, not of shape {arrays[key].shape}")
+    groups = as_groups(arrays["groups"], str(path)) if "groups" in arrays else None
+    for key, values in (("split", arrays.get("split")), ("groups", groups)):
+        if values is not None and values.shape != (rows,):
+            raise UserError(f"{path}: {key} must be one value a recording, not of shape {values.shape}")
     splits = _named_splits(arrays["split"], path) if "split" in arrays else None
     names = names or tuple(map(str, range(highest + 1)))
-    return EventSet(recordings, labels.astype(np.int64), names, splits, arrays.get("groups"))
+    return EventSet(recordings, labels.astype(np.int64), names, splits, groups)
 
 
 def _named_splits(values: Array, path: Path) -> Array:
@@ -144,11 +144,7 @@ def _folder(
     parts = {split: root / name for split, name in splits.items()} if divided else {"": root}
     classes = sorted({path.name for part in parts.values() for path in part.iterdir()
                       if path.is_dir() and not path.name.startswith(".")})  # fmt: skip
-    try:
-        pattern = re.compile(groups) if groups else None
-    except re.error as error:
-        raise UserError(f"data.groups = {groups!r}: no regular expression ({error})") from None
-    recordings, labels, of_split, together = [], [], [], []
+    recordings, labels, of_split, paths = [], [], [], []
     others, broken = Counter[str](), list[str]()
     events = 0
     for split, part in parts.items():
@@ -171,19 +167,15 @@ def _folder(
                 recordings.append(one)
                 labels.append(label)
                 of_split.append(split)
-                if pattern:
-                    inside = str(path.relative_to(part / name))
-                    match = pattern.search(inside)
-                    if match is None:
-                        raise UserError(f"data.groups = {groups!r}: {inside} has nothing that it finds")
-                    together.append(match[1] if pattern.groups else match[0])
+                paths.append(str(path.relative_to(part)))
     if not recordings:
         raise UserError(f"{root}: no recordings ({', '.join(READERS)}) in CLASS/FILE or train/CLASS/FILE")
     notes = [f"{root}: not read: {few(rest)}"] if divided and rest else []
     notes += [f"{root}: not read: {n:,} files {kind}" for kind, n in sorted(others.items()) if n]
     notes += [f"{root}: {len(broken)} files left out (skip_broken): {few(broken)}"] if broken else []
-    return EventSet(recordings, np.array(labels), tuple(classes), np.array(of_split) if divided else None,
-                    np.array(together) if pattern else None, notes)  # fmt: skip
+    together = None if groups is None else groups_of_paths(paths, groups, str(root))
+    in_splits = np.array(of_split) if divided else None
+    return EventSet(recordings, np.array(labels), tuple(classes), in_splits, together, notes)
 
 
 def divided(found: EventSet, test_fraction: float | None, val_fraction: float | None, seed: int) -> dict[str, Array]:
@@ -210,24 +202,21 @@ def divided(found: EventSet, test_fraction: float | None, val_fraction: float | 
         if not len(part):
             raise UserError(f"the {name} split has no recordings")
     if found.groups is not None:
-        for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-            if shared := sorted(map(str, set(found.groups[parts[a]]) & set(found.groups[parts[b]]))):
-                raise UserError(f"group {few(shared)} is in {a} and in {b}: data.test_fraction divides anew by groups")
+        check_groups({name: found.groups[part] for name, part in parts.items()})
     return parts
 
 
 def _cut(found: EventSet, rows: Array, fraction: float, seed: int, what: str) -> tuple[Array, Array]:
-    from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+    from sklearn.model_selection import train_test_split
 
     if not 0 < fraction < 1:
         raise UserError(f"{what} = {fraction} is not possible: a share between 0 and 1")
     labels = found.labels[rows]
+    if found.groups is not None:
+        rest, off = cut_groups(labels, found.groups[rows], fraction, seed, what)
+        return rows[rest], rows[off]
     try:
-        if found.groups is None:
-            rest, off = train_test_split(rows, test_size=fraction, random_state=seed, stratify=labels)
-            return np.sort(rest), np.sort(off)
-        folds = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
-        rest, off = next(iter(folds.split(rows, labels, found.groups[rows])))
+        rest, off = train_test_split(rows, test_size=fraction, random_state=seed, stratify=labels)
     except ValueError as error:
         raise UserError(f"cannot cut {what} = {fraction} of {len(rows)} recordings, stratified: {error}") from None
-    return rows[np.sort(rest)], rows[np.sort(off)]
+    return np.sort(rest), np.sort(off)

@@ -151,7 +151,7 @@ def test_the_fingerprint_tells_how_events_become_inputs(tmp_path):
 def test_groups_stay_on_one_side(tmp_path):
     groups = np.random.default_rng(0).permutation(np.arange(60) % 12)
     root = archive(tmp_path / "a.npz", groups=groups, split=np.arange(60) % 3 == 0)
-    with pytest.raises(UserError, match=r"group .* is in train and in .*: data.test_fraction divides anew"):
+    with pytest.raises(UserError, match="have rows in train and in test"):
         load_task("events", root=root, **OPTIONS)
     task = load_task("events", root=root, test_fraction=0.25, val_fraction=0.25, **OPTIONS)
     assert sum(task.rows(name) for name in ("train", "val", "test")) == 60
