@@ -139,7 +139,7 @@ def event_resnet(
 ) -> nn.Module:
     """A small spiking residual network: (B, T, 2, H, W) -> rates (B, num_classes); parameters as of `carsnn`.
 
-    Pooling 2, then blocks of `width`, 2 and 4 times `width` channels: 80,096 parameters with 10 classes.
+    Pooling 2, then blocks of `width`, 2 and 4 times `width` channels: 77,216 parameters with 10 classes.
     """
     channels, *_ = _check("event_resnet", input_shape, rate)
     if width < 1:

@@ -158,8 +158,6 @@ class EventTask(Task):
     def loss(
         self, model: Callable[..., Tensor], batch: Batch, training: TrainingOptions
     ) -> tuple[Tensor, Tensor | None]:
-        if training.augment or training.cutout or training.mixup:
-            raise UserError("training.augment, cutout and mixup change images: crops of events are random anyway")
         if self._loss == "training":
             return super().loss(model, batch, training)
         rates = self._rates(model, batch)
