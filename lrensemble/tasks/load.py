@@ -54,7 +54,7 @@ def name_of(task: Task) -> str:
 
 
 def load_task(name: str, **options: Any) -> Task:
-    """Load a task: images by a name in `SOURCES`, others by one in `LOADERS`, or a class that is called with the options.
+    """Load a task: images by a name in `SOURCES`, others by one in `LOADERS`, or a class called with the options.
 
     The class is one of `register_task`, of an installed package (entry point ``lrensemble.tasks``), or
     ``package.module:Class``. The name is the user's: what it names is imported and called.

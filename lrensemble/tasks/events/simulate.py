@@ -17,7 +17,7 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.tasks.events.recording import Recording
 from lrensemble.tasks.events.sets import EventSet
-from lrensemble.tasks.sources import load_dataset
+from lrensemble.tasks.sources import load_images
 
 SACCADE_US = 100_000
 STEPS = 50  # of a saccade that brightness is computed at; between them it is a line
@@ -52,7 +52,7 @@ def simulate(images: Array, seed: int = 0) -> list[Recording]:
 
 def simulated_set(images: str, root: Path | None, seed: int, rows: Sequence[int] | None = None) -> EventSet:
     """Events simulated of the images of a data set by name, with its splits; the smallest are enlarged first."""
-    data = load_dataset(images, root=root)
+    data = load_images(images, root=root)
     recordings, labels, splits = [], [], []
     top = max(float(part.images[:].max()) for part in (data.train, data.val, data.test))
     for number, (split, most) in enumerate(zip(("train", "val", "test"), rows or (None,) * 3, strict=True)):
