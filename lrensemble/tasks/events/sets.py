@@ -11,11 +11,13 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError
+from lrensemble.tasks.dataset import cut_rows
 from lrensemble.tasks.events.formats import READERS, read_events
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, check_sensor, recording
-from lrensemble.tasks.events.tables import event_columns, microseconds, read_npz
+from lrensemble.tasks.events.tables import event_columns, microseconds
 from lrensemble.tasks.groups import as_groups, check_groups, cut_groups, groups_of_paths
 from lrensemble.tasks.labels import few
+from lrensemble.tasks.sources import read_npz
 from lrensemble.tasks.splits import find_splits
 
 MOST_EMPTY = 0.05  # share of recordings without events above which a set is refused
@@ -207,16 +209,11 @@ def divided(found: EventSet, test_fraction: float | None, val_fraction: float | 
 
 
 def _cut(found: EventSet, rows: Array, fraction: float, seed: int, what: str) -> tuple[Array, Array]:
-    from sklearn.model_selection import train_test_split
-
     if not 0 < fraction < 1:
         raise UserError(f"{what} = {fraction} is not possible: a share between 0 and 1")
     labels = found.labels[rows]
     if found.groups is not None:
         rest, off = cut_groups(labels, found.groups[rows], fraction, seed, what)
-        return rows[rest], rows[off]
-    try:
-        rest, off = train_test_split(rows, test_size=fraction, random_state=seed, stratify=labels)
-    except ValueError as error:
-        raise UserError(f"cannot cut {what} = {fraction} of {len(rows)} recordings, stratified: {error}") from None
-    return np.sort(rest), np.sort(off)
+    else:
+        rest, off = cut_rows(labels, fraction, seed, what)
+    return rows[rest], rows[off]

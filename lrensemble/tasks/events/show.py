@@ -14,7 +14,7 @@ from lrensemble.errors import MachineError, UserError
 from lrensemble.tasks.events.formats import READERS, read_events
 from lrensemble.tasks.events.recording import SAYINGS, Recording, Sensor
 from lrensemble.tasks.events.sets import read_set
-from lrensemble.tasks.events.tables import read_npz
+from lrensemble.tasks.sources import read_npz
 
 
 def describe(path: Path, sensor: Sensor | int | None = None, unit: str | None = None) -> tuple[dict[str, Any], Array]:

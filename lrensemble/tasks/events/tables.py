@@ -6,8 +6,6 @@ import io
 import math
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
+from lrensemble.opening import check_array, check_packed, clear_read_errors
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording
+from lrensemble.tasks.sources import read_npz
 
 NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
@@ -26,25 +25,7 @@ NAMES = {
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
 UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}  # microseconds
-WRONG = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, LookupError)
-
-
-def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of an archive, without pickles; `UserError` for what is none."""
-    try:
-        with open_regular(path) as packed_file, clear_read_errors(path), zipfile.ZipFile(packed_file) as archive:
-            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            check_packed(
-                path, *(sum(getattr(e, of) for e in entries.values()) for of in ("file_size", "compress_size"))
-            )
-            arrays = {}
-            for key, entry in entries.items():
-                with archive.open(entry) as file:
-                    check_array(file, entry.file_size)
-                    arrays[key] = np.lib.format.read_array(file, allow_pickle=False)
-            return arrays
-    except WRONG as error:
-        raise UserError(f"{path}: not a readable .npz archive ({error})") from None
+WRONG = (ValueError, EOFError, NotImplementedError, RuntimeError, LookupError)
 
 
 def read_arrays(file: io.BufferedReader, path: Path, sensor: Sensor | None, unit: str | None = None) -> Recording:
