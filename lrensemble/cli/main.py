@@ -17,6 +17,7 @@ from lrensemble.cli import (
     database,
     diversity,
     evaluate,
+    events,
     export,
     gc,
     import_,
@@ -62,6 +63,7 @@ COMMANDS = {
     "recommend": recommend,
     "lr-find": lr_find,
     "policies": policies,
+    "events": events,
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 

@@ -20,6 +20,7 @@ from lrensemble.models.mlp import mlp
 from lrensemble.models.objects import OBJECTS, is_users_own
 from lrensemble.models.pretrained import KEYS, identified, read_weights, start_from, weights_file
 from lrensemble.models.resnet import resnet
+from lrensemble.models.spiking import carsnn, event_resnet
 from lrensemble.models.wide_resnet import wide_resnet
 from lrensemble.own import current_folder, load_own, untrusted
 from lrensemble.plugins import Registry
@@ -34,6 +35,8 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
     "wrn16_4": functools.partial(wide_resnet, depth=16, width=4),
     "wrn28_10": functools.partial(wide_resnet, depth=28, width=10),
     "fastcnn": fastcnn,
+    "carsnn": carsnn,
+    "event_resnet": event_resnet,
 }
 MODELS: Registry[Callable[..., nn.Module]] = Registry("models", "model", _OURS)
 register_model = MODELS.register

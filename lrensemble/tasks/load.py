@@ -12,6 +12,7 @@ from pydantic import ValidationError, validate_call
 from lrensemble.errors import UserError
 from lrensemble.own import current_folder, is_own, load_own
 from lrensemble.plugins import Registry
+from lrensemble.tasks.events.task import EVENTS
 from lrensemble.tasks.labels import check_classes, checked_labels
 from lrensemble.tasks.sources import SOURCES, load_images
 from lrensemble.tasks.table import TABLES
@@ -21,7 +22,8 @@ OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
 
 
 _OURS: dict[str, Callable[..., Task]] = {name: functools.partial(load_images, name) for name in SOURCES}
-TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", {**_OURS, **TABLES})
+LOADERS: dict[str, Callable[..., Task]] = {**TABLES, **EVENTS}
+TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", {**_OURS, **LOADERS})
 register_task = TASKS.register
 
 
@@ -32,7 +34,7 @@ def is_known(name: str) -> bool:
 
 def options_of(name: str) -> Collection[str] | None:
     """The options that a task of ours takes beside those of images; None: whatever its class has parameters for."""
-    return inspect.signature(TABLES[name]).parameters if name in TABLES else () if name in SOURCES else None
+    return inspect.signature(LOADERS[name]).parameters if name in LOADERS else () if name in SOURCES else None
 
 
 def check_known(name: str) -> None:
@@ -52,7 +54,7 @@ def name_of(task: Task) -> str:
 
 
 def load_task(name: str, **options: Any) -> Task:
-    """Load a task: images by a name in `SOURCES`, rows by one in `TABLES`, or a class that is called with the options.
+    """Load a task: images by a name in `SOURCES`, others by one in `LOADERS`, or a class called with the options.
 
     The class is one of `register_task`, of an installed package (entry point ``lrensemble.tasks``), or
     ``package.module:Class``. The name is the user's: what it names is imported and called.
@@ -72,9 +74,13 @@ def load_task(name: str, **options: Any) -> Task:
     check_known(name)
     if name in SOURCES:
         return _called(load_images, {"name": name, **options})
-    given = {key: value for key, value in options.items() if value not in (None, False) and (key, value) != UNSPLIT}
-    if name in TABLES:
-        return _called(TABLES[name], given)
+    given = {
+        key: value
+        for key, value in options.items()
+        if value is not None and value is not False and (key, value) != UNSPLIT  # 0 is a value
+    }
+    if name in LOADERS:
+        return _called(LOADERS[name], given)
     with current_folder():
         made = load_own(name, "task") if is_own(name) else TASKS.find(name)
         try:

@@ -107,6 +107,13 @@ class Task:
         scores = self.scores(model, batch)
         return row_losses(scores, batch, training, self.class_counts), scores
 
+    def initialise(self, model: nn.Module, batch: Batch) -> None:
+        """Change the weights of a new model by what it will see: a batch of training rows, the same for one seed."""
+
+    def measure(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """What else a model does with each row, by name (B,): its mean over validation rows is in the history."""
+        return {}
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)

@@ -30,6 +30,7 @@ from lrensemble.training.derived import Average
 from lrensemble.training.engine import Engine
 from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
 from lrensemble.training.judges import ask, judges_of
+from lrensemble.training.measure import initialise, measured
 from lrensemble.training.optimizer import build_optimizer, trainable
 from lrensemble.training.seeds import seed_everything
 from lrensemble.training.steering import Steering
@@ -90,6 +91,7 @@ class Run:
         model = trainable_model(spec, self.task.facts, trust=True)
         self.base = known_base(spec, self.task, model)
         self.model = self.forward = model.to(data.device)
+        initialise(self.task, self.model, data.train)
         if self.engine.compile != "no":
             state = model.state_dict()
             facts = tuple(self.task.facts.items())
@@ -171,6 +173,7 @@ class Run:
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
                 "seconds": round(self.seconds, 3),
+                **measured(self.task, self.model, self.data.val),
             }
         )
         self.steering.after_epoch(self.history[-1])
@@ -287,6 +290,7 @@ class Run:
                 "samples_per_second": round(steps * self.batch_size / max(self.seconds, 1e-9), 1),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "flops": self._flops(),
+                **measured(self.task, self.model, self.data.val, len(self.data.val)),
             },
             weights=weights,
             probabilities=probabilities,

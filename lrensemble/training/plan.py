@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Plan:
     def stack_size(self, spec: RunSpec, device: str) -> int:
         """How many runs like `spec` (of this plan or its control) train as a stack."""
         model = next((run.model for run in self.runs if run.spec.model == spec.model), None)
-        if model is None or self.config.engine.data == "stream":
+        if model is None or self.config.engine.data == "stream" or not isinstance(self.task.split("train"), Mapping):
             return 1
         return stack_size(spec, model, self.config.engine, torch.device(device))
 
