@@ -17,7 +17,7 @@ from lrensemble.evaluation.paired import PairedRows, RowScores
 from lrensemble.evaluation.results import Gain
 from lrensemble.metrics import expected_calibration_error
 from lrensemble.robustness.networks import Change, Networks
-from lrensemble.training.loop import derive_seed
+from lrensemble.training.seeds import derive_seed
 
 LEVELS = (1, 2, 3)
 

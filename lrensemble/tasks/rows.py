@@ -38,6 +38,10 @@ class Rows:
             # Indexing keeps the memory format, index_select would not.
             yield {key: array[index] for key, array in self.arrays.items()}
 
+    def pick(self, index: Tensor) -> Batch:
+        """Some rows, whatever passes are going on."""
+        return next(self.batches(index, len(index), 1))
+
     def chunks(self, rows: int) -> Iterator[Batch]:
         """All rows in order."""
         for start in range(0, len(self), rows):
@@ -81,7 +85,7 @@ class StreamedRows:
         prepare: Callable[[Batch], Batch],
         loader_workers: int = 0,
     ) -> None:
-        self.labels, self._prepare = labels, prepare
+        self.labels, self._prepare, self._batches = labels, prepare, batches
         self._indices: list[np.ndarray[Any, Any]] = []  # what the next pass reads
         self._loader = torch_data.DataLoader(
             batches,
@@ -112,6 +116,9 @@ class StreamedRows:
         rows = order.numpy()
         self._indices[:] = [rows[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
         yield from map(self._prepare, self._loader)
+
+    def pick(self, index: Tensor) -> Batch:
+        return self._prepare(self._batches[index.numpy()])
 
     def chunks(self, rows: int) -> Iterator[Batch]:
         return self.batches(torch.arange(len(self)), rows, -(-len(self) // rows))

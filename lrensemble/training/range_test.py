@@ -13,7 +13,8 @@ from lrensemble.pool import RunSpec
 from lrensemble.tasks import Batch, Task
 from lrensemble.tasks.rows import DeviceData, must_stream
 from lrensemble.training.device import pick_devices
-from lrensemble.training.loop import Run, seed_everything
+from lrensemble.training.loop import Run
+from lrensemble.training.seeds import seed_everything
 
 LOW, HIGH = 1e-5, 10.0
 SMOOTHING = 0.95  # of the loss, per step, bias-corrected

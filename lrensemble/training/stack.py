@@ -22,7 +22,8 @@ from lrensemble.pool import RunSpec
 from lrensemble.tasks.rows import DeviceData, Rows
 from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.engine import STACK, STACK_PARAMETERS, Engine
-from lrensemble.training.loop import Outcome, Run, seed_everything
+from lrensemble.training.loop import Outcome, Run
+from lrensemble.training.seeds import seed_everything
 from lrensemble.training.totals import Ended, Totals
 
 

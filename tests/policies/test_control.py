@@ -80,7 +80,8 @@ def test_a_policy_is_the_trivial_controller():
     policy = Policy.parse("COS(k0=0.1, l=100)")
     controller = controller_of(policy)
     assert [controller.lr(t) for t in (0, 70, 30)] == [policy(t) for t in (0, 70, 30)]
-    controller.observe(1, math.nan, lambda lrs: list(lrs))
+    controller.begin(None)
+    controller.observe(1, math.nan, None)
     controller.after_epoch(10, {"val_loss": 3.0})
     controller.load(controller.state())
     assert controller.looks == 0 and controller.lr(50) == policy(50)

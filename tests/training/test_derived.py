@@ -16,8 +16,9 @@ from lrensemble.models import build_model
 from lrensemble.pool import Named
 from lrensemble.training import member as member_module
 from lrensemble.training.derived import Average, check_average, cycle_ends, snapshot_epochs
-from lrensemble.training.loop import Run, derive_seed
+from lrensemble.training.loop import Run
 from lrensemble.training.runner import control_specs
+from lrensemble.training.seeds import derive_seed
 from tests.conftest import tiny_config
 from tests.training.runs import digits, specs_of
 from tests.training.test_runner import contents

@@ -21,7 +21,8 @@ from lrensemble.tasks.augment import cutout, mixup
 from lrensemble.tasks.rows import DeviceData, Rows, StreamedRows
 from lrensemble.training import loop, make_plan
 from lrensemble.training.engine import Engine
-from lrensemble.training.loop import Run, derive_seed
+from lrensemble.training.loop import Run
+from lrensemble.training.seeds import derive_seed
 from tests.conftest import tiny_config
 from tests.training.runs import CPU, assert_close, assert_equal, digits, specs_of, train
 from tests.training.test_runner import contents

@@ -11,8 +11,8 @@ from lrensemble import Policy, UserError
 from lrensemble.models import build_model
 from lrensemble.pool import Named
 from lrensemble.training.groups import freeze, parameter_groups
-from lrensemble.training.loop import derive_seed
 from lrensemble.training.optimizer import build_optimizer
+from lrensemble.training.seeds import derive_seed
 from lrensemble.training.steering import Steering
 from tests.training.runs import digits, specs_of, train
 

@@ -13,8 +13,9 @@ from lrensemble import UserError, load_config, load_dataset
 from lrensemble.models import build_model
 from lrensemble.tasks.augment import PAD, crop, flip
 from lrensemble.tasks.rows import DeviceData
-from lrensemble.training.loop import Run, derive_seed
+from lrensemble.training.loop import Run
 from lrensemble.training.loop import fit as fit_run
+from lrensemble.training.seeds import derive_seed
 from tests.conftest import tiny_config
 
 CPU = torch.device("cpu")
