@@ -25,11 +25,11 @@ from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
 from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
-from lrensemble.training.derived import Average
+from lrensemble.training.derived import Average, refresh_norms
 from lrensemble.training.engine import Engine
 from lrensemble.training.groups import freeze
 from lrensemble.training.judges import ask, judges_of
-from lrensemble.training.optimizer import build_optimizer, trainable
+from lrensemble.training.optimizer import build_optimizer, set_mode, trainable
 from lrensemble.training.pieces import in_pieces, sum_of
 from lrensemble.training.probed_run import ProbedRun
 from lrensemble.training.probing import Prober
@@ -164,6 +164,7 @@ class Run:
         """Train one epoch and add its line to the history; raise `Ended` when the loss explodes."""
         totals = Totals(self)
         self.model.train()
+        set_mode(self.optimizer, training=True)
         if self.steering.steps == 0:
             self.steering.begin(self.prober)
         seed_everything(self.member_id, self.epoch)
@@ -176,6 +177,8 @@ class Run:
     def end_epoch(self, totals: Totals) -> None:
         """Evaluate on validation and write the history."""
         self.epoch += 1
+        if set_mode(self.optimizer, training=False):  # other weights: their batch norm statistics are others
+            refresh_norms(self.model, self.data, max(1, self.batch_size // self.micro_batches))
         for average in self.averages.values():
             average.after_epoch(self.model, self.epoch)
         val_loss, val_accuracy = self._validate()
