@@ -1,6 +1,6 @@
 """Learning-rate policies: pure, stateless functions of the optimizer step, and an algebra over them."""
 
-from lrensemble.policies import aliases, compose, lrbench, modern, plateau, tuner  # noqa: F401  (they fill the registry)
+from lrensemble.policies import aliases, autolrs, compose, lrbench, modern, plateau, tuner  # noqa: F401  (they fill the registry)
 from lrensemble.policies.control import (
     Controlled,
     Controller,
