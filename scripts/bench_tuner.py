@@ -143,7 +143,7 @@ def untuned(pair: str, names: list[str]) -> list[Way]:
 def data_of(name: str, cifar100: str) -> tuple[dict[str, Any], DeviceData]:
     options: dict[str, Any] = {"name": name, "val_fraction": 0.25 if name == "digits" else 0.1}
     if name == "cifar100":
-        options |= {"name": "npz", "root": cifar100}
+        options |= {"name": "npz", "root": Path(cifar100)}
     return options, DeviceData.of(load_task(**options), torch.device(DEVICE))
 
 
@@ -270,9 +270,7 @@ def report(args: argparse.Namespace) -> None:
         goal = statistics.mean(row["val"][-1] for row in ways[hand[0] if "STEP" not in hand else "STEP"].values())
         step = {name: statistics.median(steps_to(row, goal) for row in ways[name].values()) for name in ways}
         total = rows[0]["steps"][-1]
-        table = Table(
-            title=f"{pair}: {total:,} steps; best tuned policy {best}; goal {goal:.4f} (tuned STEP, validation)"
-        )
+        table = Table(title=f"{pair}: {total:,} steps; best tuned {best}; goal {goal:.4f} (tuned STEP, validation)")
         for column in ("way", "policy", "seeds", "test, %", "minus best tuned", "steps to goal", "probes, % of time"):
             table.add_column(column, overflow="fold")
         for name in sorted(ways, key=lambda name: -mean[name]):

@@ -137,6 +137,13 @@ class Controlled(Schedule):
     def _inner(cls, value: Any) -> Policy:
         return Policy.of(value)
 
+    @property
+    def probes(self) -> bool:
+        """Whether its controller tries things on the run."""
+        definition = self._defined(self.function)
+        assert isinstance(definition, Control)
+        return bool(getattr(definition.make, "probes", False))
+
     def controller(self) -> Controller:
         """A new controller, before its first step; bind lengths first."""
         definition = self._defined(self.function)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lrensemble.policies.control import Line, Probing
 
-COARSE = [4.0**k for k in range(-10, 4)]  # LRs of the first look
-FINE = [2.0**k for k in range(-3, 4)]  # times the best of them
-WIDENINGS = 4  # of the fine grid, when the lowest loss is at its end
+COARSE = range(-20, 8, 2)  # LRs of the first look, as powers of 2
+REACH = 3  # powers of 2 to both sides of the best of them
+MOST_LOOKS = 12  # at a window that moves while the lowest loss is at its end, and at more draws
 CAP = 4.0  # times the loss before: what a step that explodes counts at most, so that one batch does not decide
 SURE = 2.0  # standard errors by which the loss must fall
 LEVEL = 0.95  # of the interval
@@ -31,10 +31,14 @@ class LineFit:
         The LR of the lowest loss; None: the loss does not fall by more than its uncertainty.
     low, high : float
         Its 95 % interval, from the spread between the draws.
+    guess : float or None
+        The LR of the lowest mean loss, however uncertain; None: the mean falls nowhere.
+    draws : int
+        Pairs of batches that were measured.
     lrs, differences : list of float
         The grid, and the mean change of the loss at each.
     before : float
-        The mean loss where the run stands.
+        The loss of a batch where the run stands.
     gain : float
         Of momentum, see `Line`.
     noise : float
@@ -44,6 +48,8 @@ class LineFit:
     lr: float | None
     low: float
     high: float
+    guess: float | None
+    draws: int
     lrs: list[float]
     differences: list[float]
     before: float
@@ -61,28 +67,47 @@ class LineFit:
         return {**values, "high": self.high if math.isfinite(self.high) else None}
 
 
-def line_search(probing: Probing, draws: int, first: int = 0) -> LineFit:
-    """Measure along `draws` updates, numbered from `first` on, and fit the mean."""
-    rough = capped(probing.along(COARSE, first))
+def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> LineFit:
+    """Measure along `draws` updates, numbered from `first` on, and fit the mean.
+
+    While the result is doubtful the draws are doubled, to at most `most`.
+    """
+    rough = capped(probing.along([2.0**k for k in COARSE], first))
     centre = COARSE[int(np.argmin(rough))]
-    for _ in range(WIDENINGS):
-        lrs = [centre * x for x in FINE]
-        lines = [probing.along(lrs, first + draw) for draw in range(draws)]
-        table = np.array([capped(line) for line in lines])
+    curves: list[dict[int, float]] = []  # of every draw: the change of the loss at LR 2^k
+    for _ in range(MOST_LOOKS):
+        window = list(range(centre - REACH, centre + REACH + 1))
+        for draw in range(draws):
+            if draw == len(curves):
+                curves.append({})
+            if missing := [k for k in window if k not in curves[draw]]:
+                line = probing.along([2.0**k for k in missing], first + draw)
+                curves[draw] |= dict(zip(missing, capped(line).tolist(), strict=True))
+        table = np.array([[curve[k] for k in window] for curve in curves])
+        found = _fitted([2.0**k for k in window], table, line)
         best = int(np.argmin(table.mean(0)))
-        if 0 < best < len(lrs) - 1:
+        if best in (0, 2 * REACH):
+            centre = window[best]
+        elif found.is_doubtful and draws < most:
+            draws = min(2 * draws, most)
+        else:
             break
-        centre = lrs[best]
-    lr, low, high = fit(lrs, table)
+    return found
+
+
+def _fitted(lrs: list[float], table: NDArray[np.float64], line: Line) -> LineFit:
+    mean, (lr, low, high) = table.mean(0), fit(lrs, table)
     return LineFit(
         lr=lr,
         low=low,
         high=high,
+        guess=fit(lrs, mean[None])[0],
+        draws=len(table),
         lrs=lrs,
-        differences=table.mean(0).tolist(),
-        before=float(np.mean([line.before for line in lines])),
-        gain=float(np.mean([line.gain for line in lines])),
-        noise=max(line.noise / abs(line.before) if line.before else line.noise for line in lines),
+        differences=mean.tolist(),
+        before=line.before,
+        gain=line.gain,
+        noise=line.noise / abs(line.before) if line.before else line.noise,
     )
 
 

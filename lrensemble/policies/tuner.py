@@ -18,8 +18,9 @@ RANGE = np.geomspace(1e-6, 10, 100).tolist()  # of the range test
 LOOKS = 50  # of the guard in a run
 FEWEST = 10  # steps between two of them
 RISE, SHARE = 1.2, 0.3  # of the best loss, and of the first: above their sum the guard acts
+FEWEST_DRAWS = 4
 COST = 0.05  # of the steps may go into the first measurement ...
-COARSE_STEPS, DRAW_STEPS = 6.0, 4.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
+COARSE_STEPS, DRAW_STEPS = 8.0, 5.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
 
 
 def _check(values: dict[str, Any]) -> None:
@@ -45,7 +46,7 @@ def _check(values: dict[str, Any]) -> None:
     Parameter("explore", "time at the peak; 0: what is measured is recorded, the LR is k0", "length", default="50%"),
     Parameter("exploit", "time of the way to 0", "length", low_open=True, default="50%"),
     Parameter("factor", "of the measured LR", low_open=True, default=0.7),
-    Parameter("draws", "pairs of batches that are measured, at most", low=2.0, high=1000.0, default=4.0),
+    Parameter("draws", "pairs of batches that are measured, at most", low=2.0, high=1000.0, default=32.0),
     Parameter("guard", "what divides the LR when training has gone wrong and goes back; 1: off", low=1.0, default=4.0),
     Parameter("l", "the budget", "length", low_open=True, default="100%"),
     check=_check,
@@ -72,8 +73,9 @@ class Tuner(Controller):
         super().__init__(peak=k0 or UNKNOWN, hold=self.explore, first=0.0, best=0.0, probes=[], returns=[])
 
     def begin(self, probing: Probing) -> None:
-        fit = line_search(probing, self.draws)
-        source, peak = "line", None if fit.lr is None else self.factor * fit.lr
+        fit = line_search(probing, min(FEWEST_DRAWS, self.draws), most=self.draws)
+        source, measured = ("line", fit.lr) if fit.lr is not None else ("guess", fit.guess)
+        peak = None if measured is None else self.factor * measured
         if peak is None and not self.k0:
             source, peak = "range test", steepest(RANGE, probing.trial(RANGE, 0))
         if peak is None:

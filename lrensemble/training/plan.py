@@ -16,6 +16,7 @@ from torch import nn
 from lrensemble.errors import UserError
 from lrensemble.models import MemoryLimit, build_model, is_users_own
 from lrensemble.own import is_own, untrusted
+from lrensemble.policies import Controlled, parse_schedule
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
@@ -28,6 +29,7 @@ from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.groups import freeze
 from lrensemble.training.optimizer import build_optimizer
+from lrensemble.training.probing import check_probing
 from lrensemble.training.stack import stack_size
 
 STATE_COPIES = 3  # weights and two moments, the most that common optimizers keep
@@ -145,7 +147,9 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
-        key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows}"
+        schedule = parse_schedule(spec.policy)
+        controlled = schedule if isinstance(schedule, Controlled) else ""
+        key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows} {controlled}"
         if key not in tried:
             tried[key] = _try(spec, task, rows, trust)
         models.append(tried[key])
@@ -185,6 +189,7 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
         model = build_model(**spec.model.build, **task.facts, trust=trust)
         freeze(model, spec.training.freeze)
         optimizer = build_optimizer(spec.optimizer, model)
+        _check_control(spec, task, optimizer)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         batch = preparer(task, torch.device("cpu"))(raw_batches(task, "train")[np.arange(2) % task.rows("train")])
@@ -223,6 +228,15 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"optimizer {spec.optimizer} cannot train {spec.model}: {first_line(error)}") from error
     return model
+
+
+def _check_control(spec: RunSpec, task: Task, optimizer: torch.optim.Optimizer) -> None:
+    """Raise `UserError` where a controller cannot steer this optimizer for this budget."""
+    schedule = parse_schedule(spec.policy)
+    if isinstance(schedule, Controlled):
+        steps = steps_per_epoch(task.rows("train"), spec.training.batch_size)
+        bound = schedule.bind(steps_per_epoch=steps, total_steps=steps * spec.training.epochs)
+        check_probing(bound, optimizer)
 
 
 def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> None:

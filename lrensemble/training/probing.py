@@ -7,6 +7,7 @@ import copy
 import inspect
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from lrensemble.policies.policy import Policy
 from lrensemble.training.seeds import seed_everything
 
 REPEATS = 100  # of one gradient: by then the momentum of 0.9 has reached 1 / (1 - 0.9)
+RANDOM = 1e-3  # of the loss: a larger difference between two computations of it is no rounding
 SOON = 10  # ... and here it is seen that there is none
 
 
@@ -63,8 +65,10 @@ class Prober:
     def __init__(self, probed: Probed) -> None:
         self.probed = probed
         self.kept: Any = None
+        self.gain: float | None = None  # of a fresh optimizer whose steady update is its first one, but for the length
         self.seconds = 0.0
         self.went_back = False
+        self.is_random = False  # the loss was seen to differ between equal computations
 
     def along(self, lrs: Sequence[float], draw: int) -> Line:
         probed, optimizer = self.probed, self.probed.optimizer
@@ -73,7 +77,8 @@ class Prober:
             seed_everything("line", draw)
             probed.gradients(first)
             parameters = [p.detach() for p in with_gradient(optimizer)]
-            update, gain = steady_update(optimizer, probed.ratios)
+            fresh_gain = None if optimizer.state else self.gain
+            update, gain, self.gain = steady_update(optimizer, probed.ratios, fresh_gain)
             start = [p.clone() for p in parameters]
 
             def loss_at(lr: float) -> float:
@@ -85,7 +90,15 @@ class Prober:
 
             before, again, *losses = [loss_at(lr) for lr in (0.0, 0.0, *lrs)]
             torch._foreach_copy_(parameters, start)
-        return Line(before, [loss - before for loss in losses], gain, abs(again - before))
+        noise = abs(again - before)
+        if noise > RANDOM * abs(before) and not self.is_random:
+            self.is_random = True
+            warnings.warn(
+                f"the loss of one batch differs by {noise:.2g} (it is {before:.3g}) between two computations with the "
+                "same random numbers, so probes are as uncertain: does it draw from a generator of its own?",
+                stacklevel=2,
+            )
+        return Line(before, [loss - before for loss in losses], gain, noise)
 
     def trial(self, lrs: Sequence[float], draw: int) -> list[float]:
         probed = self.probed
@@ -119,11 +132,14 @@ def with_gradient(optimizer: Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
-def steady_update(optimizer: Optimizer, ratios: Sequence[float]) -> tuple[list[Tensor], float]:
+def steady_update(
+    optimizer: Optimizer, ratios: Sequence[float], gain: float | None = None
+) -> tuple[list[Tensor], float, float | None]:
     """What the optimizer adds to the parameters at LR 1 once it has seen their gradients `REPEATS` times.
 
     On a copy: momentum and moments come as they are and stay so. Also returns how much longer than the first such
-    update it is, which is the gain of momentum.
+    update it is, the gain of momentum, and the gain again where the two are parallel: then it can be given the next
+    time, and one update is made.
     """
     twin = copy.deepcopy(optimizer)
     for group, own, ratio in zip(twin.param_groups, optimizer.param_groups, ratios, strict=True):
@@ -133,6 +149,7 @@ def steady_update(optimizer: Optimizer, ratios: Sequence[float]) -> tuple[list[T
     originals, copies = with_gradient(optimizer), with_gradient(twin)
     start = [p.detach() for p in originals]
     gradients, slots = ([p.grad for p in some if p.grad is not None] for some in (originals, copies))
+    updates: list[list[Tensor]] = []
     norms: list[float] = []
     with torch.no_grad():
         for repeat in range(1, REPEATS + 1):
@@ -140,11 +157,19 @@ def steady_update(optimizer: Optimizer, ratios: Sequence[float]) -> tuple[list[T
             torch._foreach_copy_(slots, gradients)  # some optimizers change them
             type(twin).step(twin)  # schedulers wrap the step of the original
             if repeat in (1, SOON, REPEATS):
-                update = list(torch._foreach_sub(copies, start))
-                norms.append(float(torch.stack(torch._foreach_norm(update)).norm()))
+                updates.append(list(torch._foreach_sub(copies, start)))
+                if gain is not None:
+                    return list(torch._foreach_mul(updates[0], gain)), gain, gain
+                norms.append(_norm(updates[-1]))
                 if repeat == SOON and abs(norms[1] - norms[0]) <= 1e-5 * norms[0]:
                     break
-    return update, norms[-1] / norms[0] if norms[0] else 1.0
+        gain = norms[-1] / norms[0] if norms[0] else 1.0
+        rest = _norm(list(torch._foreach_sub(updates[-1], torch._foreach_mul(updates[0], gain))))
+    return updates[-1], gain, gain if rest <= 1e-3 * norms[-1] else None
+
+
+def _norm(values: list[Tensor]) -> float:
+    return float(torch.stack(torch._foreach_norm(values)).norm())
 
 
 def fill_gradients(
@@ -199,7 +224,7 @@ def needs_closure(optimizer: Optimizer) -> bool:
 
 def check_probing(schedule: Policy | Controlled, optimizer: Optimizer) -> None:
     """Raise `UserError` where a controller probes with an optimizer that cannot be probed."""
-    if isinstance(schedule, Controlled) and schedule.controller().probes and needs_closure(optimizer):
+    if isinstance(schedule, Controlled) and schedule.probes and needs_closure(optimizer):
         raise UserError(
             f"{schedule.function} probes the optimizer's update, which {type(optimizer).__name__} makes of a closure "
             "that it calls several times: take a policy, or another optimizer"

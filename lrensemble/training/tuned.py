@@ -139,7 +139,8 @@ class TunedLR:
 
     def train_on(self, batch: Sequence[Any], lr: float) -> float:
         self.steering.apply(lr)
-        loss = self.loss_of(batch)
+        with torch.no_grad():
+            loss = self.loss_of(batch)
         self.gradients(batch)
         self.optimizer.step()
         return loss
