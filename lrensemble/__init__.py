@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lrensemble.pool.select import select_teams
     from lrensemble.tasks import Dataset, load_dataset
     from lrensemble.training import Config, load_config, train_pool
+    from lrensemble.training.tuned import TunedLR
 
 # Imported on first use: `import lrensemble` and `lrensemble --help` do not wait for torch.
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "Policy": "policies",
     "Pool": "pool",
     "Team": "pool",
+    "TunedLR": "training.tuned",
     "UserError": "errors",
     "evaluate": "evaluation",
     "export_team": "export",
@@ -52,6 +54,7 @@ __all__ = [
     "Policy",
     "Pool",
     "Team",
+    "TunedLR",
     "UserError",
     "__version__",
     "evaluate",

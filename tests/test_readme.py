@@ -175,7 +175,7 @@ def test_own_loops(tmp_path, monkeypatch, capsys):
         exec(compile(code, "own_loops.md", "exec"), namespace)
     assert left_out <= {"transformers", "lightning"}
     models = [member.record.spec.model.name for member in Pool.open("checkpoints/own").complete]
-    expected = {"mlp": 3, "forest": 1, "logistic": 1}
+    expected = {"mlp": 4, "forest": 1, "logistic": 1}
     expected |= {} if "transformers" in left_out else {"tiny bert": 1}
     expected |= {} if "lightning" in left_out else {"mlp in lightning": 1}
     assert {model: models.count(model) for model in models} == expected

@@ -170,7 +170,7 @@ class Switch(Controller):
 
     def lr(self, step: int) -> float:
         policy: Policy = self.policies[self.known["at"]]
-        return policy(step - self.known["since"] * self.own_clock)
+        return float(policy(step - self.known["since"] * self.own_clock))
 
     def after_epoch(self, step: int, line: Mapping[str, Any]) -> None:
         now = self.known

@@ -94,9 +94,14 @@ class TunedLR:
         self.steering.after_epoch(line)
 
     @property
+    def steps(self) -> int:
+        """Made so far."""
+        return self.steering.steps
+
+    @property
     def lr(self) -> float:
         """That the next step will have (times a group's ratio)."""
-        return self.steering.lr(self.steering.steps)
+        return self.steering.lr(self.steps)
 
     @property
     def trace(self) -> str | None:
