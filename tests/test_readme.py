@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from lrensemble import Pool, load_config, load_dataset, select_teams
 from lrensemble.cli.main import main, parse
 from lrensemble.evaluation import BASELINES
-from lrensemble.policies import ALIASES, FUNCTIONS
+from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS
 from lrensemble.selection import SELECTORS
 from lrensemble.training.engine import Engine
 
@@ -194,4 +194,4 @@ def test_the_configuration_is_valid():
 
 def test_every_policy_is_in_the_document():
     text = (ROOT / "docs" / "policies.md").read_text()
-    assert {*FUNCTIONS, *ALIASES} <= set(re.findall(r"[A-Z][A-Z0-9_]+", text))
+    assert {*FUNCTIONS, *ALIASES, *CONTROLS} <= set(re.findall(r"[A-Z][A-Z0-9_]+", text))

@@ -102,7 +102,7 @@ def test_texts_of_either_kind():
         (lambda: Policy.from_dict({"policy": "PLATEAU", "k0": 0.1}), "PLATEAU is a controller"),
         (lambda: parse_schedule("WARMUP(PLATEAU(0.1), l=5e)"), "PLATEAU is a controller"),
         (lambda: parse_schedule("PLATEAU(k0=[0.1, 0.2])"), "grid of 2 policies where one is needed"),
-        (lambda: Controlled.parse("COS(0.1, l=5e)"), "COS is a policy, where a controller is needed: PLATEAU"),
+        (lambda: Controlled.parse("COS(0.1, l=5e)"), "COS is a policy, where a controller is needed: .*PLATEAU"),
         (lambda: Controlled.parse("cosine(0.1)"), "COSINE is a policy, where a controller is needed"),
         (lambda: parse_schedule("PLATEU(0.1)"), "unknown LR policy 'PLATEU': did you mean 'PLATEAU'"),
         (lambda: parse_schedule("PLATEAU(0.1, factor=1.5)"), "PLATEAU: factor = 1.5 is not possible"),
