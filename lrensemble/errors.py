@@ -17,6 +17,11 @@ class MachineError(UserError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def did_you_mean(name: object, options: Iterable[str]) -> str:
     """Return ``"did you mean 'x'? "`` when something is close, then the whole list.
 

@@ -1,6 +1,6 @@
-"""Code of other packages and of a user: entry points, and ``package.module:callable``.
+"""Code of a user's own by its place: ``package.module:callable``. By names it is found in `lrensemble.plugins`.
 
-An installed package is trusted. A name with a colon can be of any module, also of one that lies in the current folder:
+A name with a colon can be of any module, also of one that lies in the current folder:
 who gives it (a configuration on the command line, ``--trust``) decides that it runs.
 """
 
@@ -12,27 +12,11 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
-
-
-def installed(group: str) -> dict[str, list[EntryPoint]]:
-    """What installed packages offer under an entry-point group, by name; several where packages share one."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=group):
-        if point not in found.setdefault(point.name, []):
-            found[point.name].append(point)
-    return found
-
-
-def load_installed(name: str, points: list[EntryPoint]) -> Callable[..., Any]:
-    if len(points) > 1:
-        both = " and ".join(f"{point.value} ({point.dist.name if point.dist else '?'})" for point in points)
-        raise UserError(f"{name!r} is offered by two packages, {both}: uninstall one of them")
-    return points[0].load()  # type: ignore[no-any-return]
 
 
 def is_own(name: str) -> bool:
@@ -41,10 +25,11 @@ def is_own(name: str) -> bool:
 
 
 def untrusted(name: str, what: str = "model") -> UserError:
-    """Why a user's own model is not built, or task not loaded; nothing is imported to find out where it stands."""
+    """Why a user's own model, task or metric is not used; nothing is imported to find out where it stands."""
     module, _, attribute = name.partition(":")
+    done, doing = ("computed", "computing") if what == "metric" else ("built", "building")
     return UserError(
-        f"{what} {name} is not built: the name comes from a record, a card or a pool, and building it runs "
+        f"{what} {name} is not {done}: the name comes from a record, a card or a pool, and {doing} it runs "
         f"{attribute} of {_file(module)}: read that file, then add --trust (in Python trust=True)"
     )
 
@@ -62,6 +47,15 @@ def _file(module: str) -> str:
     if spec is None:
         return f"the module {module} (it is not found)"
     return str(spec.origin) if spec.has_location else f"the module {module}"
+
+
+def is_importable(name: str) -> bool:
+    """Whether another process can import the module of ``package.module:callable``: not what a program made itself."""
+    try:
+        with current_folder():
+            return importlib.util.find_spec(name.partition(":")[0]) is not None
+    except (ImportError, ValueError, AttributeError):  # __main__, and modules without a file
+        return False
 
 
 @contextlib.contextmanager
@@ -90,8 +84,26 @@ def load_own(name: str, what: str = "model") -> Callable[..., Any]:
         raise UserError(f"{what} {name}: there is no module {module!r} in {Path.cwd()} or installed") from None
     except (ValueError, TypeError):  # an empty or a relative name
         raise UserError(f"{what} {name}: {module!r} is not the name of a module") from None
-    builder = getattr(found, attribute, None)
+    builder = _at(found, attribute)
     if not callable(builder):
         names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]
         raise UserError(f"{what} {name}: {did_you_mean(attribute, names)}")
     return builder  # type: ignore[no-any-return]
+
+
+def import_name(thing: Any, function: Any = None) -> str | None:
+    """``package.module:name`` of a class or a function that other processes can import; None of any other.
+
+    `function` is where an object that a decorator made of it has its name from.
+    """
+    of = function or thing
+    module, name = getattr(of, "__module__", ""), getattr(of, "__qualname__", "")
+    same = name and module != "__main__" and _at(sys.modules.get(module), name) is thing
+    return f"{module}:{name}" if same else None
+
+
+def _at(module: Any, name: str) -> Any:
+    try:
+        return attrgetter(name)(module)
+    except AttributeError:  # also a function inside of a function
+        return None

@@ -5,7 +5,7 @@
   size, epochs, LR; final accuracies of both on the same rows;
 - stack: a pool of small networks as stacks, against one after the other, one thread;
 - workers: a pool of 8 LeNets with 1 worker x 1 thread, 1 x 2, 2 x 1;
-- overhead: an epoch of the engine against a bare step loop over the same tensors;
+- overhead: a step of the engine against one of a bare loop over the same tensors, in CPU seconds;
 - gpu: (only with one) ResNet-20 and fastcnn at 1, 2, 4, 8 runs at a time, eager and compiled, against the tutorial.
 """
 
@@ -35,19 +35,20 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 
-from lrensemble import load_config, load_dataset, train_pool
+from lrensemble import load_config, load_task, train_pool
 from lrensemble.models import build_model
 from lrensemble.pool import Pool
-from lrensemble.tasks import Dataset
+from lrensemble.tasks import Images
 from lrensemble.tasks.rows import DeviceData, Rows
 from lrensemble.tasks.sources import DEBIAN_FASHION_MNIST
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.stack import fit_stack
+from lrensemble.training.totals import Totals
 
 SMALL = {"channels": [6, 16], "hidden": 120}
 LR, BATCH, EPOCHS = 0.05, 128, 3
-OVERHEAD_PAIRS = 7
+WARM_UP = 20  # steps that do not count
 Row = dict[str, Any]
 
 
@@ -108,7 +109,7 @@ def accuracy_of(model: nn.Module, rows: Any, device: str = "cpu") -> float:
     return right / len(rows)
 
 
-def bench_tutorial(folder: Path, data: Dataset) -> list[Row]:
+def bench_tutorial(folder: Path, data: Images) -> list[Row]:
     rows_out = []
     train, val = tutorial_data(folder, len(data.train), len(data.val))
     probe = Subset(train, range(100 * BATCH))
@@ -166,7 +167,7 @@ def best_of(times: int, *functions: Callable[[], object]) -> list[float]:
     return best
 
 
-def bench_stack(folder: Path, data: Dataset) -> list[Row]:
+def bench_stack(folder: Path, data: Images) -> list[Row]:
     return [
         stack_row("MLP 64, digits, batch 32", "digits", {"name": "mlp", "hidden": [64]}, 20, 16),
         stack_row("MLP 128-128, digits, batch 32", "digits", {"name": "mlp", "hidden": [128, 128]}, 10, 16),
@@ -182,7 +183,7 @@ def stack_row(name: str, source: str, model: dict[str, Any], epochs: int, count:
     batch = 32 if source == "digits" else BATCH
     training = {"epochs": epochs, "batch_size": batch}
     wanted = config(policies, model, data={"name": source, "val_fraction": 0.1}, training=training)
-    rows = DeviceData.of(load_dataset(source, val_fraction=0.1), torch.device("cpu"))
+    rows = DeviceData.of(load_task(source, val_fraction=0.1), torch.device("cpu"))
 
     def runs() -> list[Run]:
         return [Run(spec, f"id{i}", rows, Engine()) for i, spec in enumerate(wanted.specs()[:count])]
@@ -206,7 +207,7 @@ def stack_row(name: str, source: str, model: dict[str, Any], epochs: int, count:
     }
 
 
-def bench_workers(folder: Path, data: Dataset) -> list[Row]:
+def bench_workers(folder: Path, data: Images) -> list[Row]:
     wanted = config([f"FIX(k0={LR})"], {"name": "lenet", **SMALL}, EPOCHS, seeds=8)
     samples = 8 * EPOCHS * (len(data.train) // BATCH) * BATCH
     rates, walls = {}, {}
@@ -229,50 +230,49 @@ def bench_workers(folder: Path, data: Dataset) -> list[Row]:
     ]
 
 
-def bench_overhead(folder: Path, data: Dataset) -> list[Row]:
+def bench_overhead(folder: Path, data: Images) -> list[Row]:
     rows = DeviceData.of(data, torch.device("cpu"), memory_format=torch.channels_last)
     return [overhead_row("LeNet 6-16", SMALL, 1, rows), overhead_row("LeNet 20-50-500", {}, 2, rows)]
 
 
 def overhead_row(name: str, parameters: dict[str, Any], threads: int, rows: DeviceData) -> Row:
-    """Whole epochs of `Run.train_epoch` (its evaluation taken off) and of a bare loop, in turns."""
+    """Steps of the engine and of a bare loop, in turns, in CPU seconds: other work on the machine hits both."""
     torch.set_num_threads(threads)
     spec = config([f"FIX(k0={LR})"], {"name": "lenet", **parameters}, 100).specs()[0]
     run, bare = (Run(spec, "id", rows) for _ in range(2))
     assert isinstance(rows.train, Rows)
     images, labels = rows.train.arrays["x"], rows.train.labels
+    order, totals, batches = torch.randperm(len(labels)), Totals(run), run.batches()
+    bare.model.train()
 
-    def bare_epoch() -> None:
-        order = torch.randperm(len(labels))
-        bare.model.train()
-        for step in range(bare.steps_per_epoch):
-            index = order[step * BATCH : (step + 1) * BATCH]
-            bare.optimizer.zero_grad()
-            F.cross_entropy(bare.model(images[index]), labels[index]).backward()
-            bare.optimizer.step()
+    def engine_step(step: int) -> None:
+        totals.add(*run.step(next(batches)))
 
-    ours, peer = [], []
-    for _ in range(OVERHEAD_PAIRS):
-        start = time.perf_counter()
-        bare_epoch()
-        peer.append(time.perf_counter() - start)
-        before = run.seconds
-        run.train_epoch()
-        ours.append(run.seconds - before)
-    samples = run.steps_per_epoch * BATCH
-    overhead = statistics.median(a / b for a, b in zip(ours, peer, strict=True)) - 1
+    def bare_step(step: int) -> None:
+        index = order[step * BATCH : (step + 1) * BATCH]
+        bare.optimizer.zero_grad()
+        F.cross_entropy(bare.model(images[index]), labels[index]).backward()
+        bare.optimizer.step()
+
+    seconds: list[list[float]] = [[], []]
+    for step in range(run.steps_per_epoch):
+        for times, make in zip(seconds, (engine_step, bare_step), strict=True):
+            start = time.process_time()
+            make(step)
+            times.append(time.process_time() - start)
+    ours, peer = (np.quantile(times[WARM_UP:], 0.25) for times in seconds)
     return {
-        "what": f"{name}, {threads} thread: epoch of the engine",
-        "ours": samples / min(ours),
-        "peer": samples / min(peer),
-        "unit": "samples/s",
-        "ratio": min(peer) / min(ours),
-        "note": f"peer: bare step loop, same tensors; overhead {overhead:+.1%} (median of {OVERHEAD_PAIRS} pairs), "
-        f"{min(ours) / min(peer) - 1:+.1%} (best of {OVERHEAD_PAIRS})",
+        "what": f"{name}, {threads} thread: a step of the engine",
+        "ours": BATCH / ours,
+        "peer": BATCH / peer,
+        "unit": "samples/CPU-s",
+        "ratio": peer / ours,
+        "note": f"peer: bare step, same tensors; overhead {ours / peer - 1:+.1%} (lower quartiles of {len(seconds[0])} "
+        f"steps in turns; medians {np.median(seconds[0]) / np.median(seconds[1]) - 1:+.1%})",
     }
 
 
-def bench_gpu(folder: Path, data: Dataset) -> list[Row]:
+def bench_gpu(folder: Path, data: Images) -> list[Row]:
     if not torch.cuda.is_available():
         return []
     rng = np.random.default_rng(0)  # CIFAR-size noise: speed does not depend on what is in the images
@@ -287,7 +287,7 @@ def bench_gpu(folder: Path, data: Dataset) -> list[Row]:
          transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.25,) * 3)]
     )  # fmt: skip
 
-    class Images(torch.utils.data.Dataset[Any]):
+    class Pictures(torch.utils.data.Dataset[Any]):
         def __len__(self) -> int:
             return 45_000
 
@@ -297,7 +297,7 @@ def bench_gpu(folder: Path, data: Dataset) -> list[Row]:
     rows_out = []
     for model in ("resnet20", "fastcnn"):
         net = build_model(model, input_shape=(3, 32, 32), num_classes=10)
-        seconds = tutorial_epochs(net, Images(), 1, len(os.sched_getaffinity(0)) - 1, "cuda")
+        seconds = tutorial_epochs(net, Pictures(), 1, len(os.sched_getaffinity(0)) - 1, "cuda")
         for at_a_time, mode in itertools.product((1, 2, 4, 8), ("no", "default", "reduce-overhead")):
             epochs = 8
             wanted = config(
@@ -341,7 +341,7 @@ def main() -> None:
         parser.error(f"unknown benchmark {', '.join(unknown)}: known are {', '.join(BENCHES)}")
     if not list(DEBIAN_FASHION_MNIST.glob("*.gz")):
         parser.error("Fashion-MNIST is not here: apt-get install dataset-fashion-mnist")
-    data = load_dataset("fashion_mnist", val_fraction=0.1)
+    data = load_task("fashion_mnist", val_fraction=0.1)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen:

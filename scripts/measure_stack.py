@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from lrensemble import load_config, load_dataset
+from lrensemble import load_config, load_task
 from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.stack import fit_stack
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = measure(DeviceData.of(load_dataset("digits"), torch.device("cpu")))
+    rows = measure(DeviceData.of(load_task("digits"), torch.device("cpu")))
     capability = torch.backends.cpu.get_cpu_capability()
     table = Table(title=f"Largest relative difference of a weight, torch {torch.__version__}, {capability}")
     for column in ("optimizer", "LR", *(f"{what}, {n}" for what in ("stack", "rounding") for n in STEPS)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import settings
 
 from lrensemble import Config, Pool, load_config, train_pool
+from lrensemble.plugins import REGISTRIES
+from lrensemble.policies import CONTROLS, FUNCTIONS
 from lrensemble.pool import Member, MemberSpec
 
 # The time of one example says nothing on a busy machine.
@@ -17,6 +20,20 @@ settings.register_profile("lrensemble", deadline=None)
 settings.load_profile("lrensemble")
 # Seconds after which a process hangs, by any machine's measure: a test that passes never comes near.
 PATIENCE = 900
+
+
+@pytest.fixture
+def own_names() -> Iterator[None]:
+    """What a test registers by name is gone after it."""
+    tables = [table for one in REGISTRIES.values() for table in (one._values, one._homes)] + [FUNCTIONS, CONTROLS]
+    before = [dict(table) for table in tables]
+    yield
+    for table, old in zip(tables, before, strict=True):
+        table.clear()
+        table.update(old)
+    for one in REGISTRIES.values():
+        one._imported.clear()
+        one.broken.clear()
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

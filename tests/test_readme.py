@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from lrensemble import Pool, load_config, load_dataset, select_teams
+from lrensemble import Pool, load_config, load_task, select_teams, train_pool
 from lrensemble.cli.main import main, parse
+from lrensemble.diversity import diversity
 from lrensemble.evaluation import BASELINES
 from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS
 from lrensemble.selection import SELECTORS
@@ -23,6 +24,7 @@ from lrensemble.training.engine import Engine
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
+EXTENSIONS = (ROOT / "docs" / "extensions.md").read_text()
 OWN_LOOPS = (ROOT / "docs" / "own_loops.md").read_text()
 SELECTION = (ROOT / "docs" / "selection.md").read_text()
 RECOMMEND = (ROOT / "docs" / "recommend.md").read_text()
@@ -31,6 +33,7 @@ TRAINING = (ROOT / "docs" / "training.md").read_text()
 VERIFY = (ROOT / "docs" / "verify.md").read_text()
 ROUNDS = (ROOT / "docs" / "rounds.md").read_text()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+TABULAR = (ROOT / "docs" / "tabular.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -47,13 +50,17 @@ def missing_libraries(code: str) -> list[str]:
     return [name for name in names if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.parametrize("code", blocks("python") + blocks("python", VERIFY), ids=lambda code: code.split("\n")[0])
+@pytest.mark.parametrize(
+    "code",
+    blocks("python") + blocks("python", VERIFY) + blocks("python", TABULAR),
+    ids=lambda code: code.split("\n")[0],
+)
 def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README", "exec"), {"__name__": "readme"})
     if "verdicts" in code:
-        assert "n = 450" in capsys.readouterr().out
+        assert ("n = 200" if code in TABULAR else "n = 450") in capsys.readouterr().out
 
 
 def test_commands_parse():
@@ -138,7 +145,7 @@ def test_deploy_page(pool: Pool, tmp_path, monkeypatch, capsys):
     (tmp_path / "checkpoints" / "digits").symlink_to(pool.path)
     monkeypatch.chdir(tmp_path)
     select_teams(pool, ["greedy"])
-    images = load_dataset("digits").test.images
+    images = load_task("digits").test.images
     (tmp_path / "images").mkdir()
     Image.fromarray(images[0, 0]).save(tmp_path / "images" / "0.png")
     for arguments in commands(DEPLOY):
@@ -195,3 +202,19 @@ def test_the_configuration_is_valid():
 def test_every_policy_is_in_the_document():
     text = (ROOT / "docs" / "policies.md").read_text()
     assert {*FUNCTIONS, *ALIASES, *CONTROLS} <= set(re.findall(r"[A-Z][A-Z0-9_]+", text))
+
+
+def test_names_of_ones_own(tmp_path, own_names):
+    [code] = blocks("python", EXTENSIONS)
+    exec(compile(code, "docs/extensions.md", "exec"), {"__name__": "__main__"})
+    config = {
+        "name": "own",
+        "data": {"name": "rows", "count": 40},
+        "model": {"name": "perceptron", "width": 8},
+        "training": {"epochs": 1, "batch_size": 20},
+        "policies": ["EIGHTH(k0=[0.4, 0.8])"],
+    }
+    pool = train_pool(load_config(config), tmp_path / "pool", threads=1, devices="cpu")
+    [team] = select_teams(pool, ["last"])
+    assert len(team.members) == 1
+    assert diversity(np.stack(list(pool.predictions("val"))), pool.labels("val"), metric="HALF") <= 0.5

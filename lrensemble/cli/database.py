@@ -51,8 +51,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from rich.progress import Progress
 
     from lrensemble.recommend.database import find_pools, sync
@@ -62,9 +60,9 @@ def _sync(args: argparse.Namespace) -> int:
     store = open_store(args.storage, create=True)
     with Progress(console=output.console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sync", total=None)
-        result = sync(store, pools, tick=lambda done, total: progress.update(bar, completed=done, total=total))
+        result = sync(store, pools, tell=lambda done, total: progress.update(bar, completed=done, total=total))
     if args.format == "json":
-        output.print_json({"storage": store.url, **asdict(result)})
+        output.print_json({"storage": store.url, **vars(result)})
         return 0
     left = "".join(f", {count} left out ({reason})" for reason, count in sorted(result.left_out.items()))
     output.say(
@@ -75,8 +73,6 @@ def _sync(args: argparse.Namespace) -> int:
 
 
 def _top(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from lrensemble.recommend.database import choose_tasks, read_tasks
     from lrensemble.recommend.ranking import check_target, default_target, rank
     from lrensemble.recommend.store import open_store
@@ -91,12 +87,12 @@ def _top(args: argparse.Namespace) -> int:
         output.print_json(
             [
                 {
-                    "task": task.model_dump(mode="json"),
+                    "task": task,
                     "study": task.study,
                     "split": "validation",
                     "by": args.by,
                     "target": target,
-                    "policies": [asdict(row) for row in rows[: args.n]],
+                    "policies": rows[: args.n],
                 }
                 for task, target, rows in found
             ]
@@ -115,38 +111,25 @@ def print_ranking(title: str, rows: Sequence[Any], target: float | None) -> None
     """A table of ranked policies (`recommend.ranking.Row`)."""
     split = f"validation, n = {rows[0].rows:,}" if rows else "validation"
     goal = f"{100 * target:.1f} %" if target is not None else "the target"
-    output.print_table(
+    output.print_rows(
         title,
         [
-            "<policy",
-            "seeds",
-            "accuracy %",
-            "± se",
-            "sd over seeds",
-            "NLL",
-            f"steps to {goal}",
-            "seconds to it",
-            "reached",
-            "val - train loss",
-            "mean (worst) % over LR factors",
-        ],
-        [
-            [
-                row.policy,
-                str(row.n) + (f" (+{row.diverged} diverged)" if row.diverged else ""),
-                output.percent(row.accuracy),
-                output.percent(row.se),
-                output.percent(row.sd),
-                output.number(row.nll),
-                "-" if row.steps is None else f"{row.steps:,.0f}",
-                output.number(row.seconds_to, 2),
-                f"{row.reached}/{row.asked}",
-                output.number(row.loss_difference, 3),
-                "-"
+            {
+                "<policy": row.policy,
+                "seeds": str(row.n) + (f" (+{row.diverged} diverged)" if row.diverged else ""),
+                "accuracy %": output.percent(row.accuracy),
+                "± se": output.percent(row.se),
+                "sd over seeds": output.percent(row.sd),
+                "NLL": output.number(row.nll),
+                f"steps to {goal}": "-" if row.steps is None else f"{row.steps:,.0f}",
+                "seconds to it": output.number(row.seconds_to, 2),
+                "reached": f"{row.reached}/{row.asked}",
+                "val - train loss": output.number(row.loss_difference, 3),
+                "mean (worst) % over LR factors": "-"
                 if row.robustness is None
                 else f"{output.percent(row.robustness.mean)} ({output.percent(row.robustness.worst)}) "
                 f"x{', '.join(f'{factor:g}' for factor in row.robustness.factors)}",
-            ]
+            }
             for row in rows
         ],
         f"{split}: se is of these rows, sd of training again with another seed. Steps are as fine as the evaluations: "
@@ -162,16 +145,16 @@ def _ls(args: argparse.Namespace) -> int:
     rows = []
     for one in _chosen(args, read_tasks(store), choose_tasks):
         best = max((run for run in one.runs if run.accuracy is not None), key=lambda run: run.accuracy, default=None)
-        counts = [sum(run.status == status for run in one.runs) for status in ("complete", "diverged", "stopped")]
+        counts = {s: sum(run.status == s for run in one.runs) for s in ("complete", "diverged", "stopped")}
         rows.append((one, counts, best))
     if args.format == "json":
         output.print_json(
             [
                 {
                     "study": one.task.study,
-                    "task": one.task.model_dump(mode="json"),
+                    "task": one.task,
                     "policies": len({run.policy for run in one.runs}),
-                    **dict(zip(("complete", "diverged", "stopped"), counts, strict=True)),
+                    **counts,
                     "best": {"policy": best.policy, "accuracy": best.accuracy, "val_rows": best.val_rows}
                     if best
                     else None,
@@ -180,18 +163,17 @@ def _ls(args: argparse.Namespace) -> int:
             ]
         )
         return 0
-    output.print_table(
+    output.print_rows(
         f"{store.url}: {len(rows)} tasks",
-        ["<task", "policies", "complete", "diverged", "stopped", "best val accuracy %", "± se", "<with"],
         [
-            [
-                str(one.task),
-                str(len({run.policy for run in one.runs})),
-                *map(str, counts),
-                output.percent(best.accuracy if best else None),
-                output.standard_error(best.accuracy, best.val_rows) if best else "-",
-                best.policy if best else "-",
-            ]
+            {
+                "<task": str(one.task),
+                "policies": str(len({run.policy for run in one.runs})),
+                **{status: str(count) for status, count in counts.items()},
+                "best val accuracy %": output.percent(best.accuracy if best else None),
+                "± se": output.standard_error(best.accuracy, best.val_rows) if best else "-",
+                "<with": best.policy if best else "-",
+            }
             for one, counts, best in rows
         ],
         "The best of many is better by luck than it is: top gives means over seeds.",

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.diversity import METRICS, members_of
+    from lrensemble.diversity import METRICS, members_of, top_teams
     from lrensemble.errors import UserError
     from lrensemble.pool import Pool
     from lrensemble.report.diversity_info import pool_diversity
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         draw_diversity(info, args.output)
         output.note(f"drawn into {args.output}")
-    best = info.best(args.top)
+    best = top_teams([info.teams], "accuracy", args.top)
     tops = [
         {
             "members": [info.ids[i] for i in members_of(mask)],

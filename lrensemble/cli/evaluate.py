@@ -32,11 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="select again on N divisions of the rows (one pool)",
     )
     parser.add_argument("--classes", action="store_true", help="recall, precision and confusions of every team")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="further ones: balanced_accuracy, macro_f1, auroc, or package.module:function of (probabilities, labels)",
+    )
+    output.add_trust(parser)
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.evaluation import evaluate
+    from lrensemble.evaluation import details, evaluate
     from lrensemble.evaluation.pools import check_alike
     from lrensemble.pool import Pool
 
@@ -48,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
     if args.repeats is not None:
         return _run_repeats(pools[0], names, args)
     with output.working("evaluating teams on the test split"):
-        results = [evaluate(pool, names) for pool in pools]
+        results = [evaluate(pool, names, metrics=args.metric, trust=args.trust) for pool in pools]
     if len(pools) > 1:
         return _run_several(results, args.format)
-    found = _details(pools[0], names) if args.classes else []
+    found = details(pools[0], names) if args.classes else []
     if args.format == "json":
-        output.print_json(results[0].to_dict() | ({"classes": _plain(found)} if found else {}))
+        output.print_json(results[0].to_dict() | ({"classes": found} if found else {}))
         return 0
     _print(results[0], pools[0].find(results[0].best_single).record.spec.label)
     for row in found:
@@ -61,25 +70,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plain(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    return [asdict(row) for row in rows]
-
-
-def _details(pool: Any, names: list[str] | None) -> list[Details]:
-    from lrensemble.evaluation import details
-
-    return details(pool, names)
-
-
 def _run_repeats(pool: Any, names: list[str] | None, args: argparse.Namespace) -> int:
     from lrensemble.evaluation import repeat
 
     with output.working(f"selecting again on {args.repeats} divisions"):
-        found = repeat(pool, names, args.repeats)
+        found = repeat(pool, names, args.repeats, trust=args.trust)
     if args.format == "json":
-        output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": _plain(found)})
+        output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": found})
     else:
         _print_repeats(str(pool.path), found)
     return 0
@@ -90,7 +87,7 @@ def _run_several(results: Sequence[Evaluation], format: str) -> int:
 
     found = over_pools(results)
     if format == "json":
-        data = {"pools": [result.to_dict() for result in results], "over_pools": _plain(found)}
+        data = {"pools": [result.to_dict() for result in results], "over_pools": found}
         output.print_json({"split": "test", **data})
     else:
         _print_pools(results, found)
@@ -142,9 +139,29 @@ def _print(result: Evaluation, best_policy: str) -> None:
         "best: on these rows, known in hindsight only. oracle: at least one member is right. AC, CV, CVAC: confidence "
         "in what is right, its deviation, and that of its means over classes.",
     )
+    if names := list(result.scores[0].metrics):
+        output.print_table(
+            "Metrics",
+            ["<team", *(head for name in names for head in (name.rpartition(":")[2], "better than best single"))],
+            [
+                [
+                    score.name,
+                    *(
+                        cell
+                        for name in names
+                        for cell in (
+                            output.number(score.metrics.get(name)),
+                            _gain(score.metric_gains.get(name), 4) if i else "-",
+                        )
+                    ),
+                ]
+                for i, score in enumerate(result.scores)
+            ],
+            "better: + is better, whatever the metric's sign; interval by the standard error of a paired bootstrap.",
+        )
     if result.against("seeds-only"):
         output.say(result.control_note)
-    for name, reason in result.left_out.items():
+    for name, reason in (result.left_out | result.metrics_left_out).items():
         output.say(f"left out: {name}: {reason}")
     for name, text in sorted(result.verdicts.items()):
         output.say(f"{name}: {text}")
@@ -171,12 +188,7 @@ def _p_value(p: float | None) -> str:
 
 
 def _gain(gain: Gain | None, digits: int) -> str:
-    if gain is None:
-        return "-"
-    value, low, high = (
-        f"{round(x, digits) + 0.0:+.{digits}f}" for x in (gain.value, gain.low, gain.high)
-    )  # no "-0.00"
-    return f"{value} [{low}, {high}]"
+    return "-" if gain is None else "{} [{}, {}]".format(*gain.words(digits))
 
 
 def _print_repeats(pool: str, rows: Sequence[Repeated]) -> None:

@@ -10,7 +10,6 @@ import argparse
 from lrensemble.cli import output
 
 HELP = "a team as a folder that predicts by itself"
-FORMATS = ("torch", "onnx", "safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             benchmark=not args.no_benchmark,
             tolerance=args.tolerance,
             trust=args.trust,
-            say=say,
+            tell=say,
         )
     for note in notes:
         output.note(note)

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 "bytes_after": plan.bytes_after,
                 "max_bytes": plan.limit,
                 "fits": plan.fits,
-                "items": [item.to_dict() for item in plan.items],
+                "items": plan.items,
                 "skipped": plan.skipped,
             }
         )
@@ -81,18 +81,17 @@ def _print(plan: Sweep, deleted: bool) -> None:
     from lrensemble.pool.sizes import size_text
 
     if plan.items:
-        output.print_table(
+        output.print_rows(
             f"{plan.pool}: {'deleted' if deleted else 'would be deleted, in this order'}",
-            ["<what", "<member", "val accuracy %", "size", "<why", "<file or folder"],
             [
-                [
-                    item.what,
-                    item.member or "",
-                    output.percent(item.accuracy),
-                    size_text(item.bytes),
-                    item.why,
-                    str(item.path.relative_to(plan.pool)),
-                ]
+                {
+                    "<what": item.what,
+                    "<member": item.member or "",
+                    "val accuracy %": output.percent(item.accuracy),
+                    "size": size_text(item.bytes),
+                    "<why": item.why,
+                    "<file or folder": str(item.path.relative_to(plan.pool)),
+                }
                 for item in plan.items
             ],
         )

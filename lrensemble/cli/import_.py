@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             kind=args.kind,
             header=None if args.header is None else args.header == "yes",
-            note=output.note,
+            tell=output.note,
         )
     if args.format == "json":
         output.print_json(
@@ -88,19 +88,18 @@ def run(args: argparse.Namespace) -> int:
         return 0
     n = pool.task.rows["val"]
     new = sum(member.new for member in members)
-    output.print_table(
+    output.print_rows(
         f"{pool.path}: {new} imported" + (f", {len(members) - new} there already" if new < len(members) else ""),
-        ["<id", "<status", "<model", "<taken for", "val accuracy %", "± se", "val NLL"],
         [
-            [
-                member.record.id,
-                member.record.status,
-                member.source.model,
-                " and ".join(dict.fromkeys(member.kinds.values())),
-                output.percent(member.record.val.get("accuracy")),
-                output.standard_error(member.record.val.get("accuracy"), n),
-                output.number(member.record.val.get("nll")),
-            ]
+            {
+                "<id": member.record.id,
+                "<status": member.record.status,
+                "<model": member.source.model,
+                "<taken for": " and ".join(dict.fromkeys(member.kinds.values())),
+                "val accuracy %": output.percent(member.record.val.get("accuracy")),
+                "± se": output.standard_error(member.record.val.get("accuracy"), n),
+                "val NLL": output.number(member.record.val.get("nll")),
+            }
             for member in members
         ],
         f"{n:,} validation and {pool.task.rows['test']:,} test rows, {len(pool.task.class_names)} classes.",

@@ -53,41 +53,29 @@ def run(args: argparse.Namespace) -> int:
         output.print_json(
             {
                 "pool": str(pool.path),
-                "task": pool.task.model_dump(mode="json"),
+                "task": pool.task,
                 "members": members,
-                "teams": [team.model_dump(mode="json") for team in teams],
+                "teams": teams,
                 "control": str(pool.control.path) if pool.control else None,
             }
         )
         return 0
     rows = pool.task.rows
-    output.print_table(
+    output.print_rows(
         f"{pool.path}: {len(members)} members",
         [
-            "<id",
-            "<status",
-            "<policy",
-            "seed",
-            "<model",
-            "val accuracy %",
-            "± se",
-            "val NLL",
-            "steps",
-            "seconds",
-        ],
-        [
-            [
-                m["id"],
-                m["status"],
-                m.get("label", m["reason"] or ""),
-                str(m.get("seed", "")),
-                m.get("model", ""),
-                output.percent(m.get("val", {}).get("accuracy")),
-                output.standard_error(m.get("val", {}).get("accuracy"), rows["val"]),
-                output.number(m.get("val", {}).get("nll")),
-                f"{m.get('costs', {}).get('steps', 0):,}",
-                output.number(m.get("costs", {}).get("seconds"), 1),
-            ]
+            {
+                "<id": m["id"],
+                "<status": m["status"],
+                "<policy": m.get("label", m["reason"] or ""),
+                "seed": str(m.get("seed", "")),
+                "<model": m.get("model", ""),
+                "val accuracy %": output.percent(m.get("val", {}).get("accuracy")),
+                "± se": output.standard_error(m.get("val", {}).get("accuracy"), rows["val"]),
+                "val NLL": output.number(m.get("val", {}).get("nll")),
+                "steps": f"{m.get('costs', {}).get('steps', 0):,}",
+                "seconds": output.number(m.get("costs", {}).get("seconds"), 1),
+            }
             for m in members
         ],
         f"{pool.task.data['name']}: {rows['train']:,} train, {rows['val']:,} validation, {rows['test']:,} test rows, "

@@ -17,9 +17,11 @@ from lrensemble.cli import (
     database,
     diversity,
     evaluate,
+    events,
     export,
     gc,
     import_,
+    lr_find,
     ls,
     output,
     policies,
@@ -59,7 +61,9 @@ COMMANDS = {
     "gc": gc,
     "database": database,
     "recommend": recommend,
+    "lr-find": lr_find,
     "policies": policies,
+    "events": events,
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 

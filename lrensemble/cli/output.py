@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrensemble.terminal import OBEYED, one_line
 from lrensemble.terminal import note as note
@@ -21,6 +20,9 @@ from lrensemble.terminal import shown as shown
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+
+N = TypeVar("N", int, float)
 
 
 def say(text: str = "") -> None:
@@ -61,7 +63,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="run models package.module:callable that the files name (default: they are refused)",
+        help="run models and metrics package.module:callable that the files name (default: they are refused)",
     )
 
 
@@ -95,6 +97,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console(width=None if sys.stdout.isatty() else 220).print(table)
 
 
+def print_rows(title: str, rows: Sequence[Mapping[str, str]], caption: str = "") -> None:
+    """A table whose rows say the names of their columns, as `print_table` takes them."""
+    print_table(title, [*rows[0]] if rows else [""], ([*row.values()] for row in rows), caption)
+
+
 @contextlib.contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
     """A spinner on stderr for work of seconds to minutes; what it yields changes its text."""
@@ -107,34 +114,21 @@ MOST = 1024  # workers, threads
 
 def whole(low: int = 1, high: int = 1_000_000) -> Callable[[str], int]:
     """The type of an option that takes a whole number from `low` to `high`."""
-
-    def parse(words: str) -> int:
-        try:
-            value = int(words)
-        except ValueError:  # also of thousands of digits
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"{words[:100]} is not possible: a whole number from {low:,} to {high:,} is needed"
-            )
-        return value
-
-    return parse
+    return _within(int, low, high, f"a whole number from {low:,} to {high:,}")
 
 
 def real(low: float, high: float) -> Callable[[str], float]:
     """The type of an option that takes a number from `low` to `high`."""
+    return _within(float, low, high, f"a number from {low:,g} to {high:,g}")
 
-    def parse(words: str) -> float:
-        try:
-            value = float(words)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:  # NaN is nowhere
-            raise argparse.ArgumentTypeError(
-                f"{words[:100]} is not possible: a number from {low:,g} to {high:,g} is needed"
-            )
-        return value
+
+def _within(kind: type[N], low: float, high: float, what: str) -> Callable[[str], N]:
+    def parse(words: str) -> N:
+        with contextlib.suppress(ValueError):  # also of thousands of digits
+            value = kind(words)
+            if low <= value <= high:  # NaN is nowhere
+                return value
+        raise argparse.ArgumentTypeError(f"{words[:100]} is not possible: {what} is needed")
 
     return parse
 

@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS, load_entry_points
+    from lrensemble.policies import ALIASES, CONTROLS, DEFINITIONS, FUNCTIONS
 
-    load_entry_points()
+    len(DEFINITIONS)  # imports what installed packages have
     definitions = [_facts(definition) for table in (FUNCTIONS, ALIASES, CONTROLS) for definition in table.values()]
     if args.format == "json":
         output.print_json({"policies": definitions})
@@ -189,8 +189,6 @@ def _budget(text: str, steps_per_epoch: int) -> tuple[int, bool]:
     from lrensemble.errors import UserError
     from lrensemble.policies import Length
 
-    if not 1 <= steps_per_epoch <= LONGEST:
-        raise UserError(f"steps-per-epoch = {steps_per_epoch} is not possible: it must be >= 1")
     wrong = f"budget = {text} is not possible: write epochs (200e) or steps (5000), at least one step"
     try:
         length = Length.parse(text)

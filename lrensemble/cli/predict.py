@@ -1,4 +1,4 @@
-"""Ask an exported team about images: files, folders, and arrays (.npy, .npz).
+"""Ask an exported team about images or rows: image files or tables (.csv), folders, and arrays (.npy, .npz).
 
 Uses nothing but the folder that `lrensemble export` wrote. A file that cannot be used is named on stderr, the others
 are answered, and the exit code is 1.
@@ -14,13 +14,13 @@ from lrensemble.cli import output
 if TYPE_CHECKING:
     from lrensemble.export.predict import Answer
 
-HELP = "what an exported team says of images"
+HELP = "what an exported team says of images, or rows of a table"
 TOP = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("team", metavar="FOLDER", help="an exported team")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="files or folders: images, tables, arrays")
     parser.add_argument(
         "--abstain", type=output.real(0, 1), metavar="P", help="no answer where the confidence is below P"
     )
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scale", type=output.real(-1e9, 1e9), default=1.0, metavar="F", help="multiply every value by F"
     )
     parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
-    parser.add_argument("--batch", type=output.whole(), default=128, metavar="N", help="images at a time (128)")
+    parser.add_argument("--batch", type=output.whole(), default=128, metavar="N", help="rows at a time (128)")
     parser.add_argument("--as", dest="kind", metavar="FORMAT", help="which file of the team: torch, onnx, safetensors")
     output.add_trust(parser)
     output.add_format(parser)
@@ -42,17 +42,18 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from lrensemble.export.ensemble import Ensemble
-    from lrensemble.export.images import Reader, find_images
-    from lrensemble.export.predict import predict_files
+    from lrensemble.export.predict import find_files, predict_files, reader_of
 
     team = Ensemble.load(args.team, format=args.kind, trust=args.trust)
     assert team.card is not None
-    reader = Reader(team.card.preprocessing, args.convert, args.resize, args.scale, args.key)
-    files = list(find_images([Path(image) for image in args.images]))
+    reader = reader_of(
+        team.card.preprocessing, convert=args.convert, resize=args.resize, scale=args.scale, key=args.key
+    )
+    files = list(find_files([Path(file) for file in args.files], reader))
     console = output.console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("predicting", total=len(files))
-        answers = list(predict_files(team, files, reader, batch=args.batch, done=lambda n: progress.advance(bar, n)))
+        answers = list(predict_files(team, files, reader, batch=args.batch, tell=lambda n: progress.advance(bar, n)))
     errors = [answer for answer in answers if answer.error]
     rows = [_row(answer, team.class_names, args.abstain) for answer in answers if not answer.error]
     for answer in errors:
@@ -90,7 +91,7 @@ def _print(rows: list[dict[str, Any]], abstain: float | None, errors: int) -> No
         caption += f"; {errors:,} more could not be read"
     output.print_table(
         "",
-        ["<image", "<class", "confidence", "<most probable"],
+        ["<file", "<class", "confidence", "<most probable"],
         [
             [
                 row["file"] + ("" if row["row"] is None else f" [{row['row']}]"),

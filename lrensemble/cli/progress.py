@@ -11,11 +11,12 @@ from lrensemble.cli import output
 from lrensemble.errors import UserError
 from lrensemble.opening import MOST_HISTORY, read_bytes
 from lrensemble.pool import Member, Pool, Record
+from lrensemble.training.runner import Watcher
 
 SECONDS = 0.5  # between two looks at the files
 
 
-class Progress:
+class Progress(Watcher):
     """A bar over the epochs of all members, and a line for each member that finishes."""
 
     def __init__(self) -> None:

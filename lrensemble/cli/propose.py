@@ -35,25 +35,24 @@ def run(args: argparse.Namespace) -> int:
                 "pool": str(pool.path),
                 "split": "val",
                 "rows": pool.task.rows["val"],
-                "proposals": [p.model_dump(mode="json") for p in proposals],
+                "proposals": proposals,
                 "left_out": pool.left_out,
             }
         )
         return 0
-    output.print_table(
+    output.print_rows(
         f"{pool.path}: what to train next, best first",
-        ["<policy", "seed", "accuracy %", "± sd", "errors differ %", "gain, nats", "diverges %", "seconds"],
         [
-            [
-                p.spec.policy,
-                str(p.spec.seed),
-                output.percent(p.accuracy),
-                output.percent(p.accuracy_sd),
-                output.percent(p.disagreement),
-                output.number(p.gain, 5),
-                output.percent(p.diverges),
-                output.number(p.seconds, 1),
-            ]
+            {
+                "<policy": p.spec.policy,
+                "seed": str(p.spec.seed),
+                "accuracy %": output.percent(p.accuracy),
+                "± sd": output.percent(p.accuracy_sd),
+                "errors differ %": output.percent(p.disagreement),
+                "gain, nats": output.number(p.gain, 5),
+                "diverges %": output.percent(p.diverges),
+                "seconds": output.number(p.seconds, 1),
+            }
             for p in proposals
         ],
         f"Predictions for validation (n = {pool.task.rows['val']:,}), by a surrogate. Errors differ: share of rows on "

@@ -86,15 +86,11 @@ def run(args: argparse.Namespace) -> int:
         with_defaults=args.baseline,
         options={"devices": args.devices, "threads": args.threads, "workers": args.workers},
         watcher=Progress(),
-        told=told,
-        stage=output.note,
+        tell_run=told,
+        tell=output.note,
     )
     if args.format == "json":
-        from dataclasses import asdict
-
-        data = {**asdict(found), "task": found.task.model_dump(mode="json"), "split": "validation"}
-        data["similar"] = found.similar.model_dump(mode="json") if found.similar else None
-        output.print_json(data)
+        output.print_json({**vars(found), "split": "validation"})
     else:
         _print(found)
     return 0
@@ -104,14 +100,15 @@ def _print(found: Any) -> None:
     output.say(f"task: {found.task}")
     test = found.test
     output.say(
-        f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: the loss falls from {test.low:.3g} on and "
-        f"is lowest at {test.high:.3g})"
+        f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: LRs from {test.low:.3g} to "
+        f"{test.high:.3g} train)"
         + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
     )
     target = found.target
     print_ranking(f"searched with one seed: {len(found.tried)} policies, the best 10", found.tried[:10], target)
+    best = max(row.accuracy for row in found.tried if row.accuracy is not None)
     avoid = [row for row in found.tried if row.diverged]
-    low = [row for row in found.tried if row.accuracy is not None and row.accuracy < _best(found) - WORST / 100]
+    low = [row for row in found.tried if row.accuracy is not None and row.accuracy < best - WORST / 100]
     pruned = [row for row in found.tried if row.stopped and not row.n]
     for row in [*avoid, *low]:
         reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
@@ -125,10 +122,6 @@ def _print(found: Any) -> None:
         print_ranking("the defaults with the same seeds", list(found.defaults.values()), target)
         for name, row in found.defaults.items():
             output.say(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
-
-
-def _best(found: Any) -> float:
-    return float(max(row.accuracy for row in found.tried if row.accuracy is not None))
 
 
 def _claim(row: Any) -> str:

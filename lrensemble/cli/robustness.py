@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         results |= _with_networks(pool, args, sections)
     _write(pool, results)
     if args.format == "json":
-        output.print_json({"pool": str(pool.path), **_plain(results)})
+        output.print_json({"pool": str(pool.path), **results})
         return 0
     printers: dict[str, Callable[[Any], None]] = {
         "lr_scales": _print_lr,
@@ -123,16 +123,10 @@ def _factors(text: str) -> list[float]:
         raise UserError(f"--factors {text}: {error}; with commas, for example 0.1,0.5,1,5,10") from None
 
 
-def _plain(results: dict[str, Any]) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {name: [asdict(row) for row in rows] for name, rows in results.items()}
-
-
 def _write(pool: Pool, results: dict[str, Any]) -> None:
     from lrensemble.pool.files import now, write_json
 
-    for name, rows in _plain(results).items():
+    for name, rows in results.items():
         write_json(pool.path / "robustness" / f"{name}.json", {"created": now(), "rows": rows})
 
 
@@ -163,18 +157,17 @@ def _marked(row: Corrupted) -> str:
 
 
 def _print_ood(rows: list[Detection]) -> None:
-    output.print_table(
+    output.print_rows(
         "Telling foreign from own test images by uncertainty: AUROC % with 95 % intervals (50: chance)",
-        ["<data", "<team", "own", "foreign", "max probability", "entropy"],
         [
-            [
-                row.data,
-                row.name,
-                f"{row.own_rows:,}",
-                f"{row.foreign_rows:,}",
-                _auroc(row.max_probability),
-                _auroc(row.entropy),
-            ]
+            {
+                "<data": row.data,
+                "<team": row.name,
+                "own": f"{row.own_rows:,}",
+                "foreign": f"{row.foreign_rows:,}",
+                "max probability": _auroc(row.max_probability),
+                "entropy": _auroc(row.entropy),
+            }
             for row in rows
         ],
     )

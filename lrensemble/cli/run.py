@@ -7,7 +7,6 @@ shared folder divide the work. Overrides change the configuration, as in lrensem
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(args.rounds, args.members, parse_time(args.time) if args.time else None)
     config = load_config(args.config, args.overrides)
     plan = make_plan(config, args.pool or default_pool(config))
-    for note in plan.task.notes:
+    for note in plan.notes:
         output.note(note)
     ended = run_rounds(
         plan,
@@ -87,26 +86,25 @@ def run(args: argparse.Namespace) -> int:
                 "pool": str(pool.path),
                 "ended": ended,
                 "split": "val",
-                "rounds": [dataclasses.asdict(result) for result in found],
-                "teams": [team.model_dump(mode="json") for team in teams],
+                "rounds": found,
+                "teams": teams,
             }
         )
         return 0
     rows = pool.task.rows["val"]
-    output.print_table(
+    output.print_rows(
         f"{pool.path}: the greedy team after every round, on validation (n = {rows:,})",
-        ["round", "runs", "complete", "in the team", "accuracy %", "± se", "NLL", "training s"],
         [
-            [
-                str(r.number),
-                str(r.trained),
-                str(r.complete),
-                str(r.team),
-                output.percent(r.accuracy),
-                output.percent(r.accuracy_se),
-                output.number(r.nll),
-                f"{r.seconds:.1f}",
-            ]
+            {
+                "round": str(r.number),
+                "runs": str(r.trained),
+                "complete": str(r.complete),
+                "in the team": str(r.team),
+                "accuracy %": output.percent(r.accuracy),
+                "± se": output.percent(r.accuracy_se),
+                "NLL": output.number(r.nll),
+                "training s": f"{r.seconds:.1f}",
+            }
             for r in found
         ],
         "These are promises: the rows that chose a team flatter it, the more members to choose from the more.",

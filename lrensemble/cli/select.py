@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selector", metavar="NAME", nargs="+", action="extend", help="one or more, also as a,b,c")
     parser.add_argument("--size", metavar="S", type=output.whole(), help="members in the team (greedy: at most)")
     parser.add_argument(
-        "--objective", choices=["nll", "accuracy"], help="default: nll; accuracy where members are labels"
+        "--objective",
+        metavar="NAME",
+        help="nll (default), accuracy (where members are labels), balanced_accuracy, macro_f1, auroc, brier, ece, or "
+        "a metric of your own: a name that is registered, or package.module:function",
     )
     parser.add_argument(
         "--vote",
@@ -76,17 +79,13 @@ def run(args: argparse.Namespace) -> int:
             options=_options(args),
         )
     if names is None and "brute-force" not in {team.selector for team in teams}:
-        soft = teams[0].vote == "soft" and not args.temperature
-        why = (
-            "it would take long (--selector brute-force --size 3 tries fewer teams)" if soft else "it votes softly only"
-        )
-        output.note(f"brute-force is left out: {why}")
+        output.note("brute-force is left out: it would take long (--selector brute-force --size 3 tries fewer teams)")
     if args.format == "json":
         output.print_json(
             {
                 "pool": str(pool.path),
                 "split": "val",
-                "teams": [team.model_dump(mode="json") for team in teams],
+                "teams": teams,
                 "left_out": pool.left_out,
             }
         )
@@ -99,16 +98,27 @@ def run(args: argparse.Namespace) -> int:
             f"{hard} of {len(members)} members give labels alone: selected for {objective}, {teams[0].vote} vote; "
             "labels have no NLL, Brier score or ECE"
         )
+    more = [] if objective in ("nll", "accuracy", "brier", "ece") else [objective]
     output.print_table(
         f"{pool.path}: teams from {len(members)} members, selected for {objective} on validation (n = {n:,})",
-        ["<team", "members", "accuracy %", "± se", "NLL", "Brier", "ECE", "teams tried"],
+        [
+            "<team",
+            "members",
+            "accuracy %",
+            "± se",
+            "NLL",
+            "Brier",
+            "ECE",
+            *(key.rpartition(":")[2] for key in more),
+            "teams tried",
+        ],
         [
             [
                 team.name,
                 str(len(team.members)),
                 output.percent(team.validation["accuracy"]),
                 output.standard_error(team.validation["accuracy"], n),
-                *(output.number(team.validation.get(key)) for key in ("nll", "brier", "ece")),
+                *(output.number(team.validation.get(key)) for key in ("nll", "brier", "ece", *more)),
                 f"{team.teams_tried:,}",
             ]
             for team in teams
@@ -158,7 +168,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _print_stability(teams: Sequence[Team], objective: str) -> None:
     """What selecting again on half of the rows showed."""
-    unit, factor = ("points", 100) if objective == "accuracy" else ("nats", 1)
+    unit, factor = {"accuracy": ("points", 100), "nll": ("nats", 1)}.get(objective, (f"{objective} (+: better)", 1))
     rows = []
     for team in teams:
         if found := team.stability:

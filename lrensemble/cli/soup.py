@@ -27,18 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from lrensemble.export.soup import make_soups
     from lrensemble.pool import Pool
 
     pool = Pool.open(args.pool)
     with output.working("averaging weights") as tell:
         found = make_soups(
-            pool, device=args.device, trust=args.trust, say=lambda text: tell(f"averaging weights: {text}")
+            pool, device=args.device, trust=args.trust, tell=lambda text: tell(f"averaging weights: {text}")
         )
     if args.format == "json":
-        output.print_json({"rows": found[0].rows, "groups": [asdict(soups) for soups in found]})
+        output.print_json({"rows": found[0].rows, "groups": found})
         return 0
     output.print_table(
         f"Soups of {args.pool} on the validation split (n = {found[0].rows:,}), ± standard error",

@@ -7,6 +7,7 @@ configuration: training.epochs=5 seeds=3 model.hidden=[128].
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from lrensemble.cli import output
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, overrides)
     pick_devices(args.devices)  # also of a plan: what it says will be used
     plan = make_plan(config, args.pool or default_pool(config))
-    for note in plan.task.notes:
+    for note in plan.notes:
         output.note(note)
     if args.dry_run:
         _print_plan(plan, args.format)
@@ -63,15 +64,13 @@ def run(args: argparse.Namespace) -> int:
         devices=args.devices,
         watcher=Progress(),
     )
-    counts: dict[str, int] = {}
-    for status in plan.statuses:
-        counts[status] = counts.get(status, 0) + 1
-    failed = counts.get("failed", 0) + sum(m.status == "failed" for m in (pool.control.members if pool.control else []))
+    counts = Counter(plan.statuses)
+    failed = counts["failed"] + sum(m.status == "failed" for m in (pool.control.members if pool.control else []))
     if args.format == "json":
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        next_step = f" Next: lrensemble select {pool.path}" if counts.get("complete") else ""
+        next_step = f" Next: lrensemble select {pool.path}" if counts["complete"] else ""
         output.say(f"{pool.path}: {what}.{next_step}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")

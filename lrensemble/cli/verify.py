@@ -88,20 +88,19 @@ def _print(answer: Verification) -> None:
     for warning in answer.warnings:
         output.note(f"warning: {warning}")
     steps = answer.epochs * answer.steps_per_epoch
-    output.print_table(
+    output.print_rows(
         f"{answer.pool}: validation accuracy {100 * answer.target:g} % within {answer.epochs} epochs ({steps:,} steps)",
-        ["<policy", "<why", "reached it", "median step", "seconds", "best %", "± se", "<runs"],
         [
-            [
-                attempt.policy,
-                attempt.why,
-                f"{round(attempt.share * len(attempt.runs))} of {len(attempt.runs)}",
-                _median(attempt, "step"),
-                _median(attempt, "seconds"),
-                _best(attempt)[0],
-                _best(attempt)[1],
-                ", ".join(f"{outcome.run.member} {_end(outcome, answer.epochs)}" for outcome in attempt.runs),
-            ]
+            {
+                "<policy": attempt.policy,
+                "<why": attempt.why,
+                "reached it": f"{round(attempt.share * len(attempt.runs))} of {len(attempt.runs)}",
+                "median step": _median(attempt, "step"),
+                "seconds": _median(attempt, "seconds"),
+                "best %": _best(attempt)[0],
+                "± se": _best(attempt)[1],
+                "<runs": ", ".join(f"{outcome.member} {_end(outcome, answer.epochs)}" for outcome in attempt.runs),
+            }
             for attempt in answer.attempts
         ],
         f"Validation split, n = {answer.rows:,}; best % up to the end or the target, ± its binomial standard error. "
@@ -129,7 +128,7 @@ def _best(attempt: Attempt) -> tuple[str, str]:
 def _end(outcome: SeedResult, epochs: int) -> str:
     if outcome.reached:
         end = f"epoch {outcome.epochs}"
-    elif outcome.run.status == "diverged":
+    elif outcome.status == "diverged":
         end = f"diverged in epoch {outcome.epochs}"
     else:
         end = f"given up after {outcome.epochs} of {epochs}" if outcome.given_up else f"not in {epochs}"

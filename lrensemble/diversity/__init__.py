@@ -9,9 +9,9 @@ from lrensemble.diversity.focal import (
     fq_scores,
     scale_by_size,
 )
-from lrensemble.diversity.registry import METRICS, SIX, Metric, get_metric
+from lrensemble.diversity.registry import METRICS, SIX, Metric, get_metric, register_diversity
 from lrensemble.diversity.sweep import all_teams, team_votes
-from lrensemble.diversity.team import diversity, diversity_scorer, pairwise, team_diversity, why_undefined
+from lrensemble.diversity.team import diversity, diversity_scorer, pairwise, team_diversity
 from lrensemble.diversity.teams import (
     MAX_LATTICE,
     all_masks,
@@ -51,11 +51,11 @@ __all__ = [
     "number_of_teams",
     "pairwise",
     "predicted_labels",
+    "register_diversity",
     "scale_by_size",
     "team_diversity",
     "team_votes",
     "to_indicators",
     "to_masks",
     "top_teams",
-    "why_undefined",
 ]

@@ -10,9 +10,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
 _VOTE_ROWS = 16  # rows whose subset sums are kept at once: a few hundred KiB
 _MANTISSA = (1 << 52) - 1
 _ONE = 1023 << 52  # exponent field of numbers in [1, 2)

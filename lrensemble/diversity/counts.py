@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 
-Array = NDArray[Any]
 _ROWS = 1 << 16  # rows at a time: bounds the intermediate arrays; float32 counts them exactly (below 2^24)
 
 

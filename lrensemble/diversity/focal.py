@@ -12,17 +12,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import evaluator
 from lrensemble.diversity.lists import TeamList
-from lrensemble.diversity.registry import SIX, get_metric
-from lrensemble.diversity.team import PER_ROW
+from lrensemble.diversity.registry import SIX, get_metric, per_row
 from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
 
-Array = NDArray[Any]
 EQ_METRICS = ("CK", "BD", "GD")
 
 
@@ -93,7 +92,7 @@ def focal_diversity(
 
 
 def _on_rows(predicted: Array, y: Array, indicators: Array, names: list[str]) -> dict[str, Array]:
-    patterns = error_patterns(predicted, y) if set(names) & set(PER_ROW) else None
+    patterns = error_patterns(predicted, y) if per_row(names) else None
     values = evaluator(names, count(predicted, y), undefined_pair=0.0)(TeamList(indicators, patterns))
     return {name: get_metric(name).orient(v) for name, v in values.items()}
 

@@ -8,14 +8,13 @@ With x the indicator of a team of L of the M members: a sum over its pairs of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import Counts
-
-Array = NDArray[Any]
+from lrensemble.diversity.registry import METRICS
 
 
 class Sums(Protocol):
@@ -34,12 +33,9 @@ class Sums(Protocol):
         """Sum of an (M,) vector over the members of every team: (T,)."""
         ...
 
-    def spread(self) -> Array:
-        """Sum over rows of min(members right, members wrong): (T,)."""
-        ...
-
-    def clean(self) -> Array:
-        """Rows on which no member of the team errs: (T,)."""
+    @property
+    def per_row(self) -> tuple[Array, Array]:
+        """Sum over rows of min(members right, members wrong), and rows on which no member of the team errs: (T,)."""
         ...
 
 
@@ -83,13 +79,22 @@ PAIR_VALUES: dict[str, Callable[[Counts], Array]] = {
 }
 
 
+_LINEAR = ("BD", "DF")  # whose means over pairs are sums of whole numbers
+
+
+def pair_values(name: str) -> Callable[[Counts], Array]:
+    """The function of a pairwise metric, ours or not: `Counts` -> (M, M)."""
+    return METRICS[name].formula or PAIR_VALUES[name]
+
+
 def evaluator(names: Iterable[str], c: Counts, *, undefined_pair: float = np.nan) -> Callable[[Sums], dict[str, Array]]:
     """Return a function that gives the raw values (T,) of the metrics `names` for the teams of any `Sums`.
 
     `undefined_pair` stands for pairs whose value is 0/0: NaN makes the team NaN. Matrices are made once, here.
     """
     names = list(names)
-    matrices = {name: PAIR_VALUES[name](c) for name in names if name in ("CK", "QS", "rho")}
+    pairwise = [name for name in names if METRICS[name].kind == "pairwise" and name not in _LINEAR]
+    matrices = {name: pair_values(name)(c) for name in pairwise}
     matrices = {name: np.where(np.isnan(m), undefined_pair, m) for name, m in matrices.items()}
 
     def evaluate(sums: Sums) -> dict[str, Array]:
@@ -118,9 +123,11 @@ def _value(name: str, sums: Sums, c: Counts, matrices: dict[str, Array]) -> Arra
         by_chance = _ratio(2 * sums.pairs(c.classes) + sums.total(c.classes.diagonal()), (size * c.rows) ** 2)
         return _ratio(observed - by_chance, 1 - by_chance)
     if name == "E":
-        return _ratio(sums.spread(), c.rows * (size - np.ceil(size / 2)))
+        return _ratio(sums.per_row[0], c.rows * (size - np.ceil(size / 2)))
     if name == "CF":  # 0 without any error, by definition
-        touched = c.rows - sums.clean()
+        touched = c.rows - sums.per_row[1]
         per_touched = _ratio(sums.total(c.errors), touched)
         return np.where(touched == 0, 0.0, _ratio(size - per_touched, size - 1))
-    raise KeyError(name)
+    formula = METRICS[name].formula
+    assert formula is not None  # ours are above
+    return np.asarray(formula(sums, c))

@@ -6,14 +6,11 @@ bounded for any M, and a sum over a team of M members costs one addition.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.teams import members_of
 
-Array = NDArray[Any]
 BLOCK_BITS = 12  # 4,096 teams: an array of float64 is 32 KiB, and the histogram of 25 failures 400 KiB, in cache
 
 
@@ -72,7 +69,7 @@ class Lattice:
     members : int
         M.
     patterns : pair of (M, U) bool and (U,) int, optional
-        What `counts.error_patterns` returns; only `spread` and `clean` need it.
+        What `counts.error_patterns` returns; only `per_row` needs it.
     bits : int
         b, at most M.
     """
@@ -113,15 +110,9 @@ class Lattice:
         """Sum over the members of every team."""
         return np.asarray(subset_sums(vector[: self.bits]) + vector[self._high].sum())
 
-    def spread(self) -> Array:
-        """Sum over rows of min(right, wrong)."""
-        return self._per_row()[0]
-
-    def clean(self) -> Array:
-        """Rows without any error."""
-        return self._per_row()[1]
-
-    def _per_row(self) -> tuple[Array, Array]:
+    @property
+    def per_row(self) -> tuple[Array, Array]:
+        """Sum over rows of min(right, wrong), and rows without any error."""
         if self._rows is None:
             hist = failure_histogram(*self._patterns, self.bits, self.members, self._block)
             spread = np.zeros(hist.shape[1])

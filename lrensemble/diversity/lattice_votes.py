@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.lattice import subset_sums
 from lrensemble.diversity.margins import Margins
 from lrensemble.metrics.scores import TINY
 
-Array = NDArray[Any]
 # Measured: 2,048 teams a block are best for the compiled loops; NumPy needs longer arrays, or its calls cost more than
 # their work.
 COMPILED_BITS, NUMPY_BITS = 11, 14

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.margins import Margins
 from lrensemble.metrics.scores import TINY
 
-Array = NDArray[Any]
 _CHUNK = 4_000_000  # numbers in one intermediate array: 32 MB
 # ">= 0" as "> a bit less than 0": a sum of margins is 0 or larger than this, and it is no subnormal number.
 _ALMOST_ZERO = -1e-300

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.metrics.scores import TIE
 
-Array = NDArray[Any]
 _CHUNK = 2_000_000  # numbers in one intermediate array: 16 MB
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from numpy.typing import NDArray
-
-from lrensemble.errors import UserError, did_you_mean
-
-Array = NDArray[Any]
-ONE_MODEL = "a team of one model has no diversity"
-NO_ROWS = "there are no rows"
+from lrensemble.array import Array
+from lrensemble.errors import UserError
+from lrensemble.plugins import Registry, home_of
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,6 @@ class Metric:
         Short name as in EnsembleBench where it has one, and the name in words.
     kind : {"pairwise", "group"}
         Pairwise: the team's value is the mean over its L (L - 1) / 2 pairs. Group: defined on the team itself.
-    sees : {"labels", "errors"}
-        What enters: the predicted classes (then the true labels do not matter), or who is wrong where.
     higher_is_diverse : bool
         Direction of the raw value.
     low, high : float
@@ -34,17 +29,19 @@ class Metric:
         When it is NaN, beside teams of one model and zero rows.
     reference : str
         Where the definition stands.
+    formula : callable, optional
+        Of a metric that is not ours (see `register_diversity`).
     """
 
     name: str
     title: str
     kind: Literal["pairwise", "group"]
-    sees: Literal["labels", "errors"]
     higher_is_diverse: bool
     low: float
     high: float
     undefined: tuple[str, ...]
     reference: str
+    formula: Callable[..., Array] | None = None
 
     def orient(self, values: Array) -> Array:
         """Turn raw values so that lower = more diverse: 1 - value where higher is more diverse, else unchanged.
@@ -57,14 +54,13 @@ class Metric:
 # Where eight of them stand side by side, in one notation.
 _KUNCHEVA = "Kuncheva & Whitaker 2003, Measures of Diversity in Classifier Ensembles, "
 _ZERO = "for some pair both the numerator and the denominator are 0"
-METRICS: dict[str, Metric] = {
+_OURS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric(
             "CK",
             "Cohen's kappa of the predicted classes",
             "pairwise",
-            "labels",
             False,
             -1.0,
             1.0,
@@ -75,7 +71,6 @@ METRICS: dict[str, Metric] = {
             "QS",
             "Yule's Q statistic",
             "pairwise",
-            "errors",
             False,
             -1.0,
             1.0,
@@ -86,7 +81,6 @@ METRICS: dict[str, Metric] = {
             "BD",
             "binary disagreement",
             "pairwise",
-            "errors",
             True,
             0.0,
             1.0,
@@ -97,7 +91,6 @@ METRICS: dict[str, Metric] = {
             "FK",
             "Fleiss' kappa of the predicted classes",
             "group",
-            "labels",
             False,
             -1.0,
             1.0,
@@ -108,7 +101,6 @@ METRICS: dict[str, Metric] = {
             "KW",
             "Kohavi-Wolpert variance",
             "group",
-            "errors",
             True,
             0.0,
             0.25,
@@ -119,7 +111,6 @@ METRICS: dict[str, Metric] = {
             "GD",
             "generalised diversity",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -130,7 +121,6 @@ METRICS: dict[str, Metric] = {
             "rho",
             "correlation of the errors",
             "pairwise",
-            "errors",
             False,
             -1.0,
             1.0,
@@ -141,7 +131,6 @@ METRICS: dict[str, Metric] = {
             "DF",
             "double fault",
             "pairwise",
-            "errors",
             False,
             0.0,
             1.0,
@@ -152,7 +141,6 @@ METRICS: dict[str, Metric] = {
             "E",
             "entropy of the votes right and wrong",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -163,7 +151,6 @@ METRICS: dict[str, Metric] = {
             "CF",
             "coincident failure diversity",
             "group",
-            "errors",
             True,
             0.0,
             1.0,
@@ -176,9 +163,49 @@ METRICS: dict[str, Metric] = {
 SIX = ("CK", "QS", "BD", "FK", "KW", "GD")
 
 
+PER_ROW = ("E", "CF")  # need the error patterns, not only counts over pairs
+
+
+def _check(name: str, metric: Any) -> None:
+    if not isinstance(metric, Metric):
+        raise UserError(
+            f"diversity metric {name}: {metric!r:.60} is no metric: lrensemble.register_diversity makes one"
+        )
+
+
+METRICS: Registry[Metric] = Registry("diversity", "diversity metric", _OURS, _check)
+
+
+def register_diversity(
+    name: str,
+    title: str,
+    *,
+    kind: Literal["pairwise", "group"] = "pairwise",
+    higher_is_diverse: bool,
+    low: float,
+    high: float,
+    undefined: tuple[str, ...] = ("it is not a number",),
+    reference: str = "",
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Decorator: the function is the diversity metric `name`, with the facts of a `Metric`.
+
+    A pairwise one takes `Counts` and gives the values of all pairs (M, M), symmetric. One of groups takes `Sums` of T
+    teams and `Counts`, and gives (T,), as the closed forms of `lrensemble.diversity.formulas` do. NaN: undefined.
+    """
+
+    def add(formula: Callable[..., Array]) -> Callable[..., Array]:
+        metric = Metric(name, title, kind, higher_is_diverse, low, high, undefined, reference, formula)
+        METRICS.add(name, metric, home_of(formula))
+        return formula
+
+    return add
+
+
+def per_row(names: Iterable[str]) -> bool:
+    """Whether one of these metrics may need the error patterns."""
+    return any(name in PER_ROW or (METRICS[name].formula and METRICS[name].kind == "group") for name in names)
+
+
 def get_metric(name: str) -> Metric:
     """Look a metric up, in any case ("gd" is "GD"); `UserError` when there is none."""
-    for known, metric in METRICS.items():
-        if known.lower() == str(name).lower():
-            return metric
-    raise UserError(f"unknown diversity metric {name!r}: {did_you_mean(name, METRICS)}")
+    return METRICS.find(METRICS.spelled(str(name)))

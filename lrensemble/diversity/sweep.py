@@ -6,21 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
 from lrensemble.diversity.formulas import evaluator
 from lrensemble.diversity.lattice import Lattice
 from lrensemble.diversity.lattice_votes import kernels
 from lrensemble.diversity.lists import TeamList
-from lrensemble.diversity.registry import METRICS, get_metric
-from lrensemble.diversity.team import PER_ROW
+from lrensemble.diversity.registry import METRICS, get_metric, per_row
 from lrensemble.diversity.teams import check_sizes, indicators_of, mask_type, masks_of_sizes, to_indicators
 from lrensemble.diversity.top import TeamScores
 from lrensemble.diversity.votes import SOFT, VOTES, Backend, block_scorers, list_scorers
 from lrensemble.errors import UserError, did_you_mean
 
-Array = NDArray[Any]
 _FEW = 11  # up to so many members one matrix product takes less time than the calls of a loop over rows
 BACKENDS = ("auto", "numba", "numpy", "torch")
 
@@ -84,7 +83,7 @@ def all_teams(
     by_list = sizes is not None or device is not None or (backend == "auto" and members <= _FEW)
     lists = {} if not by_list else list_scorers(names, probabilities, predicted, y, device)
     diverse = [name for name in names if name in METRICS]
-    patterns = error_patterns(predicted, y) if set(diverse) & set(PER_ROW) else None
+    patterns = error_patterns(predicted, y) if per_row(diverse) else None
     evaluate = evaluator(diverse, count(predicted, y))
 
     def finish(masks: Array, scores: dict[str, Array]) -> TeamScores:

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.diversity.counts import checked, count, error_patterns
-from lrensemble.diversity.formulas import PAIR_VALUES, evaluator
+from lrensemble.diversity.formulas import evaluator, pair_values
 from lrensemble.diversity.lists import TeamList
-from lrensemble.diversity.registry import METRICS, NO_ROWS, ONE_MODEL, get_metric
+from lrensemble.diversity.registry import METRICS, get_metric, per_row
 from lrensemble.diversity.teams import check_members, indicators_of
 from lrensemble.errors import UserError
-
-Array = NDArray[Any]
-PER_ROW = ("E", "CF")  # need the error patterns, not only counts over pairs
 
 
 def diversity(
@@ -43,7 +41,7 @@ def diversity(
     Returns
     -------
     float
-        NaN where the metric is undefined; `why_undefined` says why.
+        NaN where the metric is undefined: `Metric.undefined` says when.
 
     Examples
     --------
@@ -62,10 +60,10 @@ def pairwise(predictions: Any, labels: ArrayLike, metric: str = "CK", *, oriente
     The diagonal holds a member's value with itself (kappa, Q and rho 1, disagreement 0, double fault its error rate).
     """
     found = get_metric(metric)
-    if found.name not in PAIR_VALUES:
-        known = ", ".join(sorted(PAIR_VALUES))
+    if found.kind != "pairwise":
+        known = ", ".join(sorted(name for name, metric in METRICS.items() if metric.kind == "pairwise"))
         raise UserError(f"metric {found.name!r} has no matrix of pairs, it is defined on teams: use {known}")
-    values = PAIR_VALUES[found.name](count(*checked(predictions, labels)))
+    values = pair_values(found.name)(count(*checked(predictions, labels)))
     return found.orient(values) if oriented else values
 
 
@@ -101,7 +99,7 @@ def diversity_scorer(
     """`team_diversity` for teams that come in portions: counts once, returns a function of the teams."""
     predicted, y = checked(predictions, labels)
     names = [get_metric(name).name for name in (METRICS if metrics is None else metrics)]
-    patterns = error_patterns(predicted, y) if set(names) & set(PER_ROW) else None
+    patterns = error_patterns(predicted, y) if per_row(names) else None
     evaluate = evaluator(names, count(predicted, y))
 
     def score(teams: ArrayLike) -> dict[str, Array]:
@@ -109,21 +107,3 @@ def diversity_scorer(
         return {name: METRICS[name].orient(v) if oriented else v for name, v in values.items()}
 
     return score
-
-
-def why_undefined(predictions: Any, labels: ArrayLike, team: Sequence[int] | None, metric: str) -> str | None:
-    """Say why `diversity` is NaN for this team and metric; None when it is not."""
-    found = get_metric(metric)
-    predicted, y = checked(predictions, labels)
-    members = check_members(team, len(predicted))
-    if not np.isnan(diversity(predicted, y, members, found.name)):
-        return None
-    if len(members) == 1:
-        return ONE_MODEL
-    if not len(y):
-        return NO_ROWS
-    if found.name in PAIR_VALUES:
-        holes = np.argwhere(np.triu(np.isnan(pairwise(predicted[members], y, found.name)), 1))
-        i, j = (members[k] for k in holes[0])
-        return f"{found.undefined[0]} (members {i} and {j})"
-    return found.undefined[0]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 
-Array = NDArray[Any]
 MAX_LATTICE = 24  # members of which all 2^M teams may be asked for
 MAX_BITS = 64
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,16 @@ class TeamScores:
     masks: Array
     scores: dict[str, Array]
 
+    @classmethod
+    def joined(cls, parts: Sequence[TeamScores]) -> TeamScores:
+        """All teams of the parts; the scores are those of the first."""
+        scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores}
+        return cls(np.concatenate([part.masks for part in parts]), scores)
+
+    def only(self, index: Array) -> TeamScores:
+        """Some of the teams, by a mask or their numbers."""
+        return TeamScores(self.masks[index], {name: values[index] for name, values in self.scores.items()})
+
 
 def top_teams(chunks: Iterable[TeamScores], by: str, q: int = 10, *, largest: bool | None = None) -> TeamScores:
     """Return the `q` best teams of a stream, best first; ties go to the smaller team, then to the lower mask.
@@ -40,7 +47,7 @@ def top_teams(chunks: Iterable[TeamScores], by: str, q: int = 10, *, largest: bo
     for found in chunks:
         if by not in found.scores:
             raise UserError(f"teams were not scored by {by!r}: {did_you_mean(by, found.scores)}")
-        best = _best(found if best is None else _joined(best, found), by, q, largest)
+        best = _best(found if best is None else TeamScores.joined([best, found]), by, q, largest)
     if best is None:
         raise UserError("there are no teams to choose from")
     return best
@@ -53,9 +60,4 @@ def _best(teams: TeamScores, by: str, q: int, largest: bool) -> TeamScores:
         candidates = np.flatnonzero(key <= np.partition(key, q - 1)[q - 1])
     sizes = np.bitwise_count(teams.masks[candidates])
     order = candidates[np.lexsort((teams.masks[candidates], sizes, key[candidates]))[:q]]
-    return TeamScores(teams.masks[order], {name: values[order] for name, values in teams.scores.items()})
-
-
-def _joined(a: TeamScores, b: TeamScores) -> TeamScores:
-    scores = {name: np.concatenate([a.scores[name], b.scores[name]]) for name in a.scores}
-    return TeamScores(np.concatenate([a.masks, b.masks]), scores)
+    return teams.only(order)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity.lattice_votes import count_right, kernels, mean_nll
 from lrensemble.diversity.list_votes import nll_scorer, right_counter
 from lrensemble.diversity.margins import plurality_margins, soft_margins
 from lrensemble.metrics.scores import true_class
 
-Array = NDArray[Any]
 Scorer = Callable[[int, int], Array]  # (first mask, number of teams) -> scores
 Backend = Literal["auto", "numba", "numpy", "torch"]
 VOTES = ("accuracy", "plurality", "nll")

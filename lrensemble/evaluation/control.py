@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from numpy.typing import NDArray
-
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, MemberSpec, Pool, Team
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.record import FINISHED
 from lrensemble.selection import MEMORY, make_selector
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

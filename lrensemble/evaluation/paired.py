@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrensemble.evaluation.measured import Measured, Measures
 from lrensemble.evaluation.results import LEVEL, Gain
 from lrensemble.metrics import (
     bootstrap_means,
@@ -28,11 +29,13 @@ class RowScores(NamedTuple):
 
     correct: Array  # (N,) 1.0 or 0.0; shares for a mean
     nll: Array  # (N,) nats; NaN where labels take part, which have none
+    metrics: Mapping[str, Measured] = {}
 
     @classmethod
-    def of(cls, vote: Array, labels: Array, hard: bool = False) -> Self:
+    def of(cls, vote: Array, labels: Array, hard: bool = False, measures: Measures | None = None) -> Self:
         """Of the vote (N, C); `hard`: members that give labels take part."""
-        return cls(correct_rows(vote, labels), nll_rows(vote, labels)).hardened(hard)
+        measured = measures.of(vote, labels, hard) if measures else {}
+        return cls(correct_rows(vote, labels), nll_rows(vote, labels), measured).hardened(hard)
 
     def hardened(self, hard: bool) -> Self:
         """Without the NLL where labels take part."""

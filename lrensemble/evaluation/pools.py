@@ -68,7 +68,8 @@ def over_pools(results: Sequence[Evaluation]) -> list[OverPools]:
     """
     if len(results) < 2:
         raise UserError("means over pools need at least 2 pools")
-    names = [score.name for score in results[0].scores if all(score.name in _names(result) for result in results)]
+    everywhere = set.intersection(*({score.name for score in result.scores} for result in results))
+    names = [score.name for score in results[0].scores if score.name in everywhere]
     found = []
     for name in names:
         scores = [result.score(name) for result in results]
@@ -89,10 +90,6 @@ def over_pools(results: Sequence[Evaluation]) -> list[OverPools]:
             )
         )
     return found
-
-
-def _names(result: Evaluation) -> set[str]:
-    return {score.name for score in result.scores}
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lrensemble.errors import UserError
 from lrensemble.evaluation.results import ALL_AVERAGE, BEST_SINGLE
 from lrensemble.evaluation.teams import Teams, resolve
-from lrensemble.metrics import summary
+from lrensemble.metrics import find_metric, load_metric, summary
 from lrensemble.pool import Pool
 from lrensemble.pool.costs import inference_costs
 from lrensemble.selection import Selector, TopK, make_selector
@@ -97,9 +97,14 @@ def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dic
     return {name: Divisions(*np.array(rows).T) for name, rows in found.items()}
 
 
-def repeat(pool: Pool, teams: Teams = None, repeats: int = 20) -> list[Repeated]:
-    """Run the selectors of teams (default: all) again on `repeats` divisions; the two baselines come first."""
+def repeat(pool: Pool, teams: Teams = None, repeats: int = 20, *, trust: bool = False) -> list[Repeated]:
+    """Run the selectors of teams (default: all) again on `repeats` divisions; the two baselines come first.
+
+    `trust`: an objective ``package.module:function`` of a team may be imported and called.
+    """
     chosen, _ = resolve(pool, teams, "val", "test")
+    for team in chosen:
+        (load_metric if trust else find_metric)(team.parameters.get("objective", "nll"))
     baselines = {
         f"({BEST_SINGLE})": make_selector("best-single", objective="accuracy"),
         f"({ALL_AVERAGE})": make_selector("all"),

@@ -31,6 +31,11 @@ class Gain:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
+    def words(self, digits: int = 2) -> tuple[str, str, str]:
+        """Value and interval with their signs; never "-0.00"."""
+        value, low, high = (f"{round(x, digits) + 0.0:+.{digits}f}" for x in (self.value, self.low, self.high))
+        return value, low, high
+
 
 @dataclass(frozen=True)
 class Score:
@@ -62,6 +67,8 @@ class Score:
     accuracy_gain: Gain  # over the best single member, paired, in points (1 point = 0.01 of accuracy)
     nll_gain: Gain | None  # over the best single member, paired, in nats; positive = better
     validation: dict[str, float]  # what it scored on the rows that it was chosen on
+    metrics: dict[str, float | None] = field(default_factory=dict)  # further ones by name; None: labels have none
+    metric_gains: dict[str, Gain] = field(default_factory=dict)  # over the best single member; positive = better
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class Comparison:
     p_holm: float | None = None  # p value of the gain, adjusted for the number of teams met by this baseline (Holm)
     draws: int | None = None  # random: number of teams
     baseline_accuracy_sd: float | None = None  # random: standard deviation over the draws
+    metric_gains: dict[str, Gain] = field(default_factory=dict)  # none for random; positive = better
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class Evaluation:
     control_note : what the seeds-only control is, or why there is none
     left_out : team -> why it could not be evaluated
     members_left_out : id of a damaged member -> what is wrong with it; nothing here knows of it
+    metrics_left_out : name of a metric -> why it was not computed
     caution : what to keep in mind about several teams on the same rows; empty for one team
     verdicts : team -> one line in words
     """
@@ -111,6 +120,7 @@ class Evaluation:
     caution: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
     members_left_out: dict[str, str] = field(default_factory=dict)
+    metrics_left_out: dict[str, str] = field(default_factory=dict)
 
     def score(self, name: str) -> Score:
         """Of the team called `name`; KeyError when it was not evaluated."""

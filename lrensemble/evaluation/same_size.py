@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lrensemble.errors import UserError
 from lrensemble.evaluation.paired import RowScores
-from lrensemble.metrics import nll_rows, winners
+from lrensemble.metrics import find_metric, nll_rows, winners
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.selection import Ballots, TopK
 
@@ -43,19 +44,23 @@ class SameSize:
         """Whether there are other teams of this size to compare with: more than one member, fewer than all."""
         return 1 < len(team.members) < len(self._candidates(team))
 
-    def _top(self, team: Team, candidates: Sequence[Member]) -> TopK:
+    def _top(self, team: Team, candidates: Sequence[Member], ranked: bool = True) -> TopK:
         """Top-k with the team's size, objective, vote and temperatures, on validation."""
         selector = TopK(
             size=len(team.members),
-            objective=team.parameters.get("objective", "nll"),
+            objective=team.parameters.get("objective", "nll") if ranked else "nll",
             vote=team.vote,
             temperature=bool(team.temperatures),
         )
         return selector.fit(self.pool.predictions("val", candidates), self.pool.labels("val"))
 
     def top_k(self, team: Team) -> Array | None:
-        """Vote (N, C) of top-k with the team's size; None where it is the team itself."""
+        """Vote (N, C) of top-k with the team's size; None where it is the team itself, or the objective unknown."""
         candidates = self._candidates(team)
+        try:
+            find_metric(team.parameters.get("objective", "nll"))
+        except UserError:  # `Measures` says why
+            return None
         selector = self._top(team, candidates)
         chosen = {candidates[i].id for i in selector.members_}
         if chosen == set(team.members) and len(set(team.members.values())) == 1:
@@ -68,7 +73,7 @@ class SameSize:
         size = len(team.members)
         key = (size, team.vote, bool(team.temperatures), tuple(team.candidates))
         if key not in self._random:
-            temperatures = self._top(team, candidates).temperatures_ if team.temperatures else None
+            temperatures = self._top(team, candidates, ranked=False).temperatures_ if team.temperatures else None
             ballots = Ballots(
                 self.pool.predictions("test", candidates),
                 self.labels,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.evaluation.control import against_control
+from lrensemble.evaluation.measured import Measures
 from lrensemble.evaluation.paired import PairedRows, RowScores
 from lrensemble.evaluation.results import (
     ALL_AVERAGE,
@@ -49,7 +51,9 @@ class _Rival(NamedTuple):
     accuracies: Array | None = None  # random: of every draw
 
 
-def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluation:
+def evaluate(
+    pool: Pool, teams: Teams = None, *, save: bool = True, metrics: Sequence[str] = (), trust: bool = False
+) -> Evaluation:
     """Score teams (default: all that were selected) on the test split, and compare them with the baselines.
 
     The first two scores are the baselines of the pool: the best single member, chosen by validation accuracy, and the
@@ -58,11 +62,19 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     used for choosing anything. Results are written to ``evaluations/<team>.json``, and those of all teams together to
     ``evaluation.json``, unless `save` is False.
 
+    Parameters
+    ----------
+    metrics : sequence of str, optional
+        Names of metrics to report, beside those that the pool's configuration or its task names and those that teams
+        were selected for; ``package.module:function`` is imported and called.
+    trust : bool
+        Import and call a ``package.module:function`` that files of the pool name, too.
+
     Raises
     ------
     UserError
         No team, unknown team, a team whose members are gone (when it is asked for; else it is left out), damaged,
-        missing or non-finite predictions.
+        missing or non-finite predictions; a metric that was named and cannot be computed.
     """
     check_test_predictions(pool, pool.usable())
     members = pool.usable("val", "test")
@@ -73,15 +85,17 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
     )
     known = {member.id: member for member in members}
     labels = pool.labels("test")
+    measures = Measures(pool, chosen, metrics, trust)
     # One at a time: a vote is as large as a member's predictions.
-    found = {name: _scored(pool, entry, known, labels) for name, entry in entries.items()}
+    found = {name: _scored(pool, entry, known, labels, measures) for name, entry in entries.items()}
     promised = {single_name: {k: v for k, v in single.record.val.items() if v is not None}}
     promised |= {team.name: team.validation for team in chosen}
 
-    rivals, note, not_controlled = _rivals(pool, members, chosen, found, (single_name, average_name), labels)
+    baselines = (single_name, average_name)
+    rivals, note, not_controlled = _rivals(pool, members, chosen, found, baselines, labels, measures)
     rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals)])
     order = {name: i for i, name in enumerate(entries)}
-    comparisons = [_compare(rows, order[rival.name], len(order) + k, rival) for k, rival in enumerate(rivals)]
+    comparisons = [_compare(rows, order[rival.name], len(order) + k, rival, measures) for k, rival in enumerate(rivals)]
     comparisons = _adjusted(comparisons, {team.name for team in chosen})
     result = Evaluation(
         pool=str(pool.path),
@@ -95,6 +109,8 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
                 accuracy_gain=rows.accuracy_gain(i, 0),
                 nll_gain=rows.nll_gain(i, 0),
                 validation=promised.get(name, {}),
+                metrics=measures.values(found[name].rows.metrics),
+                metric_gains=measures.gains(found[name].rows.metrics, found[single_name].rows.metrics),
                 **found[name].values,
             )
             for name, i in order.items()
@@ -109,6 +125,7 @@ def evaluate(pool: Pool, teams: Teams = None, *, save: bool = True) -> Evaluatio
         caution=caution(len(chosen)),
         left_out=left_out,
         members_left_out=dict(pool.left_out),
+        metrics_left_out=measures.left_out,
     )
     if single_name != f"({BEST_SINGLE})":
         result.verdicts[single_name] = "this team is the best single member"
@@ -124,7 +141,7 @@ class _Scored(NamedTuple):
     values: dict[str, Any]  # fields of `Score`
 
 
-def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array) -> _Scored:
+def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array, measures: Measures) -> _Scored:
     found = predictions(pool, entry, known)
     probabilities = vote(entry, found)
     scores, alone = utility(probabilities, labels), member_scores(found, labels)
@@ -139,7 +156,7 @@ def _scored(pool: Pool, entry: Entry, known: dict[str, Any], labels: Array) -> _
         "gain_over_mean_member": 100 * (accuracy - alone.mean_accuracy),
         "gain_over_best_member": 100 * (accuracy - alone.best_accuracy),
     }
-    return _Scored(RowScores.of(probabilities, labels, hard), values)
+    return _Scored(RowScores.of(probabilities, labels, hard, measures), values)
 
 
 def _rivals(
@@ -149,6 +166,7 @@ def _rivals(
     found: dict[str, _Scored],
     baselines: tuple[str, str],
     labels: Array,
+    measures: Measures,
 ) -> tuple[list[_Rival], str, dict[str, str]]:
     """Every team's baselines, a note about the control, and why single teams do not meet it."""
     single, average = baselines
@@ -159,18 +177,19 @@ def _rivals(
     for team in chosen:
         if same_size.differs(team):
             if (top := same_size.top_k(team)) is not None:
-                rivals.append(_Rival(team.name, TOP_K, len(team.members), RowScores.of(top, labels, hard)))
+                rows = RowScores.of(top, labels, hard, measures)
+                rivals.append(_Rival(team.name, TOP_K, len(team.members), rows))
             random = same_size.random(team)
             rivals.append(_Rival(team.name, RANDOM, len(team.members), random.mean.hardened(hard), random.accuracies))
     control = against_control(pool, chosen, average if average == f"({ALL_AVERAGE})" else "")
     rivals += [
-        _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(probabilities, labels))
+        _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(probabilities, labels, False, measures))
         for name, probabilities in control.votes.items()
     ]
     return rivals, control.note, control.left_out
 
 
-def _compare(rows: PairedRows, i: int, j: int, rival: _Rival) -> Comparison:
+def _compare(rows: PairedRows, i: int, j: int, rival: _Rival, measures: Measures) -> Comparison:
     test = None if rival.accuracies is not None else mcnemar(rows.votes[i].correct, rows.votes[j].correct)
     return Comparison(
         name=rival.name,
@@ -186,6 +205,7 @@ def _compare(rows: PairedRows, i: int, j: int, rival: _Rival) -> Comparison:
         only_baseline=test.only_second if test else None,
         draws=None if rival.accuracies is None else len(rival.accuracies),
         baseline_accuracy_sd=None if rival.accuracies is None else float(np.std(rival.accuracies, ddof=1)),
+        metric_gains=measures.gains(rows.votes[i].metrics, rows.votes[j].metrics),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from lrensemble.errors import UserError
+from lrensemble.evaluation.measured import Measures
 from lrensemble.evaluation.results import Evaluation
 from lrensemble.evaluation.teams import TEST
 from lrensemble.pool import Member, Pool, Team
@@ -105,12 +106,16 @@ def write_evaluations(pool: Pool, result: Evaluation, teams: Sequence[Team]) -> 
 
 
 def stored_evaluation(pool: Pool, teams: Sequence[Team]) -> Evaluation | None:
-    """What `evaluate` finds of all these teams, if it has found it before and nothing has changed since."""
+    """What `evaluate` finds of all these teams, if it has found it before and nothing has changed since.
+
+    Metrics that it found beyond those that it would find now stay: they were asked for.
+    """
     try:
         found = read_model(StoredAll, pool.path / ALL)
     except UserError:  # it is found again
         return None
-    if found.basis != _basis(pool, teams):
+    there = found.evaluation.scores[0].metrics.keys() | found.evaluation.metrics_left_out.keys()
+    if found.basis != _basis(pool, teams) or not there >= set(Measures(pool, teams).names):
         return None
     return dataclasses.replace(found.evaluation, pool=str(pool.path), left_out={}, members_left_out=dict(pool.left_out))
 

@@ -21,9 +21,9 @@ _SELECTION = {
     TOP_K: "top-k of its size",
     RANDOM: "random teams of its size",
 }
-_DIVERSITY = {
+DIVERSITY = {
     1: "LR diversity helps here",
-    0: "LR diversity not shown to help here",
+    0: "LR diversity is not shown to help here",
     -1: "LR diversity hurts here",
 }
 
@@ -56,7 +56,7 @@ def verdict(comparisons: Sequence[Comparison], rows: int, note: str) -> str:
     if SEEDS_ONLY in met:
         row = met[SEEDS_ONLY]
         value, interval = _words(row.accuracy_gain)
-        words = _DIVERSITY[row.accuracy_gain.direction]
+        words = DIVERSITY[row.accuracy_gain.direction]
         parts.append(f"{value} points (95 % CI {interval}) over seeds-only: {words}{_holm(row)}")
     else:
         parts.append(note)
@@ -74,7 +74,7 @@ def caution(teams: int) -> str:
 
 
 def _words(gain: Gain) -> tuple[str, str]:
-    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (gain.value, gain.low, gain.high))  # no "-0.00"
+    value, low, high = gain.words()
     return value, f"{low} to {high}"
 
 

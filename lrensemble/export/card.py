@@ -11,6 +11,7 @@ from lrensemble.errors import UserError
 from lrensemble.pool import Named
 from lrensemble.pool.files import file_hash, read_model
 from lrensemble.pool.record import FileInfo
+from lrensemble.tabular import Column
 
 FORMAT = 1
 NAME = "team.json"
@@ -21,29 +22,38 @@ class Part(BaseModel):
 
 
 class Preprocessing(Part):
-    """What is done to an image before the graph, which normalises by itself.
+    """What is done to a row before the graph, which normalises by itself.
 
     Attributes
     ----------
-    input_shape : (channels, height, width)
+    input_shape : of one row; (channels, height, width) of images
     convert : images of another mode (grey, palette, with transparency) become RGB, as for training
     resize : images of another size are resized bilinearly, as for training
     dtype, range : of the training images; None where the data were not at hand at the export
-    mean, std : of every channel; applied in the graph
+    columns : how the cells of a CSV file become the features of a row
+    mean, std : of every channel or feature; applied in the graph
     """
 
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     convert: bool = False
     resize: bool = False
     dtype: str | None = None
     range: tuple[float, float] | None = None
+    columns: tuple[Column, ...] = ()
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def is_image(self) -> bool:
+        return len(self.input_shape) == 3
+
     @model_validator(mode="after")
     def _for_every_channel(self) -> Self:
-        if min(self.input_shape) < 1 or {len(self.mean), len(self.std)} != {self.input_shape[0]}:
-            raise ValueError(f"images of shape {self.input_shape} with {len(self.mean)} means, {len(self.std)} std")
+        shape, features = self.input_shape, sum(column.width for column in self.columns)
+        if min(shape, default=1) < 1 or {len(self.mean), len(self.std)} != {(shape or (1,))[0]}:
+            raise ValueError(f"rows of shape {shape} with {len(self.mean)} means, {len(self.std)} std")
+        if self.columns and shape != (features,):
+            raise ValueError(f"rows of shape {shape}, but columns make {features} features")
         return self
 
 
@@ -58,7 +68,7 @@ class MemberCard(Part):
     temperature: float = Field(gt=0, allow_inf_nan=False)
     metrics: dict[str, float | None]  # on validation
     parameters: float | None
-    flops: float | None  # per image
+    flops: float | None  # per row
 
 
 class Check(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,18 +26,18 @@ ROWS = 256  # images of one forward pass
 class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A team that predicts.
 
-    As a module, ``ensemble(images)`` maps a tensor (B, C, H, W), uint8 or float, in the unit of the data set and not
-    normalised (pixels from 0 to 255, for most), to probabilities (B, classes), float32.
+    As a module, ``ensemble(rows)`` maps a tensor (B, *input_shape), in the unit of the data and not normalised (pixels
+    from 0 to 255, for most images), to probabilities (B, classes), float32.
 
-    As a classifier it has `predict`, `predict_proba`, `score` and `classes_`, for arrays (N, C, H, W), (N, H, W, C),
-    (N, H, W), or flat (N, C * H * W). Labels are the numbers of the classes, as in the pool; their names are
-    `class_names`. It is fitted; `fit` is not for it. It is always in eval mode.
+    As a classifier it has `predict`, `predict_proba`, `score` and `classes_`, for arrays (N, *input_shape), of images
+    also (N, H, W, C) and (N, H, W), or flat (N, features). Labels are the numbers of the classes, as in the pool; their
+    names are `class_names`. It is fitted; `fit` is not for it. It is always in eval mode.
 
     Attributes
     ----------
     classes_ : (classes,) array of int
     class_names : tuple of str
-    input_shape : (channels, height, width)
+    input_shape : of one row; (channels, height, width) of images
     card : Card or None
         What ``team.json`` says, of an exported team.
     """
@@ -75,7 +76,7 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if team is not None:
             pool = Pool.open(path)
             module = team_module(pool, pool.team(team) if isinstance(team, str) else team, trust=trust)
-            return cls(module, pool.task.class_names, pool.task.input_shape)
+            return cls(module, pool.task.class_names, module.shape)
         if (path / "pool.json").is_file():
             names = ", ".join(team.name for team in Pool.open(path).teams) or "none yet: lrensemble select"
             raise UserError(f"{path} is a pool: say which team of it (it has {names})")
@@ -93,10 +94,10 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Nothing: an ensemble predicts, so dropout and batch norm stay as they are."""
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or tuple(images.shape[1:]) != self.input_shape:
-            raise ValueError(f"images must be (B, {', '.join(map(str, self.input_shape))}), not {tuple(images.shape)}")
-        probabilities: Tensor = self.module(images.float())
+    def forward(self, rows: Tensor) -> Tensor:
+        if not rows.ndim or tuple(rows.shape[1:]) != self.input_shape:
+            raise ValueError(f"rows must be (B, {', '.join(map(str, self.input_shape))}), not {tuple(rows.shape)}")
+        probabilities: Tensor = self.module(rows.float())
         return probabilities
 
     # As a classifier
@@ -110,29 +111,28 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
         """Probabilities (N, classes), float32."""
-        images = self._images(X)
+        rows = self._rows(X)
         device = next(self.module.buffers(), torch.empty(0)).device
         with torch.inference_mode():
-            parts = [self(part.to(device)).cpu() for part in torch.split(images, ROWS)]
+            parts = [self(part.to(device)).cpu() for part in torch.split(rows, ROWS)]
         return np.concatenate([part.numpy() for part in parts]) if parts else np.empty((0, len(self.classes_)), "f4")
 
     def predict(self, X: ArrayLike | Tensor) -> NDArray[np.int64]:
         """The class with the most probability, ties to the lower one: (N,)."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
 
-    def _images(self, X: ArrayLike | Tensor) -> Tensor:
-        images = X.detach() if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
-        channels, height, width = self.input_shape
-        shape = tuple(images.shape)
-        if shape[1:] == self.input_shape:
-            return images
-        if shape[1:] == (height, width) and channels == 1:
-            return images[:, None]
-        if shape[1:] == (height, width, channels):
-            return images.permute(0, 3, 1, 2)
-        if len(shape) == 2 and shape[1] == channels * height * width:
-            return images.reshape(-1, *self.input_shape)
-        raise ValueError(f"images of shape {shape}: (N, {channels}, {height}, {width}) or the like are needed")
+    def _rows(self, X: ArrayLike | Tensor) -> Tensor:
+        rows = X.detach() if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
+        shape, wanted = tuple(rows.shape), self.input_shape
+        if shape[1:] == wanted and shape:
+            return rows
+        if len(wanted) == 3 and wanted[0] == 1 and shape[1:] == wanted[1:]:
+            return rows[:, None]
+        if len(wanted) == 3 and shape[1:] == (*wanted[1:], wanted[0]):
+            return rows.permute(0, 3, 1, 2)
+        if len(shape) == 2 and shape[1] == math.prod(wanted):
+            return rows.reshape(-1, *wanted)
+        raise ValueError(f"rows of shape {shape}: (N, {', '.join(map(str, wanted))}) or the like are needed")
 
 
 def _empty(card: Card, size: int, trust: bool) -> TeamModule:
@@ -140,7 +140,14 @@ def _empty(card: Card, size: int, trust: bool) -> TeamModule:
     shape, classes = card.preprocessing.input_shape, len(card.class_names)
     with torch.random.fork_rng(devices=[]):
         models = [
-            build_model(**m.model.build, input_shape=shape, num_classes=classes, trust=trust, weight_bytes=size)
+            build_model(
+                **m.model.build,
+                input_shape=shape,
+                num_classes=classes,
+                trust=trust,
+                weight_bytes=size,
+                pretrained=False,  # all of them are in the file
+            )
             for m in card.members
         ]
     return TeamModule(
@@ -150,5 +157,6 @@ def _empty(card: Card, size: int, trust: bool) -> TeamModule:
         [m.temperature for m in card.members],
         mean=card.preprocessing.mean,
         std=card.preprocessing.std,
+        shape=shape,
         classes=classes,
     )

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,13 @@ FILES = {"torch": "team.pt2", "onnx": "team.onnx", "safetensors": "team.safetens
 _FROM_HERE = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # paths of this machine
 
 
-def write_module(module: TeamModule, format: str, path: Path, input_shape: tuple[int, ...]) -> None:
-    """Write a team in one of the `FILES` formats; any number of images at once.
+def input_name(shape: Sequence[int]) -> str:
+    """What the input of a graph is called."""
+    return "images" if len(shape) == 3 else "rows"
+
+
+def write_module(module: TeamModule, format: str, path: Path) -> None:
+    """Write a team in one of the `FILES` formats; any number of rows at once.
 
     Raises
     ------
@@ -42,14 +47,14 @@ def write_module(module: TeamModule, format: str, path: Path, input_shape: tuple
     try:
         with _quiet():
             program = torch.export.export(
-                module, (torch.zeros(3, *input_shape),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+                module, (torch.zeros(3, *module.shape),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
             )
             if format == "onnx":
                 torch.onnx.export(
                     program,
                     (),
                     str(path),
-                    input_names=["images"],
+                    input_names=[input_name(module.shape)],
                     output_names=["probabilities"],
                     external_data=False,
                     dynamo=True,
@@ -109,8 +114,9 @@ class OnnxModule(nn.Module):
         except Exception as error:  # onnxruntime has a class of its own for every kind
             raise UserError(f"{path}: cut off, or no ONNX model ({str(error).splitlines()[0]})") from None
 
-    def forward(self, images: Tensor) -> Tensor:
-        (probabilities,) = self.session.run(None, {"images": images.detach().cpu().float().numpy()})
+    def forward(self, rows: Tensor) -> Tensor:
+        (given,) = self.session.get_inputs()
+        (probabilities,) = self.session.run(None, {given.name: rows.detach().cpu().float().numpy()})
         return torch.from_numpy(probabilities)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,10 @@ class Reader:
     resize: bool = False
     scale: float = 1.0
     key: str | None = None
+
+    def find(self, folder: Path) -> list[Path]:
+        """All image files below a folder."""
+        return find_pictures(folder)[0]
 
     def read(self, path: Path) -> Array:
         """All images in a file: (n, C, H, W); `UserError` says what is wrong, without the file's name."""
@@ -92,15 +95,3 @@ class Reader:
                 f"values from {least:g} to {most:g}, the team was trained on {low:g} to {high:g}: --scale multiplies "
                 f"them ({high:g}/{fix} = {high / fix:.6g}, where {fix} is white)"
             )
-
-
-def find_images(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Files in the order of the paths, folders with all image files below them; with an error for an empty folder."""
-    for path in paths:
-        if not path.is_dir():
-            yield path, ""
-            continue
-        found, _ = find_pictures(path)
-        yield from ((p, "") for p in found)
-        if not found:
-            yield path, "there are no images in this folder"

@@ -16,40 +16,36 @@ from lrensemble.evaluation.network import load_network
 from lrensemble.export.card import Timing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.formats import FILES, read_module, write_module
-from lrensemble.export.module import TeamModule
+from lrensemble.export.team import module_of
 from lrensemble.pool import Pool
+from lrensemble.tasks import Task
 
 BATCHES = (1, 128)
 SECONDS = 1.0  # for one size of batch
 CALLS = 5  # at least
 
 
-def timings(pool: Pool, folder: Path, format: str, trust: bool) -> tuple[Timing, ...]:
-    """Measure a team exported to `folder`, and the best single member, exported in the same way and thrown away."""
-    task = pool.task
-    single = TeamModule(
-        [load_network(pool, pool.best_single(), trust=trust).model],
-        [1.0],
-        "soft",
-        [1.0],
-        mean=task.normalisation["mean"],
-        std=task.normalisation["std"],
-        classes=len(task.class_names),
-    )
+def timings(pool: Pool, folder: Path, format: str, trust: bool, task: Task | None = None) -> tuple[Timing, ...]:
+    """Measure a team exported to `folder`, and the best single member, exported in the same way and thrown away.
+
+    `task` as in `load_network`.
+    """
+    network = load_network(pool, pool.best_single(), trust=trust, task=task)
+    single = module_of([network], [1.0], "soft", [1.0], classes=len(pool.task.class_names))
     path = folder / f"single.{FILES[format]}"
     try:
-        write_module(single, format, path, task.input_shape)
+        write_module(single, format, path)
         modules = (Ensemble.load(folder, format=format, trust=trust).module, read_module(format, path, single))
     finally:
         path.unlink(missing_ok=True)
     found = []
     for batch in BATCHES:
-        team_ms, single_ms = fastest(modules, torch.rand(batch, *task.input_shape))
+        team_ms, single_ms = fastest(modules, torch.rand(batch, *single.shape))
         found.append(Timing(format=format, device=_device(), batch=batch, team_ms=team_ms, single_ms=single_ms))
     return tuple(found)
 
 
-def fastest(modules: Sequence[nn.Module], images: Tensor) -> list[float]:
+def fastest(modules: Sequence[nn.Module], rows: Tensor) -> list[float]:
     """Milliseconds of the fastest call of each, taking turns: whatever else the machine does only makes it slower."""
     best = [math.inf] * len(modules)
     calls, end = 0, time.perf_counter() + SECONDS
@@ -58,7 +54,7 @@ def fastest(modules: Sequence[nn.Module], images: Tensor) -> list[float]:
             calls += 1
             for i, module in enumerate(modules):
                 start = time.perf_counter()
-                module(images)
+                module(rows)
                 best[i] = min(best[i], 1000 * (time.perf_counter() - start))
     return best
 

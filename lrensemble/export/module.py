@@ -1,4 +1,4 @@
-"""A whole team as one module: raw images in, probabilities out. What is exported is the graph of this.
+"""A whole team as one module: raw rows in, probabilities out. What is exported is the graph of this.
 
 The votes are those of `selection.votes`, written in torch; ballots in float32, their mean and its ties in float64, as
 there. The probabilities are float32, and their arg max is the float64 vote's.
@@ -17,18 +17,20 @@ from lrensemble.selection.votes import counts_of
 
 
 class TeamModule(nn.Module):
-    """Images (B, C, H, W) in the data set's own unit -> probabilities (B, classes), float32.
+    """Rows (B, *shape) in the data's own unit, images for example -> probabilities (B, classes), float32.
 
     Parameters
     ----------
     models : sequence of Module
-        Normalised images to logits, one per member.
+        Normalised rows to logits, one per member.
     weights, temperatures : sequence of float
         One per member; the weights need not sum to 1. A temperature of 1 leaves a member's confidence as it is.
     vote : str
         Name in `lrensemble.selection.VOTES`.
     mean, std : sequence of float
-        Of every channel, in the unit of the images.
+        Of every channel or feature, the first axis of a row, in the unit of the rows.
+    shape : sequence of int
+        Of one row.
     """
 
     mean: Tensor
@@ -44,6 +46,7 @@ class TeamModule(nn.Module):
         *,
         mean: Sequence[float],
         std: Sequence[float],
+        shape: Sequence[int],
         classes: int,
     ) -> None:
         super().__init__()
@@ -51,13 +54,14 @@ class TeamModule(nn.Module):
         self.counts = counts_of(weights).tolist()
         self.temperatures = [float(t) for t in temperatures]
         self.vote = canonical_vote(vote)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
+        self.shape = tuple(shape)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, *[1] * (len(self.shape) - 1)))
         self.register_buffer("classes", torch.arange(classes))
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = (images.float() - self.mean) / self.std
+    def forward(self, rows: Tensor) -> Tensor:
+        x = (rows.float() - self.mean) / self.std
         ballot, tally = self._rule()
         total: Tensor | float = 0.0
         for model, count, temperature in zip(self.members, self.counts, self.temperatures, strict=True):

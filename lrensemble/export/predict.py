@@ -1,8 +1,8 @@
-"""Ask a team about image files, a batch at a time; a file that cannot be used spoils nothing."""
+"""Ask a team about files of rows, a batch at a time; a file that cannot be used spoils nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
+from lrensemble.export.card import Preprocessing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.images import Reader
+from lrensemble.export.rows import RowReader
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the team says of one image.
+    """What the team says of one row, an image for example.
 
     Attributes
     ----------
-    row : of the image in its file, where that is an array of several
+    row : its number in its file, where that holds several
     probabilities : (classes,)
     error : why there is no answer; then there are no probabilities
     """
@@ -37,42 +39,64 @@ class Answer:
 def predict_files(
     team: Ensemble,
     files: Iterable[tuple[Path, str]],
-    reader: Reader,
+    reader: Reader | RowReader,
     *,
     batch: int = 128,
-    done: Callable[[int], object] = lambda images: None,
+    tell: Callable[[int], object] = lambda files: None,
 ) -> Iterator[Answer]:
-    """Answers in the order of the files, computed in batches; at most about `batch` images are in memory.
+    """Answers in the order of the files, computed in batches; at most a file and about `batch` rows are in memory.
 
     Parameters
     ----------
     files : paths, each with an error that is known already (or "")
-    done : is told how many files were dealt with, after each batch
+    tell : is told how many files were dealt with, after each batch
     """
-    waiting: list[tuple[str, int | None, Array | str]] = []  # an image, or an error
+    waiting: list[tuple[str, int | None, Array | str]] = []  # a row, or an error
 
     def flush() -> Iterator[Answer]:
-        images = [image for _, _, image in waiting if not isinstance(image, str)]
-        answers = iter(team.predict_proba(np.stack(images)) if images else ())
-        for file, row, image in waiting:
-            if isinstance(image, str):
-                yield Answer(file, row, error=image)
+        rows = [row for _, _, row in waiting if not isinstance(row, str)]
+        answers = iter(team.predict_proba(np.stack(rows)) if rows else ())
+        for file, number, row in waiting:
+            if isinstance(row, str):
+                yield Answer(file, number, error=row)
             else:
-                yield Answer(file, row, probabilities=next(answers))
-        done(len({file for file, _, _ in waiting}))
+                yield Answer(file, number, probabilities=next(answers))
+        tell(len({file for file, _, _ in waiting}))
         waiting.clear()
 
     for path, error in files:
-        images: Array = np.empty(0)
+        rows: Array = np.empty(0)
         try:
             if not error:
-                images = reader.read(path)
+                rows = reader.read(path)
         except UserError as found:
             error = str(found)
         if error:
             waiting.append((str(path), None, error))
-        for row, image in enumerate(images):
-            waiting.append((str(path), row if len(images) > 1 else None, image))
+        for number, row in enumerate(rows):
+            waiting.append((str(path), number if len(rows) > 1 else None, row))
             if len(waiting) >= batch:
                 yield from flush()
     yield from flush()
+
+
+def reader_of(
+    preprocessing: Preprocessing, *, convert: bool, resize: bool, scale: float, key: str | None
+) -> Reader | RowReader:
+    """What reads the files of a team's kind; `UserError` for an option that is for images, where it takes none."""
+    if preprocessing.is_image:
+        return Reader(preprocessing, convert, resize, scale, key)
+    for option, value in (("--convert", convert), ("--resize", resize), ("--scale", scale != 1)):
+        if value:
+            raise UserError(f"{option} is for images: this team takes rows of shape {preprocessing.input_shape}")
+    return RowReader(preprocessing, key)
+
+
+def find_files(paths: Sequence[Path], reader: Reader | RowReader) -> Iterator[tuple[Path, str]]:
+    """Files in the order of the paths, folders with all files that are read there; an error for an empty folder."""
+    for path in paths:
+        found = reader.find(path) if path.is_dir() else [path]
+        yield from ((file, "") for file in found)
+        if not found:
+            kind = "images" if isinstance(reader, Reader) else "tables or arrays"
+            yield path, f"there are no {kind} in this folder"

@@ -20,6 +20,8 @@ from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.metrics import correct_rows, nll_rows
 from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.pool.writing import environment, write_complete
+from lrensemble.renamed import renamed
+from lrensemble.tasks import Task
 from lrensemble.tasks.rows import AnyRows, DeviceData, must_stream
 from lrensemble.training.derived import refresh_norms
 from lrensemble.training.device import pick_devices
@@ -93,8 +95,9 @@ def groups(pool: Pool) -> list[list[Member]]:
     return sorted(several, key=lambda group: group[0].id)
 
 
+@renamed(say="tell")
 def make_soups(
-    pool: Pool, *, device: str = "auto", trust: bool = False, say: Callable[[str], object] = lambda text: None
+    pool: Pool, *, device: str = "auto", trust: bool = False, tell: Callable[[str], object] = lambda text: None
 ) -> list[Soups]:
     """Try the uniform and the greedy soup of every group of `groups`, and write the better one where it holds up.
 
@@ -115,28 +118,28 @@ def make_soups(
     for group in candidates:  # before the work begins
         for member in group:
             member.check_file("weights.safetensors")
-    dataset, where = load_data(pool), pick_devices(device)[0]
-    data = DeviceData.of(dataset, where, stream=must_stream(dataset, where, 1))
-    return [_of_group(pool, group, data, trust, say) for group in candidates]
+    task, where = load_data(pool, trust=trust), pick_devices(device)[0]
+    data = DeviceData.of(task, where, stream=must_stream(task, where, 1))
+    return [_of_group(pool, group, data, trust, tell) for group in candidates]
 
 
 def _of_group(
-    pool: Pool, group: Sequence[Member], data: DeviceData, trust: bool, say: Callable[[str], object]
+    pool: Pool, group: Sequence[Member], data: DeviceData, trust: bool, tell: Callable[[str], object]
 ) -> Soups:
     labels = pool.labels("val")
     best = _score(group[:1], np.asarray(pool.predictions("val", group[:1])[0]), labels)
-    model = load_network(pool, group[0], trust=trust).model.to(data.device)
+    model = load_network(pool, group[0], trust=trust, task=data.task).model.to(data.device)
     batch_size = _batch_size(group[0], data)
 
     def brew(total: Weights, members: Sequence[Member]) -> Soup:
         _fill(model, total, len(members), data, batch_size)
         return _score(members, _predict(model, data, data.val), labels)
 
-    everything = total = _weights(pool, group[0], trust)
+    everything = total = _weights(pool, group[0], trust, data.task)
     chosen, greedy = [group[0]], best
     for i, member in enumerate(group[1:], start=2):
-        say(f"{i} of {len(group)} members of {group[0].record.spec.model}, {len(chosen)} in the greedy soup")
-        weights = _weights(pool, member, trust)
+        tell(f"{i} of {len(group)} members of {group[0].record.spec.model}, {len(chosen)} in the greedy soup")
+        weights = _weights(pool, member, trust, data.task)
         everything, added = _sum(everything, weights), _sum(total, weights)
         soup = brew(added, [*chosen, member])
         if soup.nll <= greedy.nll:
@@ -181,9 +184,9 @@ def _batch_size(member: Member, data: DeviceData) -> int:
 # Weights
 
 
-def _weights(pool: Pool, member: Member, trust: bool) -> Weights:
+def _weights(pool: Pool, member: Member, trust: bool, task: Task) -> Weights:
     """In float64: a sum of many does not round, whatever their order."""
-    state = load_network(pool, member, trust=trust).model.state_dict()  # checked that they fit the model
+    state = load_network(pool, member, trust=trust, task=task).model.state_dict()  # checked that they fit the model
     return {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
 
 
@@ -236,13 +239,20 @@ def _write(pool: Pool, members: Sequence[Member], model: nn.Module, data: Device
         member = Member(planned.path)  # as it is now that nobody else writes it
         if member.record.status == "complete":
             return member.id, False
-        costs = members[0].record.costs
+        costs, bases = members[0].record.costs, {one.record.base for one in members}
+        base = bases.pop() if len(bases) == 1 else None  # one that all have is not changed by averaging
+        kept = members[0].weights().keys() if base else model.state_dict().keys()
         write_complete(
             member,
             labels=pool.labels("val"),
             history=[],
             probabilities={"val": _predict(model, data, data.val), "test": _predict(model, data, data.test)},
-            weights={name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()},
+            weights={
+                name: value.detach().cpu().clone().contiguous()
+                for name, value in model.state_dict().items()
+                if name in kept
+            },
+            base=base,
             costs={key: costs[key] for key in ("parameters", "flops") if key in costs},  # of use; training cost none
             environment=environment(device=str(data.device)),
         )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation.network import load_data
+from lrensemble.evaluation.network import load_data, row_key
 from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
 from lrensemble.export.ensemble import Ensemble
@@ -26,9 +26,11 @@ from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
+from lrensemble.renamed import renamed
 from lrensemble.selection import team_vote
-from lrensemble.tasks import Dataset
-from lrensemble.tasks.row_arrays import pieces
+from lrensemble.tasks import Images, Task
+from lrensemble.tasks.row_arrays import CHUNK, pieces
+from lrensemble.tasks.rows import raw_batches
 from lrensemble.version import __version__
 
 Array = NDArray[Any]
@@ -39,6 +41,7 @@ UNDECIDED = 1e-4  # relative difference of two probabilities that rounding may t
 FEW = 0.01  # ... on so small a share of the rows
 
 
+@renamed(say="tell")
 def export_team(
     pool: Pool,
     team: Team | str,
@@ -50,11 +53,11 @@ def export_team(
     benchmark: bool = True,
     tolerance: float = TOLERANCE,
     trust: bool = False,
-    say: Callable[[str], object] = lambda text: None,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> Card:
     """Write a team as a folder that predicts by itself, and return its card.
 
-    Every file is read back and run on all test images; the probabilities must be those that the pool's stored test
+    Every file is read back and run on all test rows; the probabilities must be those that the pool's stored test
     predictions give under the team's vote, on every row (labels are not looked at). Else nothing is left behind.
 
     Parameters
@@ -62,11 +65,11 @@ def export_team(
     formats : names in `FILES`
     force : replace an exported team that is there
     check : False leaves the comparison with the stored predictions out. Where the data set is not at hand it is left
-        out, too. Either is said in the card, and the files are compared with the module in memory on random images.
+        out, too. Either is said in the card, and the files are compared with the module in memory on random rows.
     benchmark : measure milliseconds per batch, beside the best single member
     tolerance : largest difference of a probability
     trust : models ``package.module:callable`` that the pool's records name may be imported and called
-    say : is told what is going on, a line at a time
+    tell : is told what is going on, a line at a time
 
     Raises
     ------
@@ -81,25 +84,29 @@ def export_team(
     members = voters(pool, team)
     out = Path(out)
     _check_place(out, force)
-    module = team_module(pool, team, trust=trust)
-    data, note = _data(pool)
+    data, note = _data(pool, trust)
+    module = team_module(pool, team, trust=trust, task=data)
     if note:
-        say(note)
+        tell(note)
     test, why_none = read_evaluation(pool, team)
     if why_none:
-        say(f"no test numbers: {why_none}")
-    card = _card(pool, team, members, data, test)
+        tell(f"no test numbers: {why_none}")
+    if "safetensors" in formats and not pool.task.normalisation:
+        raise UserError(
+            f"rows become scores by methods of {pool.task.data['name']}: --as torch or onnx holds these too"
+        )
+    card = _card(pool, team, members, _preprocessing(pool, module, data), test)
     with clear_disk_errors(out), new_folder(out) as temporary:
         for format in dict.fromkeys(formats):
-            say(f"writing {FILES[format]}")
-            write_module(module, format, temporary / FILES[format], pool.task.input_shape)
+            tell(f"writing {FILES[format]}")
+            write_module(module, format, temporary / FILES[format])
         names = [FILES[format] for format in FILES if format in formats]
         card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
         write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
         checks = {}
         for format in FILES:
             if format in formats:
-                say(f"checking {FILES[format]}")
+                tell(f"checking {FILES[format]}")
                 exported = Ensemble.load(temporary, format=format, trust=trust)
                 if data is not None and check:
                     checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
@@ -107,8 +114,8 @@ def export_team(
                     checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
         card = card.model_copy(update={"checks": checks})
         if benchmark:
-            say("measuring")
-            card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)), trust)})
+            tell("measuring")
+            card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)), trust, data)})
         write_json(temporary / NAME, card.model_dump(mode="json"))
         text = readme(card).encode()
         write_atomic(temporary / "README.md", lambda file: file.write(text))
@@ -128,9 +135,9 @@ def _check_place(out: Path, force: bool) -> None:
             raise UserError(f"{out} holds an exported team already: --force replaces it")
 
 
-def _data(pool: Pool) -> tuple[Dataset | None, str]:
+def _data(pool: Pool, trust: bool) -> tuple[Task | None, str]:
     try:
-        return load_data(pool), ""
+        return load_data(pool, trust=trust), ""
     except UserError as error:
         return None, f"not checked against the stored predictions: {error}"
 
@@ -143,7 +150,7 @@ def _info(path: Path) -> FileInfo:
 
 
 def _card(
-    pool: Pool, team: Team, members: dict[str, Member], data: Dataset | None, test: dict[str, Any] | None
+    pool: Pool, team: Team, members: dict[str, Member], preprocessing: Preprocessing, test: dict[str, Any] | None
 ) -> Card:
     task, total = pool.task, sum(team.members[i] for i in members)
     return Card(
@@ -153,7 +160,7 @@ def _card(
         data=task.data,
         data_fingerprint=task.data_fingerprint,
         class_names=task.class_names,
-        preprocessing=_preprocessing(pool, data),
+        preprocessing=preprocessing,
         vote=team.vote,
         members=tuple(
             _member(member, team.members[i] / total, team.temperatures.get(i, 1.0)) for i, member in members.items()
@@ -186,22 +193,22 @@ def _member(member: Member, weight: float, temperature: float) -> MemberCard:
     )
 
 
-def _preprocessing(pool: Pool, data: Dataset | None) -> Preprocessing:
+def _preprocessing(pool: Pool, module: TeamModule, data: Task | None) -> Preprocessing:
     task = pool.task
-    folder = task.data["name"] == "folder"  # data/sources.py reads its images so
+    folder = task.data["name"] == "folder"  # tasks/folder.py reads its images so
     values: dict[str, Any] = {}
-    if data is not None:
+    if isinstance(data, Images):
         images = data.train.images
         low = min(float(piece.min()) for piece in pieces(images))
         values = {"dtype": str(images.dtype), "range": (low, max(float(piece.max()) for piece in pieces(images)))}
-    return Preprocessing.model_validate(
-        {
-            "input_shape": task.input_shape,
-            "convert": folder,
-            "resize": folder and task.data.get("size") is not None,
-            **task.normalisation,
-            **values,
-        }
+    return Preprocessing(
+        input_shape=module.shape,
+        convert=folder,
+        resize=folder and task.data.get("size") is not None,
+        columns=task.columns,
+        mean=tuple(task.normalisation.get("mean", module.mean.flatten().tolist())),
+        std=tuple(task.normalisation.get("std", module.std.flatten().tolist())),
+        **values,
     )
 
 
@@ -226,9 +233,11 @@ def _stored(pool: Pool, team: Team, members: dict[str, Member], split: str) -> A
 
 
 def _check_rows(
-    pool: Pool, team: Team, members: dict[str, Member], data: Dataset, exported: Ensemble, tolerance: float
+    pool: Pool, team: Team, members: dict[str, Member], data: Task, exported: Ensemble, tolerance: float
 ) -> Check:
-    parts = [exported.predict_proba(piece) for piece in pieces(data.test.images)]
+    key, test, count = row_key(data), raw_batches(data, "test"), data.rows("test")
+    chunks = (np.arange(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+    parts = [exported.predict_proba(test[chunk][key]) for chunk in chunks]
     rows = np.abs(np.concatenate(parts) - _stored(pool, team, members, "test")).max(1)
     wrong = ~(rows <= tolerance)  # NaN is wrong
     undecided = np.zeros_like(wrong)
@@ -265,12 +274,11 @@ def _undecided(predictions: Any) -> NDArray[np.bool_]:
 def _check_random(module: TeamModule, exported: Ensemble, card: Card, why: str, tolerance: float) -> Check:
     p = card.preprocessing
     noise = np.random.default_rng(0).standard_normal((100, *p.input_shape))
-    images = (noise * np.array(p.std)[:, None, None] + np.array(p.mean)[:, None, None]).astype(np.float32)
+    mean, std = (np.array(values).reshape(-1, *[1] * (len(p.input_shape) - 1)) for values in (p.mean, p.std))
+    rows = (noise * std + mean).astype(np.float32)
     with torch.inference_mode():
-        expected = module(torch.from_numpy(images)).numpy()
-    largest = float(np.abs(exported.predict_proba(images) - expected).max())
+        expected = module(torch.from_numpy(rows)).numpy()
+    largest = float(np.abs(exported.predict_proba(rows) - expected).max())
     if not largest <= tolerance:
         raise UserError(f"the exported team's outputs differ from the module's by {largest:.1e}; nothing was written")
-    return Check(
-        what=f"random images, compared with the module in memory ({why})", rows=100, largest_difference=largest
-    )
+    return Check(what=f"random rows, compared with the module in memory ({why})", rows=100, largest_difference=largest)

@@ -10,6 +10,15 @@ from lrensemble.metrics.calibration import (
 from lrensemble.metrics.classes import PerClass, confusion, most_confused, per_class
 from lrensemble.metrics.detection import Auroc, auroc, uncertainty
 from lrensemble.metrics.members import MemberScores, member_scores
+from lrensemble.metrics.named import (
+    METRICS,
+    PredictionMetric,
+    find_metric,
+    load_metric,
+    register_metric,
+    register_metrics,
+    resampled,
+)
 from lrensemble.metrics.scores import (
     TIE,
     TINY,
@@ -35,6 +44,7 @@ from lrensemble.metrics.significance import (
 from lrensemble.metrics.utility import Confidence, check_finite, confidence, summary, utility
 
 __all__ = [
+    "METRICS",
     "TIE",
     "TINY",
     "Auroc",
@@ -42,6 +52,7 @@ __all__ = [
     "McNemar",
     "MemberScores",
     "PerClass",
+    "PredictionMetric",
     "Reliability",
     "adaptive_calibration_error",
     "auroc",
@@ -52,8 +63,10 @@ __all__ = [
     "confusion",
     "correct_rows",
     "expected_calibration_error",
+    "find_metric",
     "holm",
     "is_one_hot",
+    "load_metric",
     "mcnemar",
     "member_scores",
     "most_confused",
@@ -62,7 +75,10 @@ __all__ = [
     "paired_interval",
     "per_class",
     "percentile_interval",
+    "register_metric",
+    "register_metrics",
     "reliability",
+    "resampled",
     "settled",
     "share_interval",
     "standard_error",

@@ -30,13 +30,13 @@ def auroc(negative: Array, positive: Array, level: float = 0.95) -> Auroc:
     kinds = np.repeat([0, 1], [len(negative), len(positive)])
     value = float(roc_auc_score(kinds, scores))
     # Structural components: for every row the share of the other kind that it is on the right side of.
-    parts = (_share_below(positive, negative), 1 - _share_below(negative, positive))
+    parts = (share_below(positive, negative), 1 - share_below(negative, positive))
     variance = sum(float(part.var(ddof=1)) / len(part) for part in parts if len(part) > 1)
     margin = float(norm.ppf((1 + level) / 2)) * variance**0.5
     return Auroc(value, max(0.0, value - margin), min(1.0, value + margin))
 
 
-def _share_below(scores: Array, others: Array) -> Array:
+def share_below(scores: Array, others: Array) -> Array:
     """For each of `scores` the share of `others` below it, ties half."""
     ordered = np.sort(others)
     both = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")

@@ -1,4 +1,4 @@
-"""Architectures of other libraries, with random weights: ``torchvision:NAME`` and ``timm:NAME``."""
+"""Architectures of other libraries: ``torchvision:NAME`` and ``timm:NAME``; their weights are read by `pretrained`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _SIZES = {"pretrained_window_sizes"}  # of Swin V2
 def _check_parameters(model: str, parameters: dict[str, Any]) -> None:
     for name in parameters:
         if name in _REFUSED or (name.startswith("pretrained") and name not in _SIZES):
-            raise UserError(f"model {model}: {name} is not possible: it starts at random weights, and is a classifier")
+            raise UserError(
+                f"model {model}: {name} is not possible: it is a classifier, and starts at random, or from "
+                "weights: FILE or DEFAULT"
+            )
 
 
 def _torchvision(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **parameters: Any) -> nn.Module:
@@ -44,8 +47,8 @@ def _timm(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **par
         import timm
     except ImportError:
         raise UserError(f"model timm:{name} needs timm: pip install lrensemble[timm]") from None
-    known = timm.list_models()  # without tags of weights (resnet18.a1_in1k) and without addresses to download from
-    if name not in known:
+    known = timm.list_models()  # without addresses to download from
+    if name not in known and name not in timm.list_pretrained():  # with the tag of weights: resnet18.a1_in1k
         raise UserError(f"unknown timm model {name!r}: {did_you_mean(name, known)}")
     _check_parameters(f"timm:{name}", parameters)
     arguments: dict[str, Any] = {"num_classes": num_classes, "in_chans": input_shape[0]}

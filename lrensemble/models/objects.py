@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import sys
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from torch import nn
 
 from lrensemble.errors import UserError
+from lrensemble.models.libraries import LIBRARIES
+from lrensemble.own import import_name
 
 OBJECTS: dict[str, Callable[..., nn.Module]] = {}  # given by this program, by their names
+
+
+def is_users_own(name: str) -> bool:
+    """True for ``package.module:callable``, and for an object of this program."""
+    source, colon, _ = name.partition(":")
+    return (bool(colon) and source not in LIBRARIES) or name in OBJECTS
 
 
 def name_of(model: Any) -> str:
@@ -33,15 +39,8 @@ def name_of(model: Any) -> str:
         return name
     if not callable(model):
         raise UserError(f"model {model!r}: a class, a function or a torch.nn.Module is needed")
-    module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", type(model).__name__)
-    if module != "__main__" and _at(module, name) is model:
-        return f"{module}:{name}"
+    if known := import_name(model):
+        return known
+    name = getattr(model, "__qualname__", type(model).__name__)
     OBJECTS[name] = model
     return str(name)
-
-
-def _at(module: str, name: str) -> Any:
-    try:
-        return attrgetter(name)(sys.modules[module])
-    except (KeyError, AttributeError):  # a function inside of a function
-        return None

@@ -1,6 +1,15 @@
 """Learning-rate policies: pure, stateless functions of the optimizer step, and an algebra over them."""
 
-from lrensemble.policies import aliases, autolrs, compose, lrbench, modern, plateau, tuner  # noqa: F401  (they fill the registry)
+from lrensemble.policies import (  # noqa: F401  (they fill the registry)
+    aliases,
+    autolrs,
+    compose,
+    lrbench,
+    modern,
+    plateau,
+    sweep,
+    tuner,
+)
 from lrensemble.policies.control import (
     Controlled,
     Controller,
@@ -15,11 +24,11 @@ from lrensemble.policies.ranges import Range
 from lrensemble.policies.registry import (
     ALIASES,
     CONTROLS,
+    DEFINITIONS,
     FUNCTIONS,
     Definition,
     Parameter,
     find_definition,
-    load_entry_points,
     register,
 )
 from lrensemble.policies.space import Space, parse_policies
@@ -28,6 +37,7 @@ from lrensemble.policies.units import Length
 __all__ = [
     "ALIASES",
     "CONTROLS",
+    "DEFINITIONS",
     "FUNCTIONS",
     "LRBENCH",
     "Controlled",
@@ -40,7 +50,6 @@ __all__ = [
     "Space",
     "controller_of",
     "find_definition",
-    "load_entry_points",
     "parse_policies",
     "parse_schedule",
     "parse_schedules",

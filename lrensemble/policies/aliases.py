@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lrensemble.policies.registry import ALIASES, Alias, Parameter, check_name
+from lrensemble.plugins import home_of
+from lrensemble.policies.registry import ALIASES, DEFINITIONS, Alias, Parameter, check_name
 from lrensemble.policies.units import Length
 
 Tree = dict[str, Any]  # the JSON form of a policy
@@ -23,7 +24,9 @@ WHOLE = "100%"
 def _alias(name: str, source: str, *parameters: Parameter) -> Callable[[Any], Any]:
     def add(expand: Callable[..., Tree]) -> Callable[..., Tree]:
         check_name(name, expand, [p.name for p in parameters])
-        ALIASES[name] = Alias(name=name, source=source, parameters=parameters, expand=expand)
+        made = Alias(name=name, source=source, parameters=parameters, expand=expand)
+        DEFINITIONS.add(name, made, home_of(expand))
+        ALIASES[name] = made
         return expand
 
     return add

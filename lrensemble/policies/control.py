@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lrensemble.errors import UserError
+from lrensemble.plugins import home_of
 from lrensemble.policies.policy import Policy
 from lrensemble.policies.registry import (
     CONTROLS,
+    DEFINITIONS,
     Control,
     Definition,
     Parameter,
@@ -196,9 +198,9 @@ def register_control(
 
     def add(make: Callable[..., Controller]) -> Callable[..., Controller]:
         check_name(name, make, [p.name for p in parameters])
-        CONTROLS[name] = Control(
-            name=name, formula=formula, source=source, parameters=parameters, make=make, check=check
-        )
+        made = Control(name=name, formula=formula, source=source, parameters=parameters, check=check, make=make)
+        DEFINITIONS.add(name, made, home_of(make))
+        CONTROLS[name] = made
         return make
 
     return add

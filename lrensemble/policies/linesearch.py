@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -146,17 +145,3 @@ def vertex(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Where the parabola through three points is lowest; the middle one has the lowest y."""
     slopes, middles = np.diff(y) / np.diff(x), (x[:-1] + x[1:]) / 2
     return float(middles[0] + np.diff(middles)[0] * -slopes[0] / (slopes[1] - slopes[0]))
-
-
-def steepest(lrs: Sequence[float], losses: Sequence[float], smoothing: float = 0.9) -> float | None:
-    """The LR of a range test (Smith 2017) at which the smoothed loss falls fastest per log LR; None: it never falls."""
-    smooth: list[float] = []
-    mean = 0.0
-    for i, loss in enumerate(losses):
-        mean = smoothing * mean + (1 - smoothing) * loss
-        value = mean / (1 - smoothing ** (i + 1))
-        if not math.isfinite(value) or (smooth and value > 4 * min(smooth)):
-            break
-        smooth.append(value)
-    falls = [b - a for a, b in itertools.pairwise(smooth)]  # the LRs are evenly spaced in their logarithm
-    return lrs[int(np.argmin(falls))] if falls and min(falls) < 0 else None

@@ -6,25 +6,24 @@ Adding a function is one decorated definition: to `lrbench`, `modern` or `compos
     def sqrt(t, k0, l):  # steps (n,), float64, and the parameters, lengths in steps; returns the LRs (n,)
         return k0 / np.sqrt(1 + t / l)
 
-An installed package lists its module in the entry-point group ``lrensemble.policies``. It is imported when a name is
-asked for that is not known yet, in whichever process that is.
+An installed package lists its module in the entry-point group ``lrensemble.policies`` (`lrensemble.plugins`). It is
+imported when a name is asked for that is not known yet.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.plugins import Registry, home_of
 from lrensemble.policies.units import Length, format_number, may_ascend
 
 Value = Any  # float, str, Length, Policy, or a tuple of one of them
@@ -199,6 +198,12 @@ class Control(Definition):
     make: Callable[..., Any]
 
 
+def _check_definition(name: str, value: Any) -> None:
+    if not isinstance(value, Definition):
+        raise UserError(f"policy {name}: {value!r:.60} is no policy: lrensemble.register_policy makes one")
+
+
+DEFINITIONS: Registry[Definition] = Registry("policies", "LR policy", check=_check_definition)
 FUNCTIONS: dict[str, Function] = {}
 ALIASES: dict[str, Alias] = {}
 CONTROLS: dict[str, Control] = {}
@@ -212,7 +217,7 @@ def register(
     inner_budgets: Callable[[dict[str, Any], float], dict[str, list[float]]] = whole_budget,
     check: Callable[[dict[str, Any]], None] = nothing_more,
 ) -> Callable[[Shape], Shape]:
-    """Add the decorated ``lr(t, **parameters)`` to `FUNCTIONS`.
+    """Decorator: ``lr(t, **parameters)`` is the policy `name`.
 
     `lr` gets a one-dimensional float64 array of at least one step and returns as many LRs >= 0. Steps come in pieces
     and in any order: the LR of a step may depend on nothing else.
@@ -225,7 +230,7 @@ def register(
 
     def add(lr: Shape) -> Shape:
         check_name(name, lr, ["t", *(p.name for p in parameters)])
-        FUNCTIONS[name] = Function(
+        made = Function(
             name=name,
             formula=formula,
             source=source,
@@ -234,44 +239,25 @@ def register(
             inner_budgets=inner_budgets,
             check=check,
         )
+        DEFINITIONS.add(name, made, home_of(lr))
+        FUNCTIONS[name] = made
         return lr
 
     return add
 
 
-_HOMES: dict[str, str] = {}  # name -> module and function: running a notebook's cell again is no second definition
-
-
 def check_name(name: str, function: Callable[..., Any], arguments: list[str]) -> None:
-    """Claim a name for a function; `UserError` when it is taken or impossible, or when the arguments do not fit."""
-    home = f"{function.__module__}.{function.__qualname__}"
+    """`UserError` where a name is impossible, or where the arguments do not fit the function."""
+    home = home_of(function)
     if not re.fullmatch("[A-Z][A-Z0-9_]*", name):
         raise UserError(f"policy name {name!r} ({home}) is not possible: capital letters, digits and _, as in COS2")
     try:
         inspect.signature(function).bind(*[None] * ("t" in arguments), **{a: None for a in arguments if a != "t"})
     except TypeError as error:
         raise UserError(f"policy {name}: {home} does not take ({', '.join(arguments)}): {error}") from None
-    if _HOMES.setdefault(name, home) != home:
-        raise UserError(f"policy {name} is defined twice: by {_HOMES[name]} and by {home}")
 
 
 def find_definition(name: str) -> Definition:
     """Return what is called `name` (any case); `UserError` with the nearest name."""
     key = name.upper()
-    if key not in _HOMES:
-        load_entry_points()
-    found = FUNCTIONS.get(key) or ALIASES.get(key) or CONTROLS.get(key)
-    if found is not None:
-        return found
-    raise UserError(f"unknown LR policy {name!r}: {did_you_mean(name, _HOMES)}")
-
-
-@functools.cache
-def load_entry_points() -> None:
-    """Import what installed packages list under ``lrensemble.policies``, once in a process."""
-    for entry in entry_points(group="lrensemble.policies"):
-        try:
-            entry.load()
-        except Exception as error:
-            where = f"entry point {entry.name} = {entry.value} of {entry.dist.name if entry.dist else 'a package'}"
-            raise UserError(f"its LR policies cannot be loaded, {where}: {type(error).__name__}: {error}") from error
+    return FUNCTIONS.get(key) or ALIASES.get(key) or CONTROLS.get(key) or DEFINITIONS.find(key)

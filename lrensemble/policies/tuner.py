@@ -9,8 +9,9 @@ import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.policies.control import Controller, Probing, register_control
-from lrensemble.policies.linesearch import line_search, steepest
+from lrensemble.policies.linesearch import line_search
 from lrensemble.policies.registry import Parameter
+from lrensemble.policies.sweep import sweep_curve
 from lrensemble.policies.units import Length
 
 UNKNOWN = 1e-3  # LR where neither the lines nor the range test say anything
@@ -77,7 +78,8 @@ class Tuner(Controller):
         source, measured = ("line", fit.lr) if fit.lr is not None else ("guess", fit.guess)
         peak = None if measured is None else self.factor * measured
         if peak is None and not self.k0:
-            source, peak = "range test", steepest(RANGE, probing.trial(RANGE, 0))
+            curve = sweep_curve(np.array(RANGE), probing.trial([*RANGE, 0.0], 0))
+            source, peak = "range test", curve.suggestions.get("steepest")
         if peak is None:
             source, peak = "k0" if self.k0 else "default", self.k0 or UNKNOWN
         self.known["probes"].append({"step": 0, **fit.to_dict(), "source": source, "peak": peak})

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.pool.convert import adds_up
 
@@ -25,7 +25,6 @@ POSITIVE = re.compile(
     r"(y_?)?(p|prob|probs|proba|probability|score|scores|sigmoid|logits?|outputs?)(_?(1|pos|positive))?"
 )
 NEAR = 16  # columns that are tried as the one too many: of many that can be it none is
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

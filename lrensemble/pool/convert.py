@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.special import softmax
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool.labels import whole_numbers
 
@@ -20,7 +21,6 @@ KINDS = ("auto", "probabilities", "logits", "labels")
 SUM_TOLERANCE = 1e-2  # of a row of probabilities in float16, or rounded to two digits
 EXACT = 1e-4  # of rows that sum to another constant: logits of 1,000 classes may come near one by chance
 BELOW_ZERO = 1e-5  # what rounding leaves below 0 (1 - p), as a share of the sum
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,6 @@ class Converted:
     probabilities: dict[str, Array]
     kinds: dict[str, str]
     notes: tuple[str, ...]
-
-
-def as_probabilities(predictions: ArrayLike, rows: int, classes: int, kind: str = "auto", where: str = "") -> Array:
-    """Bring the predictions of one split to (N, C) probabilities, as `convert` does for several."""
-    where = where or "predictions"
-    return convert({where: predictions}, {where: rows}, classes, {where: kind}).probabilities[where]
 
 
 def convert(
@@ -284,10 +278,7 @@ def _as_array(predictions: ArrayLike, where: str) -> Array:
 
 def _softmax(logits: Array) -> Array:
     with np.errstate(invalid="ignore"):  # rows of NaN or infinity become NaN, which is for the caller to judge
-        wide = logits.astype(np.float64)
-        exponentials = np.exp(wide - wide.max(1, keepdims=True))
-        probabilities: Array = exponentials / exponentials.sum(1, keepdims=True)
-    return probabilities
+        return np.asarray(softmax(logits.astype(np.float64), axis=1))
 
 
 def _one_hot(labels: Array, classes: int, where: str) -> Array:

@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -81,16 +82,22 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool
 
 
 def json_text(data: Any, *, indent: int | None = 2) -> str:
-    """Strict JSON: numbers that JSON does not know (NaN, infinity) become null."""
+    """Strict JSON: models and dataclasses are objects; numbers that JSON does not know (NaN, infinity) become null."""
 
     def clean(value: Any) -> Any:
+        if isinstance(value, float):  # most of what is written: first
+            return value if math.isfinite(value) else None
         if isinstance(value, dict):
             return {str(k): clean(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [clean(v) for v in value]
         if isinstance(value, np.generic):
-            value = value.item()
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+            return clean(value.item())
+        if isinstance(value, BaseModel):
+            return clean(value.model_dump(mode="json"))
+        if is_dataclass(value):
+            return clean(vars(value))
+        return str(value) if isinstance(value, Path) else value
 
     return json.dumps(clean(data), indent=indent, ensure_ascii=False, allow_nan=False)
 

@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.pool.convert import Converted, convert
 from lrensemble.pool.files import array_bytes
@@ -21,11 +20,11 @@ from lrensemble.pool.pool import Pool
 from lrensemble.pool.reading import Table, read_table
 from lrensemble.pool.record import FINISHED, MemberSpec, Record, loop_spec
 from lrensemble.pool.sources import Source
-from lrensemble.pool.writing import write_complete, write_end
+from lrensemble.pool.writing import is_finite, write_complete
+from lrensemble.renamed import renamed
 from lrensemble.version import __version__
 
 KEPT = 2**30  # bytes of files that are read once
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class _Tables:
         return table
 
 
+@renamed(note="tell")
 def import_members(
     path: str | Path,
     sources: Sequence[Source],
@@ -72,7 +72,7 @@ def import_members(
     seed: int = 0,
     kind: str = "auto",
     header: bool | None = None,
-    note: Callable[[str], object] = lambda text: None,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> tuple[Pool, list[Imported]]:
     """Add one member for each source, and make the pool if there is none. All of them are checked before any is added.
 
@@ -91,7 +91,7 @@ def import_members(
     header : bool, optional
         Whether a first line of text files that can be column numbers as well as numbers is a header. Default: found
         out, where only one is possible.
-    note : callable
+    tell : callable
         Is given a line about what was left out, put in order or divided.
 
     Raises
@@ -141,7 +141,7 @@ def import_members(
             _check_new(pool, spec, converted.probabilities, source)
     pool = pool or Pool.create(path, labels=true, class_names=layout.class_names)
     for text in notes:
-        note(text)
+        tell(text)
     done = []
     for i, (source, spec) in enumerate(zip(sources, specs, strict=True)):
         converted = read(i)
@@ -209,7 +209,7 @@ def _check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], sour
     if not member.record_path.exists() or member.record.status not in FINISHED:
         return True
     record = member.record
-    if record.status == "diverged" and not _finite(predictions):
+    if record.status == "diverged" and not is_finite(predictions):
         return False
     for split, array in predictions.items():
         info = record.files.get(f"predictions/{split}.npy")
@@ -222,16 +222,9 @@ def _check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], sour
     return False
 
 
-def _finite(predictions: dict[str, Array]) -> bool:
-    return all(bool(np.isfinite(array).all()) for array in predictions.values())
-
-
 def _write(member: Member, predictions: dict[str, Array], labels: dict[str, Array], source: Source) -> Record:
     files = {split: str(path) for split, path in source.files.items()}
     environment = {"imported from": " and ".join(dict.fromkeys(files.values())), "lrensemble": __version__}
-    if not _finite(predictions):
-        reason = "the predictions are not finite"
-        return write_end(member, history=[], status="diverged", reason=reason, environment=environment)
     return write_complete(
         member,
         labels=labels["val"],

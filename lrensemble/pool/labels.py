@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 
 PREDICTED = ("val", "test")  # splits that members leave predictions for
 MOST_CLASSES = 100_000  # where no column says that there are more
-Array = NDArray[Any]
 
 
 def class_numbers(values: Array | Sequence[str], names: Sequence[str], where: str, named: bool | None = None) -> Array:

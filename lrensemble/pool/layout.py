@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.pool.columns import (
     GUESS,
     TRUTH,
     UNNAMED,
-    Array,
     Look,
     check_positive,
     class_columns,

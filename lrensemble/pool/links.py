@@ -12,6 +12,7 @@ from pathlib import Path
 from lrensemble.errors import UserError
 
 POOL = "pool.json"  # a folder with this file is a pool
+CONFIGURATION = "config.json"  # in a pool that was trained: the configuration as it was understood
 
 
 def link_above(path: Path, *, itself: bool = False) -> Path | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,12 @@ class Member:
                 return dict(load_file(path))
         except SafetensorError as error:
             raise damaged(path, error) from None
+
+
+def count_statuses(members: Iterable[Member], left_out: Container[str]) -> str:
+    """How many members have which status: ``2 complete, 1 damaged``; those whose ids are `left_out` are damaged."""
+    counts = Counter("damaged" if member.id in left_out else member.status for member in members)
+    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
 
 
 def _line(text: str) -> dict[str, Any]:

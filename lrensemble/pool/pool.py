@@ -17,7 +17,7 @@ from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
 from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
 from lrensemble.pool.links import POOL, folder_at
-from lrensemble.pool.member import Member
+from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
@@ -88,16 +88,15 @@ class Pool:
         input_shape: Sequence[int] = (),
         train_rows: int = 0,
         normalisation: dict[str, list[float]] | None = None,
+        columns: Sequence[Any] = (),
     ) -> Self:
         """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
-
-        The labels are all that a pool for your own loops or imports needs.
 
         Parameters
         ----------
         labels : dict
-            Of ``val`` and ``test``: (N,) integers from 0, or names of classes, in the row order of all predictions to
-            come.
+            All that a pool for your own loops or imports needs: of ``val`` and ``test`` (N,) integers from 0, or names
+            of classes, in the row order of all predictions to come.
         class_names : sequence of str, optional
             Default: as many classes as the labels have, by their numbers.
         data : dict, optional
@@ -133,6 +132,7 @@ class Pool:
             input_shape=tuple(input_shape),
             rows={"train": train_rows, **{split: len(array) for split, array in arrays.items()}},
             normalisation=normalisation or {},
+            columns=tuple(columns),
             labels_sha256=hashes,
             created=now(),
             version=__version__,
@@ -217,12 +217,8 @@ class Pool:
         """The `complete` members whose predictions of `splits` are `whole`, or a `UserError` that says why none is."""
         if members := self.whole(self.complete, *splits):
             return members
-        counts: dict[str, int] = {}
-        for member in self.members:
-            status = "damaged" if member.id in self.left_out else member.status
-            counts[status] = counts.get(status, 0) + 1
-        what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "it is empty"
-        if set(counts) == {"diverged"}:
+        what = count_statuses(self.members, self.left_out) or "it is empty"
+        if {member.status for member in self.members} == {"diverged"}:
             what += ": lower the learning rates"
         raise UserError(f"{self.path} has no complete member ({what})")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular, read_bytes
 
@@ -30,7 +30,6 @@ PERCENT = re.compile(r"\s*[\d.,]+\s*%\s*", re.ASCII)
 THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*", re.ASCII)
 MISSING = "Fill it in, or leave the row out of labels and predictions"
 COUNT = re.compile(r"\s*\d{1,9}(\.0)?\s*", re.ASCII)
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def _table(path: Path, header: list[str] | None, rows: list[tuple[int, list[str]
         header is None
         and delimiter != ","  # `y` above `1,0` may be a decimal comma
         and len({len(row) for _, row in rows[1:]}) == 1
-        and (len(rows[0][1]) == len(rows[1][1]) - 1 and not _is_row(rows[0][1]))
+        and (len(rows[0][1]) == len(rows[1][1]) - 1 and not all(map(NUMBER.fullmatch, rows[0][1])))
     ):
         rows[0] = (rows[0][0], ["", *rows[0][1]])  # R's header has no name for the names of rows
     width = len(header or rows[0][1])
@@ -271,10 +270,6 @@ def _split_decimals(values: Array) -> bool:
 
 def _kind(cell: str) -> str:
     return "count" if COUNT.fullmatch(cell) else "fraction" if NUMBER.fullmatch(cell) else "text"
-
-
-def _is_row(cells: list[str]) -> bool:
-    return all(NUMBER.fullmatch(cell) for cell in cells)
 
 
 def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:

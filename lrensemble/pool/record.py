@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lrensemble.errors import UserError
 from lrensemble.metrics import TINY
 from lrensemble.policies import Controlled, Policy, parse_schedule
+from lrensemble.tabular import Column
 
 Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
 FINISHED = ("complete", "diverged", "stopped")  # not trained again; all cost (some of) their budget
@@ -53,8 +54,14 @@ class Named(BaseModel):
         """As the arguments ``name`` and ``parameters``."""
         return {"name": self.name, "parameters": self.parameters}
 
+    @property
+    def identity(self) -> Named:
+        """Weights that it starts from are known by their hash, wherever the file is."""
+        known = {key: value for key, value in self.parameters.items() if key != "weights"}
+        return Named.model_validate({"name": self.name, **known}) if "weights_hash" in known else self
+
     def __str__(self) -> str:
-        inside = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        inside = ", ".join(f"{key}={value}" for key, value in self.parameters.items() if key != "weights_hash")
         return f"{self.name}({inside})" if inside else self.name
 
 
@@ -70,7 +77,8 @@ class Training(Strict):
 
     Attributes
     ----------
-    augment : names of `training.augment.AUGMENTATIONS`, in that order
+    augment : changes of the images, in that order: ``crop``, ``flip``, and transforms of torchvision.transforms.v2 by
+        name, with their options
     cutout : side in pixels of the square that is blanked in every image (DeVries & Taylor 2017); 0 is off
     mixup : alpha of the Beta distribution that mixes two images and their labels (Zhang et al. 2018); 0 is off
     loss : ``cross_entropy``, ``focal`` (with gamma) or ``bce``, and ``weights`` of the classes: ``balanced``, or a list
@@ -87,7 +95,7 @@ class Training(Strict):
 
     epochs: int = Field(gt=0, le=1_000_000)
     batch_size: int = Field(default=128, gt=0, le=1_000_000_000)
-    augment: tuple[Literal["crop", "flip"], ...] = ()
+    augment: tuple[str | Named, ...] = ()
     cutout: int = Field(default=0, ge=0)
     mixup: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -98,6 +106,12 @@ class Training(Strict):
     stop: Hopeless | None = None
     until: float | None = Field(default=None, gt=0, le=1)
     shared_init: bool = False
+
+    @field_validator("augment")
+    @classmethod
+    def _names(cls, value: tuple[str | Named, ...]) -> tuple[str | Named, ...]:
+        """One form of what is the same, so that it has one id: a name alone is a text."""
+        return tuple(entry.name if isinstance(entry, Named) and not entry.parameters else entry for entry in value)
 
 
 class MemberSpec(Strict):
@@ -141,7 +155,7 @@ class MemberSpec(Strict):
         """What the initial weights are drawn from, for the run `run_id`: equal for runs that share them."""
         if self.training is None or not self.training.shared_init:
             return run_id
-        return f"{self.model.model_dump_json()} {self.seed}"
+        return f"{self.model.identity.model_dump_json()} {self.seed}"
 
     def identity(self, data_fingerprint: str) -> str:
         """The spec and the data as text. Options at their defaults do not count.
@@ -149,6 +163,7 @@ class MemberSpec(Strict):
         So that a later version that adds an option recognises the members of an older pool.
         """
         spec = self.model_dump(mode="json", exclude_defaults=True)
+        spec["model"] = self.model.identity.model_dump(mode="json")
         return json.dumps([spec, data_fingerprint], sort_keys=True)
 
     def id(self, data_fingerprint: str) -> str:
@@ -218,6 +233,7 @@ class Record(BaseModel):
     costs: dict[str, int | float] = {}  # steps, seconds, samples_per_second, parameters, flops (per sample, forward)
     environment: dict[str, Any] = {}
     outputs: Literal["probabilities", "labels"] | None = None  # what it predicts; None: written before this was kept
+    base: str | None = None  # hash of the frozen parameters, where the builder gives them and the weights file has none
     files: dict[str, FileInfo] = {}  # path inside the member's folder
     removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
 
@@ -264,7 +280,8 @@ class Header(BaseModel):
     class_names: tuple[str, ...] = Field(min_length=1)
     input_shape: tuple[Annotated[int, Field(gt=0, lt=2**31)], ...]
     rows: dict[str, Annotated[int, Field(ge=0, lt=2**53)]]  # split -> rows
-    normalisation: dict[str, list[float]]  # mean and std of every channel over train
+    normalisation: dict[str, list[float]]  # mean and std of every channel over train; {}: the task alone knows
+    columns: tuple[Column, ...] = ()  # how a CSV file becomes rows
     labels_sha256: dict[str, str]  # val, test: hash of the raw labels
     created: str
     version: str

@@ -9,8 +9,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.pool.convert import convert
@@ -134,20 +132,16 @@ class Recorder:
                 "call member.predict(val=..., test=...) before the end of the with block"
             )
         seconds = round(time.perf_counter() - self._start, 3)
-        common: dict[str, Any] = {"costs": {"seconds": seconds, **self._costs}, "environment": environment()}
-        common |= self._controlled
-        if not all(np.isfinite(array).all() for array in self._probabilities.values()):
-            reason = "the predictions are not finite"
-            write_end(self._member, history=self._history, status="diverged", reason=reason, **common)
-        else:
-            write_complete(
-                self._member,
-                labels=self._pool.labels("val"),
-                history=self._history,
-                probabilities=self._probabilities,
-                weights=self._weights,
-                **common,
-            )
+        write_complete(
+            self._member,
+            labels=self._pool.labels("val"),
+            history=self._history,
+            probabilities=self._probabilities,
+            weights=self._weights,
+            costs={"seconds": seconds, **self._costs},
+            environment=environment(),
+            **self._controlled,
+        )
 
     def _fail(self, error: Exception) -> None:
         write_end(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.metrics import summary
+from lrensemble.metrics import find_metric, load_metric, summary
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.files import now
 from lrensemble.pool.member import Member
@@ -16,6 +16,7 @@ from lrensemble.pool.team import Point, SelectionStability, Team
 from lrensemble.selection import (
     DEFAULT_SELECTORS,
     MEMORY,
+    OBJECTIVES,
     SELECTORS,
     Ballots,
     BruteForce,
@@ -28,6 +29,7 @@ from lrensemble.selection import (
 
 MOST_OPTION = 1_000_000
 BRUTE_FORCE_WORK = 100_000_000_000  # probabilities to average; half a minute on two cores without numba
+SLOWER = 30  # times, where every team is voted on by itself
 
 
 def select_teams(
@@ -52,9 +54,10 @@ def select_teams(
         Names in `SELECTORS`; default `DEFAULT_SELECTORS`, brute force only where it is not too much.
     size : int, optional
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
-    objective : {"nll", "accuracy"}, optional
-        What the team shall be best at on validation. Default: the NLL, which overfits much less than accuracy;
-        accuracy where a member gives labels, as these have no NLL.
+    objective : str, optional
+        What the team shall be best at on validation: ``nll``, ``accuracy``, or a metric by its name (see
+        `lrensemble.metrics.named`); ``package.module:function`` is imported and called. Default: the NLL, which
+        overfits much less than accuracy; accuracy where a member gives labels, as these have no NLL.
     vote : str, optional
         Name in `VOTES`: the selectors optimise it, and the team is used with it. Default: soft; plurality where a
         member gives labels.
@@ -74,12 +77,13 @@ def select_teams(
     Raises
     ------
     UserError
-        Unknown selector, vote or option, impossible size, no usable member, damaged predictions; NLL or temperatures
-        of members that give labels.
+        Unknown selector, vote, metric or option, impossible size, no usable member, damaged predictions; NLL or
+        temperatures of members that give labels; a metric that raises or gives no finite number.
     """
     if selectors is not None and not selectors:
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
     vote = vote and canonical_vote(vote)
+    metric = load_metric(objective or "nll", "objective")
     for name in selectors or ():  # names are checked before the first file is read
         make_selector(name, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
     members = pool.usable("val")
@@ -107,9 +111,12 @@ def select_teams(
         costs, unit = inference_costs(members)
         selector.fit(predictions, labels, costs=costs, memory=memory)
         team = _team(pool, members, name, selector, unit, options or {})
-        scores = summary(selector.predict_proba(predictions), labels)
+        probabilities = selector.predict_proba(predictions)
+        scores = summary(probabilities, labels)
         if set(hard) & set(team.members):
             scores = {"accuracy": scores["accuracy"]}
+        if objective not in (*OBJECTIVES, *scores):
+            scores[objective] = metric(probabilities, labels)
         team = team.model_copy(update={"validation": scores})
         if stability_repeats:
             found = stability(selector, predictions, labels, repeats=stability_repeats, costs=costs, memory=memory)
@@ -132,9 +139,10 @@ def _asked(
     if not hard:
         return vote or "soft", objective or "nll"
     who = f"{len(hard)} of {total} members give labels alone ({hard[0]}{', ...' if len(hard) > 1 else ''})"
-    if objective == "nll" or "convex" in (selectors or ()):
-        what = "the objective nll" if objective == "nll" else "convex, which minimises the NLL,"
-        raise UserError(f"{what} is not possible: {who}, which have no NLL: select for accuracy")
+    if not find_metric(objective or "accuracy").of_labels or "convex" in (selectors or ()):
+        what = "convex, which minimises the NLL," if "convex" in (selectors or ()) else f"the objective {objective}"
+        lack = "NLL" if objective in (None, *OBJECTIVES) else "probabilities"
+        raise UserError(f"{what} is not possible: {who}, which have no {lack}: select for accuracy")
     if temperature:
         raise UserError(f"a temperature is not possible: {who}, which have no confidence to scale")
     return vote or "plurality", objective or "accuracy"
@@ -199,14 +207,17 @@ def _check_options(options: dict[str, Any], selectors: list[Selector]) -> None:
 
 def _takes_minutes(selector: BruteForce, shape: tuple[int, int, int]) -> bool:
     members, rows, classes = shape
-    work = selector.teams_to_try(members) * rows * (classes if selector.objective == "accuracy" else 1)
+    work = selector.teams_to_try(members) * rows * (1 if selector.objective == "nll" else classes)
+    if selector.vote != "soft" or selector.objective not in OBJECTIVES:
+        work *= SLOWER
     return selector.is_too_much(members) or work > BRUTE_FORCE_WORK
 
 
 def _team_name(selector: str, parameters: dict[str, Any], options: dict[str, Any]) -> str:
     """``greedy``, ``greedy-accuracy``, ``top-k-5-borda``: the selector and what was asked of it beyond the defaults."""
     size, objective, vote = parameters.get("size"), parameters.get("objective", "nll"), parameters.get("vote", "soft")
-    parts = [str(size) if size else "", objective if objective != "nll" else "", vote if vote != "soft" else ""]
+    named = objective.rpartition(":")[2]  # of package.module:function: no file has such a name
+    parts = [str(size) if size else "", named if objective != "nll" else "", vote if vote != "soft" else ""]
     parts += ["calibrated" if parameters.get("temperature") else "", "1se" if parameters.get("one_se") else ""]
     defaults = SELECTORS[selector]().get_params()
     parts += [f"{key}-{value}" for key, value in options.items() if key in defaults and value != defaults[key]]

@@ -61,7 +61,7 @@ class Team(BaseModel):
     members: dict[MemberId, Cost] = Field(min_length=1)  # member id -> weight; they sum to 1
     vote: str = "soft"  # how it was selected, and how it is to be used
     temperatures: dict[MemberId, Positive] = {}  # member id -> temperature, applied before the vote; none: 1
-    validation: dict[str, Cost]  # what this team scores on the rows that it was chosen on
+    validation: dict[str, Finite]  # what this team scores on the rows that it was chosen on
     validation_rows: int = Field(gt=0)
     teams_tried: int = Field(ge=0)
     candidates: list[MemberId]  # ids of the members that could have been chosen, sorted
@@ -95,8 +95,10 @@ class Team(BaseModel):
             raise ValueError(f"its weights sum to {total:.6g}, not to 1")
         if self.temperatures and self.temperatures.keys() != self.members.keys():
             raise ValueError("its temperatures are of other members than its weights")
-        if self.validation.get("accuracy", 0) > 1:
-            raise ValueError(f"a validation accuracy of {self.validation['accuracy']:g}")
+        for key in ("accuracy", "nll", "brier", "ece"):
+            value = self.validation.get(key, 0)
+            if value < 0 or (key == "accuracy" and value > 1):
+                raise ValueError(f"a validation {key} of {value:g}")
         return self
 
     @property

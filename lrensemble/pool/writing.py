@@ -40,6 +40,8 @@ def write_complete(
 ) -> Record:
     """Write a member that is complete; it is so exactly when its record says it.
 
+    With predictions that are not finite it is diverged instead, and none are kept.
+
     Parameters
     ----------
     labels : (N,) array
@@ -52,6 +54,9 @@ def write_complete(
     """
     from safetensors.torch import save
 
+    if not is_finite(probabilities):
+        reason = "the predictions are not finite"
+        return write_end(member, history=history, status="diverged", reason=reason, **values)
     names = []
     for split, array in probabilities.items():
         names.append(f"predictions/{split}.npy")
@@ -69,6 +74,10 @@ def write_complete(
         "outputs": "labels" if hard else "probabilities",
     }
     return write_end(member, history=history, files=names, status="complete", **values)
+
+
+def is_finite(probabilities: Mapping[str, NDArray[Any]]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in probabilities.values())
 
 
 def write_end(member: Member, *, history: History, files: Iterable[str] = (), **values: Any) -> Record:

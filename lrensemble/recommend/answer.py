@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lrensemble.metrics import standard_error
 from lrensemble.recommend.change import Change
 from lrensemble.recommend.curves import Backtest
-from lrensemble.recommend.runs import FinishedRun
 
 
 @dataclass(frozen=True)
@@ -20,43 +17,27 @@ class SeedResult:
 
     Attributes
     ----------
-    run : of the member that showed it
+    reached : step, seconds and epoch of the first evaluation that reached the target; None when none did
+    best : highest validation accuracy while the question was open
+    se : binomial standard error of `best`
     fall : of the training loss from the first epoch to the last: what was learnt, where accuracy shows nothing yet
     epochs : trained, until the target was reached
+    given_up : stopped because the target was out of reach, so that "no" is a forecast
     known : answered by a record that was there before
     """
 
-    run: FinishedRun
-    target: float
+    member: str
+    status: str
+    reason: str | None
+    seed: int
+    policy: str
+    reached: dict[str, float] | None
+    best: float
+    se: float
     fall: float
     epochs: int
+    given_up: bool
     known: bool
-
-    @property
-    def reached(self) -> dict[str, float] | None:
-        """Step, seconds and epoch of the first evaluation that reached the target; None when none did."""
-        line = self.run.reached(self.target)
-        return {"step": line[1], "seconds": line[2], "epoch": line[0]} if line else None
-
-    @property
-    def best(self) -> float:
-        """Highest validation accuracy while the question was open."""
-        return max((line[3] for line in self.run.curve if line[0] <= self.epochs), default=0.0)
-
-    @property
-    def se(self) -> float:
-        """Binomial standard error of `best`."""
-        return standard_error(self.best, self.run.val_rows)
-
-    @property
-    def given_up(self) -> bool:
-        """Stopped because the target was out of reach, so that "no" is a forecast."""
-        return not self.reached and (self.run.reason or "").startswith("given up")
-
-    def to_dict(self) -> dict[str, Any]:
-        of_run = ("member", "status", "reason", "seed", "policy")
-        mine = ("reached", "best", "se", "fall", "epochs", "given_up", "known")
-        return {name: getattr(self.run, name) for name in of_run} | {name: getattr(self, name) for name in mine}
 
 
 @dataclass(frozen=True)
@@ -118,13 +99,11 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         attempts = [
             {
-                "policy": attempt.policy,
-                "why": attempt.why,
-                "runs": [outcome.to_dict() for outcome in attempt.runs],
+                **asdict(attempt),
                 "yes": attempt.yes,
                 "share": attempt.share,
                 "median": {key: attempt.median(key) for key in ("step", "seconds")},
             }
             for attempt in self.attempts
         ]
-        return {**dataclasses.asdict(replace(self, attempts=())), "yes": self.yes, "attempts": attempts}
+        return {**asdict(replace(self, attempts=())), "yes": self.yes, "attempts": attempts}

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from lrensemble.policies import Policy
 from lrensemble.pool import Member, Pool, RunSpec
@@ -54,10 +55,6 @@ class LearningCurve:
     lr: NDArray[np.float64]
     rows: int
 
-    def until(self, epochs: int) -> LearningCurve:
-        """The curve as it was seen after so many epochs."""
-        return LearningCurve(self.accuracy[:epochs], self.lr, self.rows)
-
     def reaches(self, target: float) -> int | None:
         """First epoch (from 1) with the target's accuracy."""
         good = np.flatnonzero(self.accuracy >= target)
@@ -92,17 +89,10 @@ def finished_curves(pool: Pool, epochs: int | None = None) -> list[LearningCurve
     return curves
 
 
-def logit(accuracy: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
-    """log(right / wrong), half a row added to both so that it stays finite."""
-    right = accuracy * rows
-    logits: NDArray[np.float64] = np.log((right + 0.5) / (rows - right + 0.5))
-    return logits
-
-
 def upper_bound(curve: LearningCurve) -> float:
     """The accuracy that the run will hardly exceed within its budget; needs two epochs."""
     seen, total = len(curve.accuracy), len(curve.lr)
-    logits = logit(curve.accuracy, curve.rows)
+    logits = logit((curve.accuracy * curve.rows + 0.5) / (curve.rows + 1))  # half a row more of each: finite
     best, top = float(logits.max()), float(curve.accuracy.max())
     half = max(1, seen // 2)
     growth = (best - float(logits[:half].max())) / math.log(seen / half)
@@ -112,7 +102,7 @@ def upper_bound(curve: LearningCurve) -> float:
     error = 1 / math.sqrt(max(curve.rows * top * (1 - top), 0.5))  # of the best, on this scale
     past, to_come = curve.lr[:seen].min(), curve.lr[seen:].min(initial=math.inf)
     drop = math.log(min(max(past / to_come, 1.0), MOST_DROP)) if to_come > 0 else math.log(MOST_DROP)
-    return 1 / (1 + math.exp(-best - (GROWTH + growth) * time - NOISE * error - DROP * drop))
+    return float(expit(best + (GROWTH + growth) * time + NOISE * error + DROP * drop))
 
 
 def is_hopeless(curve: LearningCurve, target: float) -> bool:
@@ -144,7 +134,8 @@ class Backtest:
 def gives_up(curve: LearningCurve, target: float) -> int | None:
     """The epoch after which a finished run would have been given up, before it reached the target if it did."""
     last = (curve.reaches(target) or len(curve.accuracy)) - 1
-    return next((epoch for epoch in range(FEWEST, last + 1) if is_hopeless(curve.until(epoch), target)), None)
+    seen = ((epoch, replace(curve, accuracy=curve.accuracy[:epoch])) for epoch in range(FEWEST, last + 1))
+    return next((epoch for epoch, part in seen if is_hopeless(part, target)), None)
 
 
 def backtest(curves: Iterable[LearningCurve], target: float) -> Backtest:

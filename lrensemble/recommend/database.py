@@ -5,7 +5,7 @@ Pools are the truth. A record is written once, and the database can be made anew
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,42 +57,39 @@ def find_pools(paths: Iterable[str | Path]) -> list[Pool]:
     return list(found.values())
 
 
-def sync(store: Store, pools: Sequence[Pool], *, tick: Callable[[int, int], None] = lambda done, total: None) -> Synced:
+def sync(store: Store, pools: Sequence[Pool], *, tell: Callable[[int, int], None] = lambda done, total: None) -> Synced:
     """Add every finished run of `pools` that the database does not have; a member (by its id) is added once.
 
-    Safe to run any number of times and in several processes at once. `tick` is told (done, total).
+    Safe to run any number of times and in several processes at once. `tell` is told (done, total).
     """
     result = Synced(pools=len(pools))
-    tasks: dict[str, Setting] = {}
-    rows: dict[str, int] = {}
-    runs: dict[str, list[FinishedRun]] = defaultdict(list)
+    tasks: dict[str, tuple[Setting, int, list[FinishedRun]]] = {}
     for pool in pools:
         for member in pool.members:
             try:
                 reason = why_not(member.record)
                 if reason is None:
-                    task = Setting.in_pool(pool.task, member.record.spec)
-                    runs[task.key].append(run_of(pool, member))
-                    tasks[task.key], rows[task.key] = task, pool.task.rows["train"]
+                    task = Setting.of(pool.task.data, pool.task.data_fingerprint, member.record.spec)
+                    run = run_of(pool, member)
+                    tasks.setdefault(task.key, (task, pool.task.rows["train"], []))[2].append(run)
             except UserError:
                 reason = "damaged"
             if reason:
                 result.left_out[reason] += 1
-    total = sum(map(len, runs.values()))
-    result.tasks = len(runs)
-    for key, some in runs.items():
-        task = tasks[key]
+    total = sum(len(runs) for *_, runs in tasks.values())
+    result.tasks = len(tasks)
+    for task, rows, runs in tasks.values():
         with store.lock():
             study = study_of(store, task)
             try:
-                new = add_runs(store, study, some, task, ACCURACY, rows[key])
+                new = add_runs(store, study, runs, task, ACCURACY, rows)
             except ValueError:  # Optuna: one name with other choices
                 raise UserError(
                     f"{store.url} was written by another version of lrensemble: sync into a new database"
                 ) from None
         result.added += new
-        result.known += len(some) - new
-        tick(result.added + result.known, total)
+        result.known += len(runs) - new
+        tell(result.added + result.known, total)
     return result
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import RunSpec
 
-Array = NDArray[Any]
 GRID = 240  # points of the budget at which the LR is read; a wave of more than 100 cycles is seen as its mean
 FLOOR = 1e-5  # lower LRs count as this: they train nothing
 FIFTHS = 5

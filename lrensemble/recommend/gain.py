@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lrensemble.array import Array
 from lrensemble.metrics import TINY
+from lrensemble.pool.record import Strict
 from lrensemble.recommend.features import MEAN, PEAK
-from lrensemble.recommend.surrogate import fit_surrogate, log_odds, probability
+from lrensemble.recommend.surrogate import fit_surrogate, log_odds
 from lrensemble.selection import Greedy
 
-Array = NDArray[Any]
 FEWEST = 3  # finished runs, one of them complete, that a surrogate can learn from; else candidates are spread out
 DRAWS = 16  # of every candidate's predictions
 ROWS = 1000  # of validation at most, evenly spaced
@@ -54,8 +57,7 @@ class Evidence:
         return replace(self, true=self.true[:, kept], right=self.right[:, kept], others=self.others[:, kept])
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(Strict):
     """What is expected of one candidate, on validation.
 
     Attributes
@@ -63,15 +65,15 @@ class Forecast:
     gain : nats that the team's NLL falls by, on average over draws, divergence included; None without a surrogate
     accuracy, accuracy_sd, nll : of the candidate itself if it does not diverge
     disagreement : share of rows on which just one of it and a member of the team is right (weighted by the team)
-    diverges : probability
+    diverges : probability; None where nothing is forecast
     """
 
-    gain: float | None
-    accuracy: float | None
-    accuracy_sd: float | None
-    nll: float | None
-    disagreement: float | None
-    diverges: float
+    gain: float | None = None
+    accuracy: float | None = None
+    accuracy_sd: float | None = None
+    nll: float | None = None
+    disagreement: float | None = None
+    diverges: float | None = Field(default=None, ge=0, le=1)
 
 
 def greedy_weights(true: Array) -> Array:
@@ -89,10 +91,9 @@ def divergence(finished: Array, failed: Array, candidates: Array) -> Array:
     if not n or not d:
         return np.full(len(candidates), d / (n + d + 1))
     columns = [MEAN, PEAK]
-    scaler = StandardScaler().fit(np.vstack([finished, failed])[:, columns])
-    x = scaler.transform(np.vstack([finished, failed])[:, columns])
-    model = LogisticRegression().fit(x, np.r_[np.zeros(n), np.ones(d)])
-    return np.asarray(model.predict_proba(scaler.transform(candidates[:, columns]))[:, 1])
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    model.fit(np.vstack([finished, failed])[:, columns], np.r_[np.zeros(n), np.ones(d)])
+    return np.asarray(model.predict_proba(candidates[:, columns])[:, 1])
 
 
 def choose(
@@ -111,7 +112,7 @@ def choose(
     if not len(evidence.features) or len(evidence.features) + len(evidence.failed) < FEWEST:
         known = np.vstack([evidence.features, evidence.failed]) if len(evidence.failed) else evidence.features
         spread = spread_out(known, candidates, n, weights=1 - diverges)
-        return [(i, Forecast(None, None, None, None, None, float(diverges[i]))) for i in spread]
+        return [(i, Forecast(diverges=float(diverges[i]))) for i in spread]
     evidence = evidence.thinned()
     rng = np.random.default_rng(seed)
     model = fit_surrogate(evidence.features, log_odds(evidence.true), evidence.chance)
@@ -123,7 +124,7 @@ def choose(
     chosen: list[tuple[int, Forecast]] = []
     left = np.arange(len(candidates))
     while len(left) and len(chosen) < n:
-        true = probability(model.draw(candidates[left], DRAWS, rng))  # (Q, draws, N)
+        true = expit(np.clip(model.draw(candidates[left], DRAWS, rng), -30, 30))  # (Q, draws, N), never 0
         gains, shares = _gains(team, true)
         nll = -np.log(true).mean((1, 2))
         expected = (1 - diverges[left]) * gains.mean(1)

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows, nll_of, true_class
 from lrensemble.pool import Member, Pool, RunSpec
-from lrensemble.pool.record import Strict
 from lrensemble.recommend.candidates import candidate_specs, peak_range
 from lrensemble.recommend.features import PEAK, configuration, difference, spec_features
 from lrensemble.recommend.gain import FEWEST, Evidence, Forecast, choose
 from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs
 
-Array = NDArray[Any]
 AGAIN = 3  # of the best runs may be trained again with a fresh seed
 
 
-class Proposal(Strict):
-    """A run to train, and what is expected of it on validation; numbers as in `Forecast`."""
+class Proposal(Forecast):
+    """A run to train, and what is expected of it."""
 
     spec: RunSpec
     explanation: str
-    gain: float | None = None
-    accuracy: float | None = None
-    accuracy_sd: float | None = None
-    nll: float | None = None
-    disagreement: float | None = None
-    diverges: float | None = Field(default=None, ge=0, le=1)
     seconds: float | None = None
 
 
@@ -68,9 +60,7 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     candidates = candidate_specs(kinds, again, specs, low, high, seed)
     together = spec_features([*specs, *candidates], rows)
     known, new = together[: len(specs)], together[len(specs) :]
-    evidence = Evidence(
-        known[complete], evidence.true, evidence.right, known[~complete], evidence.others, evidence.chance
-    )
+    evidence = replace(evidence, features=known[complete], failed=known[~complete])
     seconds = expected_seconds(members, candidates, rows)
     return [
         Proposal(
@@ -94,7 +84,8 @@ def _evidence(
     others = [member for member in pool.whole(pool.complete, "val") if member.id not in mine]
 
     def true(members: list[Member]) -> Array:
-        rows = [true_class(p, labels) for p in pool.predictions("val", members)]
+        found = zip(members, pool.predictions("val", members), strict=True)
+        rows = [_confidence(p, labels) if m.record.is_labels else true_class(p, labels) for m, p in found]
         return np.array(rows, dtype=np.float64).reshape(len(members), len(labels))
 
     right = [correct_rows(p, labels) for p in pool.predictions("val", complete)]
@@ -107,6 +98,13 @@ def _evidence(
         chance=1 / len(pool.task.class_names),
     )
     return evidence, features
+
+
+def _confidence(one_hot: Array, labels: Array) -> Array:
+    """Probability of the true class by a member that gives labels: it is as sure as its accuracy (Laplace's rule)."""
+    right = correct_rows(one_hot, labels)
+    share = (right.sum() + 1) / (len(right) + 2)
+    return np.asarray(np.where(right == 1, share, (1 - share) / (one_hot.shape[1] - 1)))
 
 
 def _distinct(specs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -122,7 +120,8 @@ def _explain(
 ) -> str:
     """One line: what the candidate resembles, and what is expected of it."""
     about = f"about {seconds:.2g} s" if seconds < 100 else f"about {seconds:.0f} s"
-    risk = f", diverges with {100 * forecast.diverges:.0f} %" if forecast.diverges >= 0.05 else ""
+    diverges = forecast.diverges or 0.0
+    risk = f", diverges with {100 * diverges:.0f} %" if diverges >= 0.05 else ""
     if forecast.gain is None or forecast.accuracy is None or forecast.accuracy_sd is None:
         why = f"{FEWEST} finished runs, one of them complete, are needed to predict anything"
         return f"unlike what was tried: {why}; {about}{risk}"

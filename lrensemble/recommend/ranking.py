@@ -81,12 +81,11 @@ ORDERS: dict[str, Callable[[Row], tuple[float, ...]]] = {
 }
 
 
-def check_target(target: float) -> float:
-    """`target`, or a `UserError` when it is no accuracy."""
+def check_target(target: float) -> None:
+    """Raise `UserError` for a target that is no accuracy."""
     if not 0 < target <= 1:
         hint = f": write {target / 100:g} for {target:g} %" if 1 < target <= 100 else ""
         raise UserError(f"target = {target:g} is not possible: an accuracy is above 0 and at most 1{hint}")
-    return target
 
 
 def default_target(runs: Sequence[FinishedRun]) -> float | None:

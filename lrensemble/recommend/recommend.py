@@ -9,6 +9,7 @@ from typing import Any
 
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
+from lrensemble.policies.sweep import RangeTest
 from lrensemble.recommend.candidates import baselines, first_policies
 from lrensemble.recommend.database import TaskRuns, add_runs, find_pools, read_tasks, study_of, sync
 from lrensemble.recommend.ranking import Row, rank, shape_and_peak
@@ -16,9 +17,10 @@ from lrensemble.recommend.runs import FinishedRun, Objective, run_of
 from lrensemble.recommend.search import Search, search
 from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.store import Store
+from lrensemble.renamed import renamed
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.device import pick_devices
-from lrensemble.training.range_test import RangeTest, range_test
+from lrensemble.training.range_test import range_test
 from lrensemble.training.runner import default_workers
 
 FRESH = 1000  # first of the seeds that no search uses: what is claimed comes from these alone
@@ -51,6 +53,7 @@ class Recommendation:
     reasons: dict[str, str]  # policy -> why its run ended early
 
 
+@renamed(told="tell_run", stage="tell")
 def recommend(
     plan: Plan,
     store: Store,
@@ -66,19 +69,19 @@ def recommend(
     with_defaults: bool = False,
     options: Mapping[str, Any] | None = None,
     watcher: Any = None,
-    told: Callable[[FinishedRun, int], None] = lambda run, count: None,
-    stage: Callable[[str], None] = lambda text: None,
+    tell_run: Callable[[FinishedRun, int], None] = lambda run, count: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Recommendation:
     """Search policies for the task of `plan` (its first member's data, model, optimizer and budget).
 
     Everything that is trained is a member of the plan's pool and a record of the database, so the same call goes on
     after an interruption. `options` go to `train_pool`. `target` asks for the fewest steps to that validation accuracy
-    instead of the highest accuracy.
+    instead of the highest accuracy. `tell` is told what begins, `tell_run` every run of the search with their number.
     """
     options = dict(options or {})
     objective = Objective(target)
-    stage("range test")
-    test = range_test(plan.specs[0], plan.task, device=options.get("devices", "auto"))
+    tell("range test")
+    test = range_test(plan.specs[0], plan.task, engine=plan.config.engine, device=options.get("devices", "auto"))
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)
@@ -90,8 +93,8 @@ def recommend(
     hints = _best_policies(near, objective) if near else []
     k0 = _range(test, hints, wanted)
     wanted = dataclasses.replace(wanted, k0=k0, first=[*hints, *first_policies(k0)])
-    stage(f"search: {trials} policies, peak LR {k0[0]:.3g} to {k0[1]:.3g}")
-    search(wanted, _runs(tasks, wanted.task), told=told)
+    tell(f"search: {trials} policies, peak LR {k0[0]:.3g} to {k0[1]:.3g}")
+    search(wanted, _runs(tasks, wanted.task), tell=tell_run)
 
     runs = [run for run in _runs(read_tasks(store), wanted.task) if run.seed == wanted.seed]
     tried = rank(wanted.task, runs, objective.order, target)
@@ -101,7 +104,7 @@ def recommend(
         raise UserError(f"none of {len(runs)} runs is complete ({', '.join(ends)}): lower the learning rates")
     defaults = baselines(plan.specs[0]) if with_defaults else {}
     fresh = tuple(range(first_seed, first_seed + seeds))
-    stage(f"confirm: {len(chosen)} policies and {len(defaults)} defaults with {seeds} fresh seeds")
+    tell(f"confirm: {len(chosen)} policies and {len(defaults)} defaults with {seeds} fresh seeds")
     again = confirm(wanted, [*chosen, *defaults.values()], fresh, watcher)
     rows = {row.policy: row for row in rank(wanted.task, again, objective.order, target)}
     return Recommendation(

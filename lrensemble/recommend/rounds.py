@@ -26,7 +26,7 @@ from lrensemble.pool.record import Strict
 from lrensemble.recommend.gain import greedy_weights
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
-from lrensemble.training.runner import Silent, Watcher, create_pool
+from lrensemble.training.runner import Watcher, create_pool
 
 FOLDER = "rounds"
 
@@ -71,12 +71,12 @@ class _TimeIsUp(Exception):
     pass
 
 
-class _Timed:
+class _Timed(Watcher):
     """A watcher that ends the training when a member is done and the time is over."""
 
     def __init__(self, watcher: Watcher, is_over: Callable[[], bool]) -> None:
         self.watcher, self.is_over = watcher, is_over
-        self.start, self.stop = watcher.start, watcher.stop
+        self.start, self.stop = watcher.start, watcher.stop  # type: ignore[method-assign]
 
     def member_done(self, record: Record) -> None:
         self.watcher.member_done(record)
@@ -120,7 +120,7 @@ def run_rounds(
     if per_round < 1:
         raise UserError(f"{per_round} proposals a round are not possible: give 1 or more")
     end = None if limits.seconds is None else time.monotonic() + limits.seconds
-    timed = _Timed(watcher or Silent(), lambda: end is not None and time.monotonic() >= end)
+    timed = _Timed(watcher or Watcher(), lambda: end is not None and time.monotonic() >= end)
     pool = create_pool(plan, plan.pool)
     planned = 0
     try:
@@ -162,12 +162,9 @@ def _alone(pool: Pool) -> Iterator[None]:
     with clear_disk_errors(folder):
         refuse_links(folder / ".lock", itself=True)
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(poll_interval=0.2)
-    try:
+        lock = FileLock(folder / ".lock").acquire(poll_interval=0.2)
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-Array = NDArray[Any]
 MOST_INTERMEDIATE = 100  # values of one run that pruners see; a longer run is thinned, at the same epochs for all
 
 

@@ -86,12 +86,12 @@ def search(
     wanted: Search,
     known: Sequence[FinishedRun] = (),
     *,
-    told: Callable[[FinishedRun, int], None] = lambda run, count: None,
+    tell: Callable[[FinishedRun, int], None] = lambda run, count: None,
 ) -> None:
     """Search until `wanted.trials` policies are finished, or `wanted.minutes` are over, or nothing new is drawn.
 
     Several processes may search one task with one storage and one pool: each policy is trained once. What a killed one
-    left is taken up by the next. `known` are runs of the task that the sampler learns from; `told` gets every run with
+    left is taken up by the next. `known` are runs of the task that the sampler learns from; `tell` gets every run with
     the number of searched ones.
     """
     with wanted.store.lock():
@@ -111,15 +111,11 @@ def search(
         if not numbers:
             return
         for run in _train(wanted, study, numbers):
-            told(run, _count(study))
+            tell(run, sum(trial.state.is_finished() for trial in _searched(study)))
 
 
 def _searched(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("searched")]
-
-
-def _count(study: optuna.Study) -> int:
-    return sum(t.state.is_finished() for t in _searched(study))
 
 
 def _next_ones(wanted: Search, study: optuna.Study, tried: set[int]) -> list[int]:

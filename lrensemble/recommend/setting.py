@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from lrensemble.pool import MemberSpec, Named
-from lrensemble.pool.record import Header, Strict
+from lrensemble.pool.record import Strict
 
 FROM_FILES = ("idx", "npz", "npy", "folder")  # data sources that are files of the user: the file's name tells more
 MOST_TEXT = 400  # characters of a study's name; Optuna's tables take 512
@@ -59,11 +59,6 @@ class Setting(Strict):
             epochs=training.epochs if training else None,
             setting=setting,
         )
-
-    @classmethod
-    def in_pool(cls, task: Header, spec: MemberSpec) -> Self:
-        """The task of a member of the pool whose ``pool.json`` is `task`."""
-        return cls.of(task.data, task.data_fingerprint, spec)
 
     @property
     def key(self) -> str:

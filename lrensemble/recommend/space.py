@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrensemble.policies import FUNCTIONS, Length, Parameter, Policy, Range, Space
@@ -52,14 +52,11 @@ def policy_of(parameters: Mapping[str, Any], prefix: str = "") -> Policy:
         if not parameter.is_list:
             items = [read(name)]
         else:
-            items = list(itertools.takewhile(lambda item: item is not None, map(read, _indexed(name))))
+            names = (f"{name}.{i}" for i in itertools.count())
+            items = list(itertools.takewhile(lambda item: item is not None, map(read, names)))
         if items and items[0] is not None:
             values[parameter.name] = items if parameter.is_list else items[0]
     return Policy.make(function, **values)
-
-
-def _indexed(name: str) -> Iterator[str]:
-    return (f"{name}.{i}" for i in itertools.count())
 
 
 def suggest(trial: optuna.Trial, k0: tuple[float, float]) -> Policy:

@@ -49,20 +49,14 @@ class Store:
     url : as people may see it, without a password
     storage : the Optuna storage
     address : as it was opened, for another process of ours
+    lock : be the only one who decides what is new; the system frees the lock of a killed process. Beside a SQLite file
+        it is a file lock; in PostgreSQL it is an advisory lock of the database, which holds between machines
     """
 
     url: str
     address: str = field(repr=False)
     storage: optuna.storages.BaseStorage
-    _lock: Callable[[], AbstractContextManager[None]]
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Be the only one who decides what is new. The system frees the lock of a killed process.
-
-        Beside a SQLite file it is a file lock; in PostgreSQL it is an advisory lock of the database, which holds
-        between machines.
-        """
-        return self._lock()
+    lock: Callable[[], AbstractContextManager[None]]
 
 
 def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:

@@ -8,16 +8,16 @@ So a curve near a good one is good, one far from all errs on rows of its own, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import logit
 
+from lrensemble.array import Array
 from lrensemble.recommend.features import FINAL, FLOOR, MEAN, NAMES, PEAK, groups_of
 
-Array = NDArray[Any]
 CLIP = 1e-4  # probabilities of the true class outside [CLIP, 1 - CLIP] count as these
 CEILING = 10.0  # an LR that trains nothing
 # Prior medians: shares of the variance that another seed makes.
@@ -31,13 +31,7 @@ SPREAD = 1.0
 
 def log_odds(true: Array) -> Array:
     """Log-odds of probabilities of the true class, any shape."""
-    p = np.clip(np.asarray(true, dtype=np.float64), CLIP, 1 - CLIP)
-    return np.asarray(np.log(p) - np.log1p(-p))
-
-
-def probability(odds: Array) -> Array:
-    """Inverse of `log_odds`."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
+    return np.asarray(logit(np.clip(np.asarray(true, dtype=np.float64), CLIP, 1 - CLIP)))
 
 
 @dataclass(frozen=True, eq=False)

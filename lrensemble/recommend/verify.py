@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import standard_error
 from lrensemble.policies import Length, Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Named, Pool, RunSpec
@@ -20,15 +21,18 @@ from lrensemble.pool.record import FINISHED
 from lrensemble.recommend.answer import Attempt, SeedResult, Verification
 from lrensemble.recommend.change import Change, changes
 from lrensemble.recommend.curves import Backtest, backtest, curve_of, finished_curves, is_hopeless, upper_bound
+from lrensemble.recommend.ranking import check_target
 from lrensemble.recommend.runs import run_of
+from lrensemble.renamed import renamed
 from lrensemble.training import Config, make_plan, train_pool
 from lrensemble.training.plan import Plan
-from lrensemble.training.runner import Watcher, default_pool
+from lrensemble.training.runner import default_pool
 
 MAY_GIVE_UP = {"verify": "may be given up"}  # the note of such a member
 MOST_TRIES = 100
 
 
+@renamed(attempted="tell")
 def verify(
     config: Config,
     policy: str,
@@ -40,11 +44,8 @@ def verify(
     give_up: bool = True,
     pool: str | Path | None = None,
     trust: bool = True,
-    workers: int | None = None,
-    threads: int | None = None,
-    devices: str = "auto",
-    watcher: Watcher | None = None,
-    attempted: Callable[[Attempt], None] = lambda attempt: None,
+    tell: Callable[[Attempt], None] = lambda attempt: None,
+    **options: Any,
 ) -> Verification:
     """Train `policy` on the task of `config` until it reaches `target`, cannot any more, or has spent its budget.
 
@@ -66,29 +67,33 @@ def verify(
         Where the runs are members; default: the configuration's pool.
     trust : bool
         False: `config` is a pool's own, so that its model is built as a record's is (see `make_plan`).
-    attempted : callable
+    tell : callable
         Is told of every attempt as it ends.
+    options
+        Workers, threads, devices, ... of `train_pool`.
 
     Raises
     ------
     UserError
         A target that is none, a policy that cannot be read, a budget below one epoch, and what `make_plan` finds.
     """
-    _check_target(target)
+    check_target(target)
     for name, value, least, most in (("seeds", seeds, 1, 1000), ("tries", tries, 0, MOST_TRIES)):
         if not least <= value <= most:
             raise UserError(f"{name} = {value} is not possible: it must be from {least} to {most}")
     text = str(Policy.parse(policy))
     where = Path(pool or default_pool(config))
-    asked = _asking(config, text, target, seeds, _whole_epochs(budget, config.training.epochs))
+    length = _length(budget)
+    epochs = int(length.value) if length and length.unit == "e" else config.training.epochs
+    asked = _asking(config, text, target, seeds, epochs)
     plan = make_plan(asked, where, trust=trust)
     per_epoch = steps_per_epoch(plan.task.rows("train"), asked.training.batch_size)
-    if (steps := _steps(budget)) is not None:  # known only now that the data are
-        if steps < per_epoch:
+    if length and length.unit == "":  # how many epochs these are is known only now that the data are
+        if length.value < per_epoch:
             raise UserError(f"a budget of {budget} steps is less than one epoch ({per_epoch:,} steps)")
-        asked = _asking(config, text, target, seeds, steps // per_epoch)
+        epochs = int(length.value) // per_epoch
+        asked = _asking(config, text, target, seeds, epochs)
         plan = dataclasses.replace(plan, config=asked)
-    epochs = asked.training.epochs
     warnings = misfits(Policy.parse(text), per_epoch, epochs)
     test = _backtest(where, plan.task.fingerprint, epochs, target)
 
@@ -97,11 +102,8 @@ def verify(
             spec.model_copy(update={"notes": MAY_GIVE_UP if give_up else {}})
             for spec in _asking(config, policy, target, seeds, epochs).specs()
         ]
-        done = _answer(
-            plan.of(specs, alone=True), target, workers=workers, threads=threads, devices=devices, watcher=watcher
-        )
-        found = Attempt(policy, why, done)
-        attempted(found)
+        found = Attempt(policy, why, _answer(plan.of(specs, alone=True), target, **options))
+        tell(found)
         return found
 
     attempts = [attempt(text, "the question")]
@@ -145,32 +147,18 @@ def misfits(policy: Policy, steps_per_epoch: int, epochs: int) -> list[str]:
     return beyond(policy.bind(steps_per_epoch=steps_per_epoch, total_steps=total), policy)
 
 
-def _check_target(target: float) -> None:
-    if 1 < target <= 100:
-        raise UserError(f"target = {target:g} is above 1: for {target:g} % write {target / 100:g}")
-    if not 0 < target <= 1:
-        raise UserError(f"target = {target:g} is no validation accuracy: it must be above 0 and at most 1")
-
-
-def _steps(budget: str | None) -> int | None:
-    length = Length.parse(budget) if budget is not None else None
-    return int(length.value) if length and length.unit == "" else None
-
-
-def _whole_epochs(budget: str | None, default: int) -> int:
-    """The epochs that `budget` names; `default` where it names none or steps."""
+def _length(budget: str | None) -> Length | None:
+    """A budget in whole epochs or in steps."""
     if budget is None:
-        return default
+        return None
     length = Length.parse(budget)
     if length.unit == "%":
         raise UserError(f"budget = {budget}: a share of what? Write 20e (epochs) or 2000 (steps)")
     if length.value <= 0:
         raise UserError(f"budget = {budget} is not possible: it must be above 0")
-    if length.unit == "":
-        return default
-    if length.value != int(length.value):
+    if length.unit == "e" and length.value != int(length.value):
         raise UserError(f"budget = {budget}: runs are evaluated after every epoch, so whole epochs are needed")
-    return int(length.value)
+    return length
 
 
 def _asking(config: Config, policy: str, target: float, seeds: int, epochs: int) -> Config:
@@ -207,18 +195,14 @@ def _answer(plan: Plan, target: float, **options: Any) -> tuple[SeedResult, ...]
     left = [i for i, outcome in enumerate(known) if outcome is None]
     if left:
         rest = plan.of([plan.specs[i] for i in left], alone=True)
-        pool = train_pool(rest, judges=[_reachable(target, plan.task.rows("val"))], **options)
+        judge = {"name": f"{__name__}:{out_of_reach.__name__}", "target": target, "rows": plan.task.rows("val")}
+        pool = train_pool(rest, judges=[Named.model_validate(judge)], **options)
         for i in left:
             member = pool.member_of(plan.specs[i])
             if member.record.status not in FINISHED:
                 raise UserError(f"member {member.id} {member.status}: {member.record.reason}")
             known[i] = _outcome(pool, member, target, known=False)
     return tuple(outcome for outcome in known if outcome is not None)
-
-
-def _reachable(target: float, rows: int) -> Named:
-    judge = f"{__name__}:{out_of_reach.__name__}"
-    return Named.model_validate({"name": judge, "target": target, "rows": rows})
 
 
 def out_of_reach(spec: RunSpec, history: Sequence[Mapping[str, Any]], *, target: float, rows: int) -> str | None:
@@ -263,11 +247,16 @@ def _outcome(pool: Pool, member: Member, target: float, *, known: bool) -> SeedR
     run, history = run_of(pool, member), member.history()
     losses = [line["train_loss"] for line in history if line.get("train_loss") is not None]
     line = run.reached(target)
+    epochs = int(line[0]) if line else len(history)
+    best = max((accuracy for epoch, _, _, accuracy in run.curve if epoch <= epochs), default=0.0)
     return SeedResult(
-        run=run,
-        target=target,
+        **{name: getattr(run, name) for name in ("member", "status", "reason", "seed", "policy")},
+        reached={"step": line[1], "seconds": line[2], "epoch": line[0]} if line else None,
+        best=best,
+        se=standard_error(best, run.val_rows),
         fall=losses[0] - losses[-1] if losses else 0.0,
-        epochs=int(line[0]) if line else len(history),
+        epochs=epochs,
+        given_up=not line and (run.reason or "").startswith("given up"),
         known=known,
     )
 
@@ -276,7 +265,7 @@ def _changes(
     where: Path, attempt: Attempt, target: float, rows: int, steps_per_epoch: int, epochs: int
 ) -> list[Change]:
     """What the middle one of an attempt's runs suggests."""
-    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2].run
+    run = sorted(attempt.runs, key=lambda one: one.best)[(len(attempt.runs) - 1) // 2]
     return changes(
         attempt.policy,
         Pool.open(where).find(run.member).history(),

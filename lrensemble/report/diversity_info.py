@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from lrensemble.array import Array
 from lrensemble.diversity import (
     METRICS,
     TeamScores,
@@ -22,13 +21,11 @@ from lrensemble.diversity import (
     team_diversity,
     team_votes,
     to_masks,
-    top_teams,
 )
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
 from lrensemble.pool import Member, Pool
 
-Array = NDArray[Any]
 EVERY = 18  # members of whom every team is scored; of more, a sample
 SAMPLE = 100_000  # teams
 MOST_MEMBERS = 64  # in a bit mask
@@ -75,12 +72,6 @@ class Diversity:
     @property
     def is_sample(self) -> bool:
         return len(self.teams.masks) < self.total
-
-    def best(self, q: int, by: str = "accuracy") -> TeamScores:
-        """The `q` best teams by accuracy, or the most diverse ones."""
-        if by == "accuracy":
-            return top_teams([self.teams], "accuracy", q)
-        return top_teams([self.teams], self.metric, q, largest=METRICS[self.metric].higher_is_diverse)
 
 
 def best_first(pool: Pool, *splits: str) -> list[Member]:
@@ -136,7 +127,8 @@ def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, s
         interrupted = True
         if not found:
             raise
-    teams = _of_two_or_more(found)
+    teams = TeamScores.joined(found)
+    teams = teams.only(np.bitwise_count(teams.masks) > 1)
     return Diversity(
         metric=name,
         ids=ids,
@@ -168,15 +160,6 @@ def _sample(predictions: Array, predicted: Array, labels: Array, name: str, rng:
     masks = np.unique(to_masks(order < rng.integers(2, total + 1, SAMPLE)[:, None]))
     scores = team_votes(predictions, labels, masks, ["accuracy"])
     return TeamScores(masks, {**scores, **team_diversity(predicted, labels, masks, [name])})
-
-
-def _of_two_or_more(found: Sequence[TeamScores]) -> TeamScores:
-    masks = np.concatenate([chunk.masks for chunk in found])
-    several = np.bitwise_count(masks) > 1
-    names = found[0].scores
-    return TeamScores(
-        masks[several], {key: np.concatenate([chunk.scores[key] for chunk in found])[several] for key in names}
-    )
 
 
 def rank_correlations(sizes: Array, accuracy: Array, oriented: Array) -> dict[int, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from lrensemble.errors import UserError
 from lrensemble.pool.files import write_atomic
@@ -44,35 +45,6 @@ SETTINGS: Any = {
     "svg.hashsalt": "lrensemble",  # the same numbers, the same bytes
     "svg.fonttype": "path",  # looks the same where the font is missing
 }
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --ink: {ink}; --paper: #fff; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e6e6ea; --paper: #16161a; }} }}
-body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--paper); }}
-h1 {{ font-size: 1.3rem; font-weight: 600; }}
-svg {{ display: block; width: 100%; height: auto; }}
-code {{ font-size: .85rem; overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{svg}
-<details><summary>{summary}</summary>
-<ul>
-{items}
-</ul>
-</details>
-</body>
-</html>
-"""
 
 
 def check_target(path: Path) -> None:
@@ -136,10 +108,9 @@ def _small(png: bytes) -> bytes:
 
 def _page(svg: str, title: str, summary: str, items: Sequence[str]) -> str:
     """One page that needs nothing else. The ink follows the page, so that it reads in light and dark."""
-    drawing = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    from lrensemble.report.page.templates import templates
+
+    drawing = svg[svg.index("<svg") :].removeprefix("<svg").replace(INK, "currentColor").strip()
     drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)
-    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
-    lines = "\n".join(f"<li><code>{html.escape(item)}</code></li>" for item in items)
-    return PAGE.format(
-        title=html.escape(title), ink=INK, svg=drawing.strip(), summary=html.escape(summary), items=lines
-    )
+    values = {"title": title, "ink": INK, "drawing": Markup(drawing), "summary": summary, "items": items}
+    return templates().get_template("figure.html").render(values) + "\n"

@@ -88,17 +88,13 @@ def _kept(lr: NDArray[np.float64], buckets: int) -> NDArray[np.int64]:
 def sparkline(values: ArrayLike, width: int = 60) -> str:
     """Return `values` (evenly spaced, >= 0) as block characters, scaled from 0 to their maximum.
 
-    More values than `width` share columns, each as high as the highest of them; fewer are stretched.
+    At most `width` of them; fewer are stretched.
 
     >>> sparkline([0, 1, 2, 4], width=4)
     '▁▂▄█'
     """
     heights: NDArray[Any] = np.asarray(values, dtype=float)
-    n = len(heights)
-    if n == 0:
-        return ""
-    starts = np.arange(width) * n // width
-    columns = np.maximum.reduceat(heights, starts) if n > width else heights[starts]
+    columns = heights[np.arange(width) * len(heights) // width]
     top = columns.max()
     levels = np.rint(columns / top * (len(BLOCKS) - 1)).astype(int) if top > 0 else np.zeros(width, dtype=int)
     return "".join(BLOCKS[level] for level in levels)

@@ -63,7 +63,7 @@ def train_scaled(
             raise UserError(f"member {member.id} is no run of lrensemble train: it cannot be trained again")
         if not trust and is_users_own(name := member.record.spec.model.name):
             raise untrusted(name)
-    load_data(pool)  # says so when the data have changed
+    load_data(pool, trust=trust)  # says so when the data have changed
     groups: dict[str, list[RunSpec]] = defaultdict(list)
     for member in members:
         spec = RunSpec.of(member.record.followed)

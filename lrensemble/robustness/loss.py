@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lrensemble.metrics import correct_rows, nll_rows
-from lrensemble.pool import Member
 from lrensemble.robustness.networks import Array, Networks
 
 
@@ -29,23 +31,19 @@ class LossDifference:
 def loss_difference(networks: Networks) -> list[LossDifference]:
     """Of every member that takes part, then of the teams."""
     data = networks.data
-    losses: dict[str, dict[str, tuple[float, float]]] = {}
+    losses: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
+    votes_on: dict[str, Callable[..., dict[str, Array]]] = {
+        "test": networks.clean_votes,
+        "train": partial(networks.votes, data.train.images),
+    }
+    for split, votes in votes_on.items():
+        labels = np.asarray(getattr(data, split).labels)
 
-    def of(name: str, split: str, vote: Array, labels: Array) -> None:
-        scores = float(nll_rows(vote, labels).mean()), float(correct_rows(vote, labels).mean())
-        losses.setdefault(name, {})[split] = scores
+        def add(name: str, vote: Array, split: str = split, labels: Array = labels) -> None:
+            losses[name][split] = float(nll_rows(vote, labels).mean()), float(correct_rows(vote, labels).mean())
 
-    def each(split: str, labels: Array) -> dict[str, Array]:
-        def member(one: Member, probabilities: Array) -> None:
-            of(one.id, split, probabilities, labels)
-
-        if split == "test":
-            return networks.clean_votes(member)
-        return networks.votes(data.train.images, each=member)
-
-    for split, labels in (("test", np.asarray(data.test.labels)), ("train", np.asarray(data.train.labels))):
-        for name, vote in each(split, labels).items():
-            of(name, split, vote, labels)
+        for name, vote in votes(each=lambda member, vote, add=add: add(member.id, vote)).items():
+            add(name, vote)
     policies = {member.id: member.record.spec.label for member in networks.members}
     return [
         LossDifference(

@@ -17,7 +17,7 @@ from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
 from lrensemble.pool import Member, Pool
 from lrensemble.selection import VOTES
 from lrensemble.selection.votes import counts_of, scaled
-from lrensemble.tasks import Dataset
+from lrensemble.tasks import Images
 from lrensemble.training.device import pick_devices
 
 Array = NDArray[Any]
@@ -40,7 +40,7 @@ class Networks:
     """
 
     pool: Pool
-    data: Dataset
+    data: Images
     entries: dict[str, Entry]
     members: list[Member]
     device: torch.device
@@ -126,9 +126,12 @@ def networks(
     if chosen and not everyone and name not in {team.name for team in chosen}:
         del entries[name]  # it would need all networks, for one line
     needed = {member_id for entry in entries.values() for member_id in entry.weights}
+    data = load_data(pool, trust=trust)
+    if not isinstance(data, Images):
+        raise UserError(f"{pool.path}: what is changed here is images, its data are {pool.task.data['name']}")
     return Networks(
         pool=pool,
-        data=load_data(pool),
+        data=data,
         entries=entries,
         members=[member for member in members if everyone or member.id in needed],
         device=pick_devices(device)[0],

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lrensemble.errors import UserError
 from lrensemble.metrics import Auroc, auroc, uncertainty
 from lrensemble.robustness.networks import Change, Networks
-from lrensemble.tasks import Dataset, load_dataset
+from lrensemble.tasks import Images, load_images
 from lrensemble.tasks.row_arrays import pieces
 
 
@@ -34,12 +34,6 @@ class Detection:
     entropy: Auroc
 
 
-def parse_foreign(text: str) -> tuple[str, Path | None]:
-    """``NAME`` or ``NAME:ROOT``."""
-    name, _, root = text.partition(":")
-    return name, Path(root) if root else None
-
-
 def out_of_distribution(networks: Networks, text: str) -> list[Detection]:
     """Every team on the test split of another data set, ``NAME`` or ``NAME:ROOT``; nothing is downloaded.
 
@@ -51,8 +45,8 @@ def out_of_distribution(networks: Networks, text: str) -> list[Detection]:
     UserError
         The data set is not there, is the pool's own, or has other channels than 1 or 3.
     """
-    name, root = parse_foreign(text)
-    foreign = load_dataset(name, root=root)
+    name, _, root = text.partition(":")
+    foreign = load_images(name, root=Path(root) if root else None)
     if _same(foreign, networks.data):
         raise UserError(f"{text} is the pool's own data set: out-of-distribution images must come from another one")
     change = fitting(foreign, networks.data)
@@ -66,7 +60,7 @@ def out_of_distribution(networks: Networks, text: str) -> list[Detection]:
     return found
 
 
-def fitting(foreign: Dataset, data: Dataset) -> Change:
+def fitting(foreign: Images, data: Images) -> Change:
     """Make images of `foreign` the shape and the range of those of `data`."""
     channels, *size = data.input_shape
     theirs = foreign.input_shape[0]
@@ -85,7 +79,7 @@ def fitting(foreign: Dataset, data: Dataset) -> Change:
     return change
 
 
-def _same(one: Dataset, other: Dataset) -> bool:
+def _same(one: Images, other: Images) -> bool:
     """Whether the test splits are the same images (fingerprints differ with the cut of the validation split too)."""
     a, b = one.test.images, other.test.images
     return a.shape == b.shape and all(np.array_equal(x, y) for x, y in zip(pieces(a), pieces(b), strict=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError
+from lrensemble.plugins import Registry
 from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, team_vote
 from lrensemble.selection.base import Selector, Step, score_teams, soft_vote
 from lrensemble.selection.brute_force import BruteForce
@@ -24,7 +25,13 @@ from lrensemble.selection.temperature import fit_temperature
 from lrensemble.selection.votes import VOTES, Vote
 from lrensemble.votes import ALIASES, canonical_vote
 
-SELECTORS: dict[str, type[Selector]] = {
+
+def _check(name: str, kind: Any) -> None:
+    if not (inspect.isclass(kind) and issubclass(kind, Selector)):
+        raise UserError(f"selector {name}: {kind!r:.60} is no subclass of lrensemble.Selector")
+
+
+_OURS: dict[str, type[Selector]] = {
     "best-single": BestSingle,
     "all": All,
     "top-k": TopK,
@@ -38,6 +45,8 @@ SELECTORS: dict[str, type[Selector]] = {
     "cma-es": CMAES,
     "pareto": Pareto,
 }
+SELECTORS: Registry[type[Selector]] = Registry("selectors", "selector", _OURS, _check)
+register_selector = SELECTORS.register
 # What runs when nobody says which: the usual ones, and the exact optimum where it is not too much.
 DEFAULT_SELECTORS = ("best-single", "all", "top-k", "random", "greedy", "brute-force")
 # A team would be used with another vote than it was selected for.
@@ -50,16 +59,17 @@ def make_selector(name: str, /, **parameters: Any) -> Selector:
     So that one ``objective`` and one ``size`` can be given to several selectors at once. A vote and a temperature are
     not left out: `UserError` where the selector knows the soft vote only.
     """
-    if name not in SELECTORS:
-        raise UserError(f"unknown selector {name!r}: {did_you_mean(name, SELECTORS)}")
-    known = inspect.signature(SELECTORS[name]).parameters
+    wanted = SELECTORS.find(name)
+    known = inspect.signature(wanted).parameters
+    if name == "convex" and (objective := parameters.get("objective", "nll")) not in OBJECTIVES:
+        raise UserError(f"objective {objective} is not possible with convex, whose weights are those of least NLL")
     if "vote" in parameters:
         parameters["vote"] = canonical_vote(parameters["vote"])
     for key, default in _NEVER_LEFT_OUT.items():
         if key not in known and parameters.get(key, default) != default:
             able = [other for other, kind in SELECTORS.items() if key in inspect.signature(kind).parameters]
             raise UserError(f"{key} {parameters[key]} is not possible with {name}: use {', '.join(able)}")
-    return SELECTORS[name](**{key: value for key, value in parameters.items() if key in known})
+    return wanted(**{key: value for key, value in parameters.items() if key in known})
 
 
 __all__ = [
@@ -90,6 +100,7 @@ __all__ = [
     "canonical_vote",
     "fit_temperature",
     "make_selector",
+    "register_selector",
     "score_teams",
     "smallest_within_one_se",
     "soft_vote",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrensemble.errors import UserError, did_you_mean
-from lrensemble.metrics import nll_of, nll_rows, true_class, winners
+from lrensemble.errors import UserError
+from lrensemble.metrics import find_metric, nll_of, nll_rows, resampled, settled, true_class, winners
 from lrensemble.selection.votes import VOTES, counts_of, scaled
 from lrensemble.votes import canonical_vote
 
 Array = NDArray[Any]
-OBJECTIVES = ("nll", "accuracy")
+OBJECTIVES = ("nll", "accuracy")  # means over rows, with fast ways; any other is a metric by its name
 MEMORY = 2 * 2**30  # bytes
 _TEAMS, _ROWS = 512, 8192  # in one product of weights and probabilities: 32 MB
 _TOLERANCE = 0.01  # of a row's sum: what float16 and a sloppy export leave
@@ -144,13 +145,16 @@ class Ballots:
             total = total + float(counts[m]) * self.member(int(m)).astype(np.float64)
         return self.vote.outcome(total / counts.sum())
 
-    def rows_of(self, vote: Array, objective: str) -> Array:
-        """Score of every row of a vote (N, C), higher is better: (N,)."""
-        return -nll_rows(vote, self.labels) if objective == "nll" else np.asarray(winners(vote) == self.labels, float)
-
     def score(self, vote: Array, objective: str) -> float:
-        """Mean of `rows_of`: minus the NLL in nats, or the accuracy."""
-        return float(self.rows_of(vote, objective).mean())
+        """Of a vote (N, C), higher is better: minus the NLL in nats, the accuracy, or a metric with its sign."""
+        return score_of(vote, self.labels, objective)
+
+    def standard_error(self, vote: Array, objective: str) -> float:
+        """Of the score of a vote (N, C); of a metric by the bootstrap. 0 for a single row."""
+        if objective in OBJECTIVES:
+            rows = _rows_of(vote, self.labels, objective)
+            return float(rows.std(ddof=1) / math.sqrt(len(rows))) if len(rows) > 1 else 0.0
+        return float(resampled(find_metric(objective), settled(vote), self.labels).std(ddof=1))
 
     def singles(self, objective: str) -> Array:
         """Score of every member alone, under this vote: (M,)."""
@@ -168,6 +172,8 @@ class Ballots:
     def scores(self, weights: Array, objective: str) -> Array:
         """Scores of many teams, higher is better: (T,) from weights (T, M) whose rows sum to 1."""
         weights = np.asarray(weights, dtype=np.float64)
+        if objective not in OBJECTIVES:
+            return np.array([self.score(self.cast(row), objective) for row in weights])
         sums: Array = np.zeros(len(weights))
         if objective == "nll" and self.vote.linear:
             true = self.true()
@@ -195,10 +201,22 @@ def team_vote(predictions: Any, weights: Array, vote: str = "soft", temperatures
     return Ballots(predictions, (), vote=vote, temperatures=temperatures).cast(np.asarray(weights))
 
 
+def score_of(vote: Array, labels: Array, objective: str) -> float:
+    """Of a vote (N, C) before its ties are settled, higher is better."""
+    if objective in OBJECTIVES:
+        return float(_rows_of(vote, labels, objective).mean())
+    metric = find_metric(objective)
+    return metric.sign * metric(settled(vote), labels)
+
+
+def _rows_of(vote: Array, labels: Array, objective: str) -> Array:
+    """Score of every row of a vote (N, C), higher is better: (N,)."""
+    return -nll_rows(vote, labels) if objective == "nll" else np.asarray(winners(vote) == labels, float)
+
+
 def check_objective(objective: str) -> None:
-    """Raise `UserError` for an unknown objective."""
-    if objective not in OBJECTIVES:
-        raise UserError(f"unknown objective {objective!r}: {did_you_mean(objective, OBJECTIVES)}")
+    """Raise `UserError` for an objective that is no known metric."""
+    find_metric(objective, "objective")
 
 
 def checked_inputs(predictions: Any, labels: ArrayLike) -> tuple[Any, Array]:

@@ -25,7 +25,7 @@ class Step(NamedTuple):
     """A team on the way to the result."""
 
     weights: Array  # (M,), sum 1
-    score: float  # on the rows of `fit`, higher is better: accuracy, or minus the NLL in nats
+    score: float  # on the rows of `fit`, higher is better: accuracy, minus the NLL in nats, or a metric with its sign
     member: int = -1  # the one that was added, where it was one
 
     @property
@@ -146,7 +146,8 @@ def score_teams(
 ) -> Array:
     """Score the votes of many teams, higher is better: (T,) from weights (T, M) and predictions (M, N, C).
 
-    ``accuracy`` is the share of rows right, ``nll`` minus the mean negative log-likelihood in nats. Every row of
+    ``accuracy`` is the share of rows right, ``nll`` minus the mean negative log-likelihood in nats; else the name of a
+    metric (`lrensemble.metrics.find_metric`; those of which lower is better with a minus). Every row of
     `weights` sums to 1. Memory stays bounded for any number of teams.
     """
     return Ballots(predictions, labels, vote=vote, memory=memory).scores(weights, objective)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.diversity import MAX_LATTICE, all_teams, team_votes
+from lrensemble.diversity import MAX_LATTICE, all_teams
+from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import deadline, team_of
-from lrensemble.selection.enumerate import Enumerating, best_team
+from lrensemble.selection.enumerate import CLOSE, Enumerating, best_team, equal_votes, is_fast
+from lrensemble.selection.votes import VOTES
 
 Array = NDArray[Any]
-_CLOSE = 1e-12  # scores nearer than this are compared again in one way of adding
+_SLOW = 512  # teams that are voted on one by one between two looks at the clock
 
 
+@dataclass(eq=False, repr=False)
 class BruteForce(Enumerating):
     """Try every team of `size` members (without `size`: every team) and return the best.
 
@@ -25,41 +29,41 @@ class BruteForce(Enumerating):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         Number of members; any number when not given (up to 24 members).
     max_teams : int
         Refuse (`UserError`) rather than run for minutes.
+    vote : str
+        See `VOTES`; other votes than soft, and other objectives, are 30 times slower.
+    temperature : bool
+        Scale every member's confidence on the same rows first.
     time_limit : float, optional
         Seconds; then, and on Ctrl-C, the best so far is returned and `stopped_` says so.
     """
 
     title = "brute force"
 
-    def __init__(
-        self,
-        objective: str = "nll",
-        size: int | None = None,
-        max_teams: int = 2_000_000,
-        time_limit: float | None = None,
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.max_teams = max_teams
-        self.time_limit = time_limit
+    objective: str = "nll"
+    size: int | None = None
+    max_teams: int = 2_000_000
+    vote: str = "soft"
+    temperature: bool = False
+    time_limit: float | None = None
 
-    def _select(self, P: Array, y: Array) -> tuple[Array, int]:
-        total = len(P)
+    def _choose(self, ballots: Ballots) -> tuple[Array, int]:
+        total = ballots.total
         self._refuse_too_much(total)
-        best = math.inf
-        found: list[tuple[Array, Array]] = []  # (keys, teams), the lower the better
+        if ballots.vote is VOTES["soft"]:
+            ballots = Ballots(ballots.array(), ballots.labels, memory=ballots.memory)
+        best = -math.inf
+        found: list[tuple[Array, Array]] = []  # (scores, teams)
         tried, over = 0, deadline(self.time_limit)
         try:
-            for teams, scores in self._scored(P, y):
-                keys = scores if self.objective == "nll" else -scores
-                best = min(best, float(keys.min()))
-                near = keys <= best + _CLOSE
-                found.append((keys[near], teams[near]))
+            for teams, scores in self._scored(ballots):
+                best = max(best, float(scores.max()))
+                near = scores >= best - CLOSE
+                found.append((scores[near], teams[near]))
                 tried += len(teams)
                 if over() and tried < self.teams_to_try(total):
                     self.stopped_ = (
@@ -70,19 +74,20 @@ class BruteForce(Enumerating):
             if not found:
                 raise
             self.stopped_ = f"interrupted: {tried:,} of {self.teams_to_try(total):,} teams were tried"
-        teams = np.concatenate([teams[keys <= best + _CLOSE] for keys, teams in found])
-        return best_team(teams, P, y, self.objective), tried
+        teams = np.concatenate([teams[scores >= best - CLOSE] for scores, teams in found])
+        return best_team(teams, ballots, self.objective), tried
 
-    def _scored(self, P: Array, y: Array) -> Iterator[tuple[Array, Array]]:
-        """Portions of teams, as bit masks or indicators, and their scores."""
-        total = len(P)
-        if total <= 64:
+    def _scored(self, ballots: Ballots) -> Iterator[tuple[Array, Array]]:
+        """Portions of teams, as bit masks or indicators, and their scores, higher is better."""
+        total, name, fast = ballots.total, self.objective, is_fast(ballots, self.objective)
+        if fast and total <= 64:
             everything = self.size is None and total <= MAX_LATTICE
-            for chunk in all_teams(P, y, [self.objective], sizes=None if everything else self._sizes(total)):
-                yield chunk.masks, chunk.scores[self.objective]
+            sizes = None if everything else self._sizes(total)
+            for chunk in all_teams(ballots.array(), ballots.labels, [name], sizes=sizes):
+                yield chunk.masks, -chunk.scores[name] if name == "nll" else chunk.scores[name]
             return
         # No bit masks for so many members. The teams are few, or they would have been refused.
         teams = itertools.chain.from_iterable(itertools.combinations(range(total), s) for s in self._sizes(total))
-        while part := list(itertools.islice(teams, 1 << 16)):
+        while part := list(itertools.islice(teams, 1 << 16 if fast else _SLOW)):
             indicators = np.stack([team_of(team, total) for team in part]).astype(bool)
-            yield indicators, team_votes(P, y, indicators, [self.objective])[self.objective]
+            yield indicators, equal_votes(ballots, indicators, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lrensemble.selection.base import Selector, Step, deadline
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class CMAES(Selector):
     """Any weights on the simplex, by the covariance matrix adaptation evolution strategy (package `cmaes`).
 
@@ -22,7 +24,7 @@ class CMAES(Selector):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
         Accuracy overfits more the freer the weights are; for NLL `Convex` is exact and faster.
     size : int, optional
         At most so many members.
@@ -44,25 +46,14 @@ class CMAES(Selector):
         The best team so far, whenever it changed.
     """
 
-    def __init__(
-        self,
-        objective: str = "nll",
-        size: int | None = None,
-        generations: int = 100,
-        seed: int = 0,
-        vote: str = "soft",
-        temperature: bool = False,
-        time_limit: float | None = None,
-        one_se: bool = False,
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.generations = generations
-        self.seed = seed
-        self.vote = vote
-        self.temperature = temperature
-        self.time_limit = time_limit
-        self.one_se = one_se
+    objective: str = "nll"
+    size: int | None = None
+    generations: int = 100
+    seed: int = 0
+    vote: str = "soft"
+    temperature: bool = False
+    time_limit: float | None = None
+    one_se: bool = False
 
     def _check(self, total: int) -> None:
         super()._check(total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ _ROUNDING = 1e-14
 _COLUMNS = 8192
 
 
+@dataclass(eq=False, repr=False)
 class Convex(Selector):
     """Any weights on the simplex, those with the lowest NLL (stacking with one weight a member; Breiman 1996).
 
@@ -46,15 +48,10 @@ class Convex(Selector):
         Nats that the NLL is above its minimum at most: w . g - min g for the gradient g (Frank-Wolfe duality gap).
     """
 
-    gap_: float
-
-    def __init__(
-        self, vote: str = "soft", temperature: bool = False, steps: int = 100, time_limit: float | None = None
-    ) -> None:
-        self.vote = vote
-        self.temperature = temperature
-        self.steps = steps
-        self.time_limit = time_limit
+    vote: str = "soft"
+    temperature: bool = False
+    steps: int = 100
+    time_limit: float | None = None
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         if not ballots.vote.ordered:

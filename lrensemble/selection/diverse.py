@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 
 from lrensemble.diversity import diversity_scorer, get_metric
 from lrensemble.errors import UserError
-from lrensemble.metrics import nll_of, true_class, winners
+from lrensemble.metrics import nll_of, true_class
+from lrensemble.selection.ballots import score_of
 from lrensemble.selection.base import Selector, Step, team_of
 
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class DiverseGreedy(Selector):
     """Forward selection without replacement of the team that maximises objective - strength x (lack of diversity).
 
@@ -26,7 +29,7 @@ class DiverseGreedy(Selector):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         Number of members.
     metric : str
@@ -37,30 +40,25 @@ class DiverseGreedy(Selector):
     The scores of its trajectory are the regularised ones.
     """
 
-    def __init__(
-        self, objective: str = "nll", size: int | None = None, metric: str = "BD", strength: float = 0.1
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.metric = metric
-        self.strength = strength
+    objective: str = "nll"
+    size: int | None = None
+    metric: str = "BD"
+    strength: float = 0.1
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
-        total = len(P)
+        total, nll = len(P), self.objective == "nll"
         name = get_metric(self.metric).name
         if not self.strength >= 0:
             raise UserError(f"strength {self.strength} is not possible: it is the worth of diversity, 0 or more")
         lack = diversity_scorer(P.argmax(-1), y, [name], oriented=True)
-        columns = (P if self.objective == "accuracy" else true_class(P, y)).astype(np.float64)
+        columns = (true_class(P, y) if nll else P).astype(np.float64)
         vote = np.zeros(columns.shape[1:])
         team: list[int] = []
         tried = 0
         for step in range(1, (self.size or total) + 1):
             candidates = np.setdiff1d(np.arange(total), team)
-            if self.objective == "nll":
-                scores = np.array([-nll_of((vote + columns[m]) / step).mean() for m in candidates])
-            else:
-                scores = np.array([(winners((vote + columns[m]) / step) == y).mean() for m in candidates])
+            votes = ((vote + columns[m]) / step for m in candidates)
+            scores = np.array([-nll_of(v).mean() if nll else score_of(v, y, self.objective) for v in votes])
             teams = np.stack([team_of([*team, m], total) for m in candidates]).astype(bool)
             scores -= self.strength * np.nan_to_num(lack(teams)[name])
             best = int(np.argmax(scores))

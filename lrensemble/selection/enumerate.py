@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.diversity import MAX_LATTICE, all_teams, members_of, team_votes
+from lrensemble.diversity import members_of, team_votes
+from lrensemble.diversity.teams import indicators_of
 from lrensemble.errors import UserError
+from lrensemble.selection.ballots import OBJECTIVES, Ballots
 from lrensemble.selection.base import Selector, team_of
+from lrensemble.selection.votes import VOTES
 
 Array = NDArray[Any]
+CLOSE = 1e-12  # scores nearer than this may be equal, added in another order
 
 
 class Enumerating(Selector):
@@ -49,26 +53,27 @@ class Enumerating(Selector):
             )
 
 
-def score_every_team(P: Array, y: Array, sizes: Sequence[int]) -> tuple[Array, Array, Array]:
-    """Bit masks of all teams of these sizes (ascending, size by size), their soft-vote accuracy, and their NLL."""
-    total = len(P)
-    everything = total <= MAX_LATTICE and set(sizes) == set(range(1, total + 1))
-    chunks = list(all_teams(P, y, ["accuracy", "nll"], sizes=None if everything else sizes))
-    masks = np.concatenate([chunk.masks for chunk in chunks])
-    order = np.argsort(np.bitwise_count(masks), kind="stable")
-    accuracy, nll = (np.concatenate([chunk.scores[name] for chunk in chunks])[order] for name in ("accuracy", "nll"))
-    return masks[order], accuracy, nll
+def is_fast(ballots: Ballots, objective: str) -> bool:
+    """Whether `lrensemble.diversity` knows the score of all teams: else every team is voted on by itself."""
+    return ballots.vote is VOTES["soft"] and ballots.temperatures is None and objective in OBJECTIVES
 
 
-def best_team(teams: Array, P: Array, y: Array, objective: str) -> Array:
+def equal_votes(ballots: Ballots, teams: Array, objective: str) -> Array:
+    """Scores (T,), higher is better, of teams with equal weights: (T,) bit masks or (T, M) bool."""
+    if is_fast(ballots, objective):
+        scores = team_votes(ballots.array(), ballots.labels, teams, [objective])[objective]
+        return -scores if objective == "nll" else scores
+    inside = indicators_of(teams, ballots.total)
+    return ballots.scores(inside / inside.sum(1, keepdims=True), objective)
+
+
+def best_team(teams: Array, ballots: Ballots, objective: str) -> Array:
     """Indicator weights (M,) of the best of these teams: (T,) bit masks or (T, M) bool.
 
     Ties go to the better NLL, then to the smaller team, then to the lower indices.
     """
-    names = ["nll"] if objective == "nll" else ["accuracy", "nll"]
-    scores = team_votes(P, y, teams, names)
-    key = scores["nll"] if objective == "nll" else -scores["accuracy"]
-    equal = np.flatnonzero(key == key.min())
-    equal = equal[scores["nll"][equal] == scores["nll"][equal].min()]
-    chosen = [np.flatnonzero(team).tolist() if np.ndim(team) else members_of(team) for team in teams[equal]]
-    return team_of(min(chosen, key=lambda team: (len(team), team)), len(P))
+    for name in dict.fromkeys((objective, "nll")):
+        scores = equal_votes(ballots, teams, name)
+        teams = teams[scores >= scores.max() - (0 if is_fast(ballots, name) else CLOSE)]
+    chosen = [np.flatnonzero(team).tolist() if np.ndim(team) else members_of(team) for team in teams]
+    return team_of(min(chosen, key=lambda team: (len(team), team)), ballots.total)

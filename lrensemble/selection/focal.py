@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.diversity import EQ_METRICS, METRICS, eq_scores, focal_scores, fq_scores, get_metric
+from lrensemble.diversity import EQ_METRICS, METRICS, all_masks, eq_scores, focal_scores, fq_scores, get_metric
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.selection.enumerate import Enumerating, best_team, score_every_team
+from lrensemble.selection.ballots import Ballots
+from lrensemble.selection.enumerate import Enumerating, best_team, equal_votes
 from lrensemble.selection.two_means import diverse_and_accurate
 
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class Focal(Enumerating):
     """Keep the teams that are diverse and accurate by focal diversity, and return the best of them.
 
@@ -27,7 +30,7 @@ class Focal(Enumerating):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         Number of members; any number from 2 when not given.
     metric : str
@@ -44,30 +47,28 @@ class Focal(Enumerating):
 
     title = "focal"
     max_members = 64  # of a bit mask
-    candidates_: Array
 
-    def __init__(
-        self, objective: str = "nll", size: int | None = None, metric: str = "GD", max_teams: int = 200_000
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.metric = metric
-        self.max_teams = max_teams
+    objective: str = "nll"
+    size: int | None = None
+    metric: str = "GD"
+    max_teams: int = 200_000
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)
         names = metric_names(self.metric)
         self._refuse_too_much(total)
-        masks, accuracy, _ = score_every_team(P, y, self._sizes(total))
+        masks = all_masks(total, self._sizes(total))
         team_sizes = np.bitwise_count(masks)
+        ballots = Ballots(P, y)
+        accuracy = equal_votes(ballots, masks, "accuracy")
         predicted = P.argmax(-1)
         kept = []
         for size in np.unique(team_sizes):
             here = team_sizes == size
             kept.append(masks[here][self._good(predicted, y, masks[here], accuracy[here], names)])
         several = [part for part in kept if np.bitwise_count(part[0]) > 1]
-        self.candidates_ = np.concatenate(several or kept)
-        return best_team(self.candidates_, P, y, self.objective), len(masks)
+        self.candidates_: Array = np.concatenate(several or kept)
+        return best_team(self.candidates_, ballots, self.objective), len(masks)
 
     def _good(self, predicted: Array, y: Array, masks: Array, accuracy: Array, names: list[str]) -> Array:
         """Which teams, all of one size, both phases keep; all where neither can tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from lrensemble.selection.running import Running, RunningNLL, RunningVote
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class Greedy(Selector):
     """Forward selection with replacement: in every step add the member that makes the vote best.
 
@@ -29,7 +31,7 @@ class Greedy(Selector):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
         Accuracy on a few hundred rows overfits; NLL, the default, much less.
     size : int, optional
         At most so many different members.
@@ -60,33 +62,18 @@ class Greedy(Selector):
         Member added, weights and score, for every step; with bags the mean after every bag, of no single member.
     """
 
-    def __init__(
-        self,
-        objective: str = "nll",
-        size: int | None = None,
-        steps: int = 40,
-        replacement: bool = True,
-        initial: int | Literal["best"] = 0,
-        bags: int = 0,
-        bag_share: float = 0.5,
-        seed: int = 0,
-        vote: str = "soft",
-        temperature: bool = False,
-        time_limit: float | None = None,
-        one_se: bool = False,
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.steps = steps
-        self.replacement = replacement
-        self.initial = initial
-        self.bags = bags
-        self.bag_share = bag_share
-        self.seed = seed
-        self.vote = vote
-        self.temperature = temperature
-        self.time_limit = time_limit
-        self.one_se = one_se
+    objective: str = "nll"
+    size: int | None = None
+    steps: int = 40
+    replacement: bool = True
+    initial: int | Literal["best"] = 0
+    bags: int = 0
+    bag_share: float = 0.5
+    seed: int = 0
+    vote: str = "soft"
+    temperature: bool = False
+    time_limit: float | None = None
+    one_se: bool = False
 
     def _check(self, total: int) -> None:
         super()._check(total)
@@ -213,4 +200,5 @@ def _running(ballots: Ballots, objective: str) -> tuple[Running, Running]:
     nll: Running = RunningNLL(ballots) if ballots.vote.linear else RunningVote(ballots, "nll")
     if objective == "nll":
         return nll, nll
-    return RunningAccuracy(ballots) if ballots.vote.ordered else RunningVote(ballots, "accuracy"), nll
+    fast = objective == "accuracy" and ballots.vote.ordered
+    return RunningAccuracy(ballots) if fast else RunningVote(ballots, objective), nll

@@ -4,6 +4,7 @@ Pruning": HQ)."""
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from lrensemble.diversity import MAX_LATTICE, all_masks, focal_scores
 from lrensemble.errors import UserError
+from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.enumerate import Enumerating, best_team
 from lrensemble.selection.focal import metric_names, team_scores
 
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class Hierarchical(Enumerating):
     """Grow teams size by size without those that contain a badly diverse smaller team; return the best that is left.
 
@@ -29,7 +32,7 @@ class Hierarchical(Enumerating):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         Number of members; any number from 2 when not given.
     metric : str
@@ -47,21 +50,12 @@ class Hierarchical(Enumerating):
 
     title = "hierarchical"
     max_members = MAX_LATTICE
-    candidates_: Array
 
-    def __init__(
-        self,
-        objective: str = "nll",
-        size: int | None = None,
-        metric: str = "GD",
-        beta: float = 0.1,
-        max_teams: int = 200_000,
-    ) -> None:
-        self.objective = objective
-        self.size = size
-        self.metric = metric
-        self.beta = beta
-        self.max_teams = max_teams
+    objective: str = "nll"
+    size: int | None = None
+    metric: str = "GD"
+    beta: float = 0.1
+    max_teams: int = 200_000
 
     def teams_to_try(self, total: int) -> int:
         """Number of teams that `fit` would score: those of all sizes up to the wanted one."""
@@ -94,5 +88,5 @@ class Hierarchical(Enumerating):
         if self.size is not None:
             alive = [part for part in alive if len(part) and np.bitwise_count(part[0]) == self.size]
         alive = [part for part in alive if len(part)]
-        self.candidates_ = np.concatenate(alive or [all_masks(total, [last])])
-        return best_team(self.candidates_, P, y, self.objective), self.teams_to_try(total)
+        self.candidates_: Array = np.concatenate(alive or [all_masks(total, [last])])
+        return best_team(self.candidates_, Ballots(P, y), self.objective), self.teams_to_try(total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -30,7 +29,6 @@ def smallest_within_one_se(
     objective: str,
     *,
     costs: Array | None = None,
-    paired: bool = False,
 ) -> Array:
     """Weights of the smallest candidate whose score is within one standard error of the best (Breiman et al. 1984).
 
@@ -42,9 +40,6 @@ def smallest_within_one_se(
         For example the `trajectory_` of a fitted selector.
     costs : (M,) array, optional
         Take the cheapest instead of the smallest team.
-    paired : bool
-        Use the standard error of the difference to the best on the same rows, which is smaller, instead of the
-        standard error of the best score, which is the classical rule.
 
     Raises
     ------
@@ -54,19 +49,7 @@ def smallest_within_one_se(
     if not candidates:
         raise UserError("the one-standard-error rule needs teams of several sizes: use it with greedy, top-k or pareto")
     best = max(candidates, key=lambda step: step.score)  # of equals the first
-    rows = ballots.rows_of(ballots.cast(best.weights), objective)
-
-    def is_near(step: Candidate) -> bool:
-        if step.score == best.score:
-            return True
-        spread = rows - ballots.rows_of(ballots.cast(step.weights), objective) if paired else rows
-        return best.score - step.score <= standard_error(spread)
-
+    error = ballots.standard_error(ballots.cast(best.weights), objective)
     price = np.ones(ballots.total) if costs is None else costs
     ranked = sorted(candidates, key=lambda step: (price[step.weights > 0].sum(), -step.score))
-    return np.asarray(next(step for step in ranked if is_near(step)).weights)
-
-
-def standard_error(rows: Array) -> float:
-    """Of the mean of `rows` (N,); 0 for a single row."""
-    return float(rows.std(ddof=1) / math.sqrt(len(rows))) if len(rows) > 1 else 0.0
+    return np.asarray(next(step for step in ranked if best.score - step.score <= error).weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ _EXACT = 10  # members up to which all teams are scored
 _KEPT = 5  # teams of a size that grow although they are not on the front
 
 
+@dataclass(eq=False, repr=False)
 class Pareto(Selector):
     """Equal-weight teams on the front of score against inference cost, and one of them.
 
@@ -30,7 +32,7 @@ class Pareto(Selector):
     budget : float, optional
         Return the best team of the front that costs no more. Without it: the cheapest team within one standard error
         of the best.
-    objective : {"nll", "accuracy"}
+    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
         At most so many members.
     width : int
@@ -50,31 +52,19 @@ class Pareto(Selector):
         Cost of each of them.
     """
 
-    front_costs_: Array
-
-    def __init__(
-        self,
-        budget: float | None = None,
-        objective: str = "nll",
-        size: int | None = None,
-        width: int = 30,
-        vote: str = "soft",
-        temperature: bool = False,
-        time_limit: float | None = None,
-    ) -> None:
-        self.budget = budget
-        self.objective = objective
-        self.size = size
-        self.width = width
-        self.vote = vote
-        self.temperature = temperature
-        self.time_limit = time_limit
+    budget: float | None = None
+    objective: str = "nll"
+    size: int | None = None
+    width: int = 30
+    vote: str = "soft"
+    temperature: bool = False
+    time_limit: float | None = None
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         if self.budget is not None and self.budget < self.costs_.min():
             raise UserError(f"budget {self.budget:g} is not possible: the cheapest member costs {self.costs_.min():g}")
         teams, scores, tried = self._search(ballots)
-        self.front_costs_ = teams @ self.costs_
+        self.front_costs_: Array = teams @ self.costs_
         self.trajectory_ = [Step(team / team.sum(), float(score)) for team, score in zip(teams, scores, strict=True)]
         if self.budget is None:
             return smallest_within_one_se(self.trajectory_, ballots, self.objective, costs=self.costs_), tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,36 +14,29 @@ from lrensemble.selection.base import Selector, Step, team_of
 Array = NDArray[Any]
 
 
+@dataclass(eq=False, repr=False)
 class All(Selector):
     """Every member with equal weight."""
 
-    def __init__(self, vote: str = "soft", temperature: bool = False) -> None:
-        self.vote = vote
-        self.temperature = temperature
+    vote: str = "soft"
+    temperature: bool = False
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         return np.ones(ballots.total), 1
 
 
+@dataclass(eq=False, repr=False)
 class TopK(Selector):
     """The `size` members with the best scores of their own; without `size`, the number that votes best together.
 
     Ties go to the lower index, and to the smaller team. `trajectory_` (without `size`) holds the teams of every number.
     """
 
-    def __init__(
-        self,
-        size: int | None = None,
-        objective: str = "nll",
-        vote: str = "soft",
-        temperature: bool = False,
-        one_se: bool = False,
-    ) -> None:
-        self.size = size
-        self.objective = objective
-        self.vote = vote
-        self.temperature = temperature
-        self.one_se = one_se
+    size: int | None = None
+    objective: str = "nll"
+    vote: str = "soft"
+    temperature: bool = False
+    one_se: bool = False
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         total = ballots.total
@@ -64,14 +58,14 @@ class BestSingle(TopK):
         super().__init__(size=1, objective=objective, vote=vote, temperature=temperature)
 
 
+@dataclass(eq=False, repr=False)
 class Random(Selector):
     """A random team of `size` members (default 5, or all of a smaller pool) with equal weights."""
 
-    def __init__(self, size: int | None = None, seed: int = 0, vote: str = "soft", temperature: bool = False) -> None:
-        self.size = size
-        self.seed = seed
-        self.vote = vote
-        self.temperature = temperature
+    size: int | None = None
+    seed: int = 0
+    vote: str = "soft"
+    temperature: bool = False
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         total = ballots.total

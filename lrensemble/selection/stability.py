@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError
 from lrensemble.selection.ballots import MEMORY, Ballots, checked_inputs
 from lrensemble.selection.base import Selector
 
 Array = NDArray[Any]
-METHODS = ("halves", "bootstrap")
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,6 @@ class Stability:
     """
 
     frequency: Array  # (M,) share of the repeats in which the member was chosen
-    mean_weight: Array  # (M,)
-    sizes: Array  # (R,) members of the team
     inside: Array  # (R,) score of the team
     outside: Array  # (R,)
     single_inside: Array  # (R,) score of the best single member, chosen on the same rows
@@ -50,17 +47,6 @@ class Stability:
         """Over the best single member, on the other rows."""
         return float((self.outside - self.single_outside).mean())
 
-    def summary(self) -> dict[str, float]:
-        """The numbers that fit on a line."""
-        return {
-            "repeats": float(len(self.inside)),
-            "optimism": self.optimism,
-            "promised_gain": self.promised_gain,
-            "gain": self.gain,
-            "overlap": self.overlap,
-            "mean_size": float(self.sizes.mean()),
-        }
-
 
 def stability(
     selector: Selector,
@@ -68,22 +54,18 @@ def stability(
     labels: ArrayLike,
     *,
     repeats: int = 20,
-    method: Literal["halves", "bootstrap"] = "halves",
     seed: int = 0,
     costs: ArrayLike | None = None,
     memory: int = MEMORY,
 ) -> Stability:
-    """Run a selector on random parts of the rows and score its teams inside and outside.
+    """Run a selector on random halves of the rows and score its teams inside and outside.
 
     Parameters
     ----------
     selector : Selector
         Is cloned, not changed.
     repeats : int
-        Selections. With halves every split is used both ways, so that the difficulty of the rows cancels in
-        `optimism`.
-    method : {"halves", "bootstrap"}
-        Half of the rows against the other half, or rows drawn with replacement against those not drawn.
+        Selections. Every split is used both ways, so that the difficulty of the rows cancels in `optimism`.
 
     Raises
     ------
@@ -91,15 +73,13 @@ def stability(
         Fewer than two rows, and whatever `fit` raises.
     """
     P, y = checked_inputs(predictions, labels)
-    if method not in METHODS:
-        raise UserError(f"unknown method {method!r}: {did_you_mean(method, METHODS)}")
     if repeats < 1:
         raise UserError(f"repeats {repeats} is not possible: give 1 or more")
     if len(y) < 2:
         raise UserError("stability needs 2 rows or more: there is nothing outside of one")
     objective = selector.objective
     chosen, found = [], []
-    for ours, others in _parts(len(y), repeats, method, np.random.default_rng(seed)):
+    for ours, others in _halves(len(y), repeats, np.random.default_rng(seed)):
         inside, outside = _some_rows(P, ours), _some_rows(P, others)
         fitted = clone(selector).fit(inside, y[ours], costs=costs, memory=memory)
         chosen.append(fitted.weights_)
@@ -112,8 +92,6 @@ def stability(
     weights, scores = np.stack(chosen), np.array(found).T
     return Stability(
         frequency=(weights > 0).mean(0),
-        mean_weight=weights.mean(0),
-        sizes=(weights > 0).sum(1),
         inside=scores[0],
         outside=scores[1],
         single_inside=scores[2],
@@ -122,22 +100,12 @@ def stability(
     )
 
 
-def _parts(rows: int, repeats: int, method: str, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+def _halves(rows: int, repeats: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
     """Pairs of row indices: to select on, and to test on."""
-    done = 0
-    while done < repeats:
-        if method == "bootstrap":
-            ours = np.sort(rng.integers(0, rows, rows))
-            others = np.setdiff1d(np.arange(rows), ours)
-            if len(others):
-                yield ours, others
-                done += 1
-            continue
+    for done in range(0, repeats, 2):
         order = rng.permutation(rows)
         first, second = np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
-        for pair in [(first, second), (second, first)][: repeats - done]:
-            yield pair
-            done += 1
+        yield from [(first, second), (second, first)][: repeats - done]
 
 
 def _overlap(chosen: Array) -> float:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import default_collate
 
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.labels import check_classes, checked_labels, numbered_classes
+from lrensemble.tasks.rows import check_rows
 from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
@@ -19,7 +22,7 @@ Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]
 
 
 class ArrayTask(Task):
-    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss of your own.
+    """Rows that are given: arrays, tensors or torch datasets, and optionally a loss and metrics of your own.
 
     Parameters
     ----------
@@ -33,6 +36,8 @@ class ArrayTask(Task):
         floating point.
     loss : callable, optional
         Of scores (B, C) and classes (B,), one number a row. Default: what ``training.loss`` says.
+    metrics : dict of str to callable, optional
+        As in `Task`.
 
     Raises
     ------
@@ -50,11 +55,14 @@ class ArrayTask(Task):
         class_names: Sequence[str] | None = None,
         standardise: bool | None = None,
         loss: Loss | None = None,
+        metrics: Mapping[str, Callable[[Array, Array], float]] | None = None,
     ) -> None:
         self._items = train if isinstance(train, TorchDataset) else None
         given = {"train": train, "val": val, "test": test}
-        self._arrays = {name: _arrays(name, rows, self.collate) for name, rows in given.items()}
-        self.class_names = _class_names(self._arrays, class_names)
+        self._arrays = {name: checked_arrays(name, rows, self.collate) for name, rows in given.items()}
+        labels = {name: arrays["y"] for name, arrays in self._arrays.items()}
+        self.class_names = tuple(map(str, numbered_classes(labels["train"]) if class_names is None else class_names))
+        check_classes(labels, self.class_names)
         first = {name: {k: a.shape[1:] for k, a in arrays.items()} for name, arrays in self._arrays.items()}
         for name in ("val", "test"):
             if first[name] != first["train"]:
@@ -65,6 +73,7 @@ class ArrayTask(Task):
             standardise = False  # a Dataset makes its rows what they are to be
         self._standardise = standardise
         self._loss = loss
+        self.metrics = dict(metrics or {})
         shape = {} if x is None else {"input_shape": tuple(x.shape[1:])}
         self.facts = {**shape, "num_classes": len(self.class_names)}
 
@@ -85,8 +94,9 @@ class ArrayTask(Task):
         """Mean and deviation of every feature over train."""
         x = self._arrays["train"]["x"]
         axes = (0, *range(2, x.ndim))
-        deviation = np.maximum(x.std(axes, dtype=np.float64), 1e-6)  # a constant feature becomes 0
-        return x.mean(axes, dtype=np.float64).tolist(), deviation.tolist()
+        mean, deviation = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+        constant = deviation <= 1e-7 * np.abs(mean)  # up to rounding: becomes 0, and what differs later is not huge
+        return mean.tolist(), np.where(constant, 1.0, deviation).tolist()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,13 +114,12 @@ class ArrayTask(Task):
         return self._loss(scores, batch["y"]), scores
 
 
-def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dict[str, Array]:
+def checked_arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch] = default_collate) -> dict[str, Array]:
     """Arrays of a split, checked; the items of a Dataset are read once."""
     if isinstance(rows, TorchDataset):
         count = len(rows)  # type: ignore[arg-type]
         batch = collate([rows[i] for i in range(count)]) if count else {}
-        if any(len(value) != count for value in batch.values()):
-            raise UserError(f"{name}: collate makes {[len(v) for v in batch.values()]} rows of {count} items")
+        check_rows(batch, count, name)
         rows = {key: value.numpy() for key, value in batch.items()}
     if not isinstance(rows, Mapping):
         if len(rows) != 2:
@@ -119,15 +128,11 @@ def _arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch]) -> dic
     arrays = {key: _array(name, key, value) for key, value in rows.items()}
     if "y" not in arrays:
         raise UserError(f"{name} has no labels: 'y' is missing (there are: {', '.join(arrays) or 'nothing'})")
-    y = arrays["y"] = arrays["y"][:, 0] if arrays["y"].ndim == 2 and arrays["y"].shape[1] == 1 else arrays["y"]
-    if not len(y):
-        raise UserError(f"{name} has no rows")
+    arrays["y"] = y = checked_labels(arrays["y"], name)
     for key, array in arrays.items():
-        if len(array) != len(y):
+        if not array.ndim or len(array) != len(y):
             raise UserError(f"{name}: {len(array)} rows of {key}, but {len(y)} labels")
-    if y.ndim != 1 or y.dtype.kind not in "iub" or y.min() < 0:
-        raise UserError(f"{name}: labels must be one whole number from 0 a row, not {y.dtype} of shape {y.shape}")
-    return {**arrays, "y": y.astype(np.int64)}
+    return arrays
 
 
 def _array(name: str, key: str, value: Any) -> Array:
@@ -140,16 +145,3 @@ def _array(name: str, key: str, value: Any) -> Array:
             row = int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(1)))
             raise UserError(f"{name}: {key} of row {row} is not finite")
     return np.ascontiguousarray(array)
-
-
-def _class_names(splits: Mapping[str, Mapping[str, Array]], given: Sequence[str] | None) -> tuple[str, ...]:
-    highest = max(int(arrays["y"].max()) for arrays in splits.values())
-    rows = sum(len(arrays["y"]) for arrays in splits.values())
-    if given is None and highest >= rows:
-        raise UserError(f"a label is {highest}, but there are {rows} rows: labels must be 0, 1, 2, ...")
-    names = tuple(map(str, range(highest + 1) if given is None else given))
-    if highest >= len(names):
-        raise UserError(f"a label is {highest}, but there are {len(names)} class names")
-    if len(names) < 2:
-        raise UserError("a task needs at least 2 classes, all labels are 0")
-    return names

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lrensemble.errors import UserError
 from lrensemble.tasks.task import Batch, TrainingOptions
+from lrensemble.tasks.transforms import build_transform
 
 PAD = 4  # pixels on every side, the usual choice for 32x32 images
 
@@ -69,11 +72,25 @@ def mixup(batch: Batch, alpha: float) -> Batch:
 AUGMENTATIONS: dict[str, Augmentation] = {"crop": crop, "flip": flip}
 
 
-def augmented(batch: Batch, training: TrainingOptions) -> Batch:
+def name_and_options(entry: Any) -> tuple[str, dict[str, Any]]:
+    """Of an entry of ``training.augment``: a name, or a name with parameters."""
+    return (entry, {}) if isinstance(entry, str) else (entry.name, entry.parameters)
+
+
+def check_augmentation(entry: Any) -> None:
+    """Raise `UserError` for an entry of ``training.augment`` that names nothing, or has options that it cannot have."""
+    name, options = name_and_options(entry)
+    if name not in AUGMENTATIONS:
+        build_transform(name, options, tuple(AUGMENTATIONS))
+    elif options:
+        raise UserError(f"training.augment: {name} has no options, but {', '.join(options)} is given")
+
+
+def augmented(batch: Batch, training: TrainingOptions, find: Callable[[Any], Augmentation]) -> Batch:
     """What a member's training does to a batch of images: the chosen changes in order, cutout, mixup."""
     x = batch["x"]
-    for name in training.augment:
-        x = AUGMENTATIONS[name](x)
+    for entry in training.augment:
+        x = find(entry)(x)
     if training.cutout:
         x = cutout(training.cutout)(x)
     batch = {**batch, "x": x}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from lrensemble.errors import UserError
-from lrensemble.tasks.augment import augmented
+from lrensemble.tasks.augment import AUGMENTATIONS, Augmentation, augmented, name_and_options
+from lrensemble.tasks.groups import cut_groups
 from lrensemble.tasks.inputs import Normalise
+from lrensemble.tasks.labels import checked_labels
 from lrensemble.tasks.layout import channels_first
 from lrensemble.tasks.row_arrays import CHUNK, Picked, pick, pieces
 from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions
+from lrensemble.tasks.transforms import NORMALISED, Pixels, for_each_image
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,29 @@ class Split:
     ----------
     images : (N, C, H, W) array of uint8 or float32, in memory or memory-mapped (`Picked` rows of a file)
     labels : (N,) array of int64 in [0, classes)
+    groups : (N,) array of texts, where it is known which rows belong together
     """
 
     images: Array | Picked
     labels: Array
+    groups: Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def rows(self, index: Array) -> Split:
-        return Split(pick(self.images, index), self.labels[index])
+        groups = None if self.groups is None else self.groups[index]
+        return Split(pick(self.images, index), self.labels[index], groups)
+
+    def in_groups(self, groups: Array, where: str) -> Split:
+        """The same rows, of which it is known which belong together: groups (N,)."""
+        if len(groups) != len(self):
+            raise UserError(f"data.groups: {len(groups)} groups of {len(self)} rows ({where})")
+        return replace(self, groups=groups)
 
 
 @dataclass(frozen=True)
-class Dataset(Task):
+class Images(Task):
     """The three splits and the names of the classes.
 
     Training sees `train`, selection sees `val`, and only the evaluation of a selected team sees `test`.
@@ -65,11 +76,37 @@ class Dataset(Task):
         rows: Split = getattr(self, name)
         return {"x": rows.images, "y": rows.labels}
 
-    def inputs(self) -> nn.Module:
+    def inputs(self) -> Normalise:
         return Normalise(*self.normalisation, self.input_shape)
 
     def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
-        return augmented(batch, training)
+        return augmented(batch, training, self._augmentation)
+
+    def _augmentation(self, entry: Any) -> Augmentation:
+        """What an entry of ``training.augment`` does to a batch, made and tried once."""
+        name, options = name_and_options(entry)
+        if name in AUGMENTATIONS:
+            return AUGMENTATIONS[name]
+        if (key := repr(entry)) not in self._transforms:
+            pixels = self._pixels(name)
+            self._transforms[key] = for_each_image(name, options, self.input_shape, self.inputs(), pixels)
+        return self._transforms[key]
+
+    @cached_property
+    def _transforms(self) -> dict[str, Augmentation]:
+        return {}
+
+    def _pixels(self, name: str) -> Pixels:
+        images = self.train.images
+        if images.dtype == np.uint8 or name in NORMALISED:
+            return "bytes"
+        low, high = (min(p.min() for p in pieces(images)), max(p.max() for p in pieces(images)))
+        if low < 0 or high > 1:
+            raise UserError(
+                f"training.augment: {name} is for images of 8 bits, or floats from 0 to 1; those of train go from "
+                f"{low:g} to {high:g}"
+            )
+        return "floats"
 
     @cached_property
     def normalisation(self) -> tuple[list[float], list[float]]:
@@ -97,7 +134,7 @@ def make_split(images: Array, labels: Array, where: str, layout: str | None = No
 
     `layout` (``nhwc`` or ``nchw``) says where the channels are, `channels_first` guesses it otherwise.
     """
-    labels = _checked_labels(labels, where)
+    labels = checked_labels(labels, where)
     if images.ndim == 3:
         images, layout = images[..., None], "nhwc"
     if images.ndim != 4 or 0 in images.shape[1:]:
@@ -120,30 +157,27 @@ def make_split(images: Array, labels: Array, where: str, layout: str | None = No
                     f"{where}: images hold NaN or infinite values, the first in row {number * CHUNK + bad[0]}"
                 )
     on_disk = isinstance(images, np.memmap)
-    return Split(images if on_disk else np.ascontiguousarray(images), labels.astype(np.int64))
-
-
-def _checked_labels(labels: Array, where: str) -> Array:
-    """Labels (N,) of integers from (N,) or, as MedMNIST has them, (N, 1)."""
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1 or labels.dtype.kind not in "iub":
-        one_hot = labels.ndim == 2 and labels.dtype.kind in "iubf"
-        whole = labels.ndim == 1 and labels.dtype.kind == "f"
-        fix = ": labels.argmax(1) of one-hot ones" if one_hot else ": labels.astype('int64')" if whole else ""
-        raise UserError(f"{where}: labels must be one integer a row, not {labels.dtype} of shape {labels.shape}{fix}")
-    if len(labels) and int(labels.max()) > np.iinfo(np.int64).max:
-        raise UserError(f"{where}: a label is {labels.max()}: labels must be 0, 1, 2, ...")
-    return labels
+    return Split(images if on_disk else np.ascontiguousarray(images), labels)
 
 
 def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Split]:
-    """Cut a stratified share `fraction` of the rows off: (rest, cut), both in the original order of rows."""
+    """Cut a stratified share `fraction` of the rows off: (rest, cut), both in the original order of rows.
+
+    Where rows have groups, whole groups, and about that share.
+    """
+    if split.groups is None:
+        rest, off = cut_rows(split.labels, fraction, seed, what)
+    else:
+        rest, off = cut_groups(split.labels, split.groups, fraction, seed, what)
+    return split.rows(rest), split.rows(off)
+
+
+def cut_rows(labels: Array, fraction: float, seed: int, what: str) -> tuple[Array, Array]:
+    """The numbers of the rows that stay and of those that a stratified cut takes off, both ascending."""
     from sklearn.model_selection import train_test_split
 
     try:
-        rest, off = train_test_split(
-            np.arange(len(split)), test_size=fraction, random_state=seed, stratify=split.labels
-        )
+        rest, off = train_test_split(np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
     except ValueError as error:
-        raise UserError(f"cannot cut {what} = {fraction} of {len(split)} rows, stratified: {error}") from None
-    return split.rows(np.sort(rest)), split.rows(np.sort(off))
+        raise UserError(f"cannot cut {what} = {fraction} of {len(labels)} rows, stratified: {error}") from None
+    return np.sort(rest), np.sort(off)

@@ -12,8 +12,9 @@ import psutil
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.tasks.labels import few
 from lrensemble.tasks.pictures import SUFFIXES, find_pictures, in_mode, is_hidden, read_picture, resized
-from lrensemble.tasks.splits import few, find_splits
+from lrensemble.tasks.splits import find_splits
 
 Array = NDArray[Any]
 SHOWN = 10  # problems
@@ -22,16 +23,20 @@ MOST_PIXELS = 4096**2  # of an image that is not resized
 
 @dataclass
 class Folder:
-    """What was read: split -> images (N, H, W, 3) uint8 and labels (N,); the classes; what the user should know."""
+    """What was read: split -> images (N, H, W, 3) uint8, labels (N,) and paths below the split's folder (N,); the
+    classes; what the user should know."""
 
     images: dict[str, Array] = field(default_factory=dict)
     labels: dict[str, Array] = field(default_factory=dict)
+    paths: dict[str, list[Path]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
-def read_folder(root: Path, size: int | None = None, skip_broken: bool = False) -> Folder:
+def read_folder(root: Path, size: int | None = None, skip_broken: bool = False, val: Path | None = None) -> Folder:
     """Read all images, in RGB as they are shown; with `size` resized (bilinear) to size x size pixels.
+
+    `val` is the folder of the validation split, where that is not in `root`.
 
     Raises
     ------
@@ -45,6 +50,12 @@ def read_folder(root: Path, size: int | None = None, skip_broken: bool = False) 
         if split not in folders:
             hint = did_you_mean(split, tops)
             raise UserError(f"data.root = {root}: {split}/CLASS/IMAGE files expected, no folder {split!r}: {hint}")
+    if val is not None:
+        if "val" in folders:
+            raise UserError(f"data.val = {val}, but {root / folders['val']} is there too: leave one of them out")
+        if not val.expanduser().is_dir():
+            raise UserError(f"data.val = {val}: a folder of CLASS/IMAGE files is expected there")
+        folders["val"] = str(val.expanduser().absolute())
     result = Folder()
     if unknown:
         result.notes.append(f"{root}: not read: {few(unknown)} (train, val and test are)")
@@ -57,6 +68,8 @@ def read_folder(root: Path, size: int | None = None, skip_broken: bool = False) 
                 raise UserError(f"{root / name}: no images ({', '.join(SUFFIXES)}) of class {few(empty)}")
         files[split] = _labelled(root / name, classes, result)
     _read(root, files, size, skip_broken, result)
+    for split, paths in result.paths.items():
+        result.paths[split] = [path.relative_to(root / folders[split]) for path in paths]
     return result
 
 
@@ -84,8 +97,6 @@ def _labelled(folder: Path, classes: dict[str, list[Path]], result: Folder) -> l
             raise UserError(f"{folder / name}: no class of train: {did_you_mean(name, numbers)}")
     if not any(classes.values()):
         raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in CLASS/IMAGE files")
-    if lacking := [name for name in numbers if not classes.get(name)]:
-        result.notes.append(f"{folder}: no images of class {few(lacking)}")
     return [(path, numbers[name]) for name, paths in classes.items() for path in paths]
 
 
@@ -100,8 +111,9 @@ def _read(
     for split, entries in files.items():
         images: Array = np.empty(0)
         labels: list[int] = []
+        kept = result.paths[split] = []
         for path, label in entries:
-            shown = path.relative_to(root)
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
             try:
                 picture = in_mode(read_picture(path), "RGB")
             except UserError as error:
@@ -120,6 +132,7 @@ def _read(
                 images = np.empty((len(entries), shape[1], shape[0], 3), dtype=np.uint8)
             images[len(labels)] = np.asarray(picture)
             labels.append(label)
+            kept.append(path)
         result.images[split], result.labels[split] = images[: len(labels)], np.array(labels, dtype=np.int64)
     problems = others if skip_broken else broken + others
     if problems:

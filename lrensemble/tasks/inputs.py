@@ -30,3 +30,7 @@ class Normalise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.float() - self.mean) / self.std
+
+    def undo(self, x: Tensor) -> Tensor:
+        """The raw values, up to rounding."""
+        return x * self.std + self.mean

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-import numpy as np
+from pydantic import ValidationError, validate_call
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError
 from lrensemble.own import current_folder, is_own, load_own
-from lrensemble.tasks.sources import SOURCES, load_dataset
+from lrensemble.plugins import Registry
+from lrensemble.tasks.events.task import EVENTS
+from lrensemble.tasks.labels import check_classes, checked_labels
+from lrensemble.tasks.sources import SOURCES, load_images
+from lrensemble.tasks.table import TABLES
 from lrensemble.tasks.task import SPLITS, Task
 
 OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
 
 
+_OURS: dict[str, Callable[..., Task]] = {name: functools.partial(load_images, name) for name in SOURCES}
+LOADERS: dict[str, Callable[..., Task]] = {**TABLES, **EVENTS}
+TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", {**_OURS, **LOADERS})
+register_task = TASKS.register
+
+
 def is_known(name: str) -> bool:
     """Whether `load_task` can be asked for it."""
-    return name in SOURCES or name in OBJECTS or is_own(name)
+    return name in OBJECTS or is_own(name) or name in TASKS
 
 
-def register_task(task: Task) -> str:
-    """Make an object of this process a task by name, and return the name."""
+def options_of(name: str) -> Collection[str] | None:
+    """The options that a task of ours takes beside those of images; None: whatever its class has parameters for."""
+    return inspect.signature(LOADERS[name]).parameters if name in LOADERS else () if name in SOURCES else None
+
+
+def check_known(name: str) -> None:
+    """Raise `UserError`, with the nearest name, where `load_task` cannot be asked for it."""
+    if not is_known(name):
+        raise UserError(f"unknown data set {name!r}: {TASKS.hint(name)} or package.module:Class")
+    if name in TASKS:
+        TASKS.find(name)
+
+
+def name_of(task: Task) -> str:
+    """The name of a task given as an object, by which `load_task` has it in this process."""
     check_task(task, type(task).__name__)
     name = f"{type(task).__name__}-{task.fingerprint[:8]}"
     OBJECTS[name] = task
@@ -29,9 +54,15 @@ def register_task(task: Task) -> str:
 
 
 def load_task(name: str, **options: Any) -> Task:
-    """Load a task: a name in `SOURCES` (see `load_dataset`), or ``package.module:Class``, called with the options.
+    """Load a task: images by a name in `SOURCES`, others by one in `LOADERS`, or a class called with the options.
 
-    The name is the user's: what it names is imported and called.
+    The class is one of `register_task`, of an installed package (entry point ``lrensemble.tasks``), or
+    ``package.module:Class``. The name is the user's: what it names is imported and called.
+
+    Parameters
+    ----------
+    options
+        Those of `load_images` or of the table (`lrensemble.tasks.table`), or what the class has parameters for.
 
     Raises
     ------
@@ -40,13 +71,18 @@ def load_task(name: str, **options: Any) -> Task:
     """
     if name in OBJECTS:
         return OBJECTS[name]
-    if not is_own(name):
-        if name not in SOURCES:
-            raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)} or package.module:Class")
-        return load_dataset(name, **options)
-    given = {key: value for key, value in options.items() if value not in (None, False) and (key, value) != UNSPLIT}
+    check_known(name)
+    if name in SOURCES:
+        return _called(load_images, {"name": name, **options})
+    given = {
+        key: value
+        for key, value in options.items()
+        if value is not None and value is not False and (key, value) != UNSPLIT  # 0 is a value
+    }
+    if name in LOADERS:
+        return _called(LOADERS[name], given)
     with current_folder():
-        made = load_own(name, "task")
+        made = load_own(name, "task") if is_own(name) else TASKS.find(name)
         try:
             task = made(**given)
         except TypeError as error:
@@ -57,6 +93,19 @@ def load_task(name: str, **options: Any) -> Task:
     return task
 
 
+def _called(loader: Callable[..., Task], options: Mapping[str, Any]) -> Task:
+    """What a loader makes of options that may be a file's."""
+    try:
+        return validate_call(loader)(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = {
+            "unexpected_keyword_argument": "it has no use for that",
+            "missing_keyword_only_argument": "it is needed",
+        }.get(first["type"], first["msg"])
+        raise UserError(f"data.{first['loc'][0]}: {problem}") from None
+
+
 UNSPLIT = ("split_seed", 0)  # of a configuration that does not say it
 
 
@@ -65,20 +114,13 @@ def check_task(task: Task, name: str) -> None:
 
     Only what is cheap is looked at: the shapes, and the labels.
     """
-    if len(task.class_names) < 2:
-        raise UserError(f"task {name}: at least 2 classes are needed, class_names has {len(task.class_names)}")
-    for split in SPLITS:
-        rows = task.split(split)
-        labels = task.labels(split)
-        where = f"task {name}, {split}"
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-            raise UserError(f"{where}: labels must be one whole number a row, not {labels.dtype} of {labels.shape}")
-        low, high = int(np.min(labels)), int(np.max(labels))
-        if low < 0 or high >= len(task.class_names):
-            raise UserError(f"{where}: labels run from {low} to {high}, but there are {len(task.class_names)} classes")
-        if isinstance(rows, Mapping):
-            for key, array in rows.items():
-                if len(array) != len(labels):
-                    raise UserError(f"{where}: {len(array)} rows of {key!r}, but {len(labels)} labels")
-        elif len(rows) != len(labels):  # type: ignore[arg-type]
-            raise UserError(f"{where}: the dataset has {len(rows)} items, but {len(labels)} labels")  # type: ignore[arg-type]
+    labels = {split: task.labels(split) for split in SPLITS}
+    for split, y in labels.items():
+        where, rows = f"task {name}, {split}", task.split(split)
+        if checked_labels(y, where).shape != y.shape:
+            raise UserError(f"{where}: labels of shape {y.shape}: (N,) is needed, one whole number a row")
+        sized: Any = rows if isinstance(rows, Mapping) else {"the dataset": rows}
+        for key, array in sized.items():
+            if len(array) != len(y):
+                raise UserError(f"{where}: {len(array)} rows of {key}, but {len(y)} labels")
+    check_classes(labels, task.class_names, f"task {name}: ")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import data as torch_data
 
+from lrensemble.errors import UserError
 from lrensemble.tasks.task import SPLITS, Arrays, Batch, Task
 
 FILLED = 0.5  # share of the free memory that the data may take
@@ -54,6 +55,9 @@ class _Gather(torch_data.Dataset[Batch]):
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
 
+    def __len__(self) -> int:
+        return len(self.arrays["y"])
+
     def __getitem__(self, index: Any) -> Batch:
         return {key: torch.from_numpy(_picked(array, index)) for key, array in self.arrays.items()}
 
@@ -71,8 +75,17 @@ class _Items(torch_data.Dataset[Batch]):
     def __init__(self, items: torch_data.Dataset[Any], collate: Callable[[list[Any]], Batch]) -> None:
         self.items, self.collate = items, collate
 
+    def __len__(self) -> int:
+        return len(self.items)  # type: ignore[arg-type]
+
     def __getitem__(self, index: Any) -> Batch:
         return self.collate([self.items[int(i)] for i in index])
+
+
+def check_rows(batch: Batch, rows: int, name: str) -> None:
+    """Raise `UserError` where a batch of the split `name` has not as many rows as were asked for."""
+    if wrong := [f"{len(value)} of {key}" for key, value in batch.items() if len(value) != rows]:
+        raise UserError(f"{name}: a batch of {rows} rows has {', '.join(wrong)}: every item is one row of it")
 
 
 class StreamedRows:
@@ -84,8 +97,9 @@ class StreamedRows:
         labels: Tensor,
         prepare: Callable[[Batch], Batch],
         loader_workers: int = 0,
+        name: str = "train",
     ) -> None:
-        self.labels, self._prepare, self._batches = labels, prepare, batches
+        self.labels, self._prepare, self._name, self._raw = labels, prepare, name, batches
         self._indices: list[np.ndarray[Any, Any]] = []  # what the next pass reads
         self._loader = torch_data.DataLoader(
             batches,
@@ -113,12 +127,17 @@ class StreamedRows:
         return len(self.labels)
 
     def batches(self, order: Tensor, batch_size: int, steps: int) -> Iterator[Batch]:
+        if (now := len(self._loader.dataset)) != len(self):  # type: ignore[arg-type]
+            raise UserError(f"the dataset of {self._name} has {now} items, but had {len(self)} when it was loaded")
         rows = order.numpy()
         self._indices[:] = [rows[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
-        yield from map(self._prepare, self._loader)
+        for index, batch in zip(self._indices, self._loader, strict=True):
+            check_rows(batch, len(index), self._name)
+            yield self._prepare(batch)
 
     def pick(self, index: Tensor) -> Batch:
-        return self._prepare(self._batches[index.numpy()])
+        check_rows(batch := self._raw[index.numpy()], len(index), self._name)
+        return self._prepare(batch)
 
     def chunks(self, rows: int) -> Iterator[Batch]:
         return self.batches(torch.arange(len(self)), rows, -(-len(self) // rows))
@@ -178,7 +197,7 @@ class DeviceData:
             if isinstance(split, Mapping) and not stream:
                 return Rows(prepare({key: torch.from_numpy(np.asarray(array)) for key, array in split.items()}))
             labels = torch.from_numpy(task.labels(name)).to(device)
-            return StreamedRows(raw_batches(task, name), labels, prepare, loader_workers)
+            return StreamedRows(raw_batches(task, name), labels, prepare, loader_workers, name)
 
         train, val, test = map(rows, SPLITS)
         return cls(task, train, val, test, device)

@@ -1,11 +1,11 @@
-"""Where data sets come from, by name. A source returns raw splits; `load_dataset` cuts, checks and orders them."""
+"""Where data sets come from, by name. A source returns raw splits; `load_images` cuts, checks and orders them."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ import numpy as np
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
-from lrensemble.tasks.dataset import Dataset, Split, cut, make_split
+from lrensemble.tasks.dataset import Images, Split, cut, make_split
 from lrensemble.tasks.folder import read_folder
+from lrensemble.tasks.groups import as_groups, check_groups, groups_of_paths, read_groups
 from lrensemble.tasks.idx import FILES, find_idx, read_idx
+from lrensemble.tasks.labels import check_classes, few, lacking_classes, numbered_classes
 from lrensemble.tasks.layout import LAYOUTS
-from lrensemble.tasks.splits import check_splits, few, find_splits
+from lrensemble.tasks.splits import check_splits, find_splits
+from lrensemble.tasks.task import SPLITS
 
 CACHE = Path("~/.cache/lrensemble/data")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -50,6 +53,8 @@ class Request:
     size: int | None = None
     layout: str | None = None
     skip_broken: bool = False
+    val: Path | None = None
+    groups: str | None = None
 
 
 def _digits(request: Request) -> Raw:
@@ -130,6 +135,20 @@ def _mnist(class_name: str, names: tuple[str, ...], standard: Path | None = None
 def _npz(request: Request) -> Raw:
     """One archive with MedMNIST's keys: train_images, train_labels, test_*, optionally val_* and class_names."""
     path = _existing(request, "file")
+    arrays = read_npz(path)
+    if request.val is not None:
+        val = {key if key.startswith("val_") else f"val_{key}": array for key, array in read_npz(request.val).items()}
+        if both := [key for key in arrays if key.startswith("val")]:
+            raise UserError(f"data.val = {request.val}, but {path} has {few(both)}: leave one of them out")
+        if missing := [key for key in ("images", "labels") if f"val_{key}" not in val]:
+            raise UserError(f"{request.val}: no array {missing[0]!r} or 'val_{missing[0]}'")
+        arrays |= val
+    return _from_arrays(arrays, path, request)
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """All arrays of an archive, or a `UserError`."""
+    path = path.expanduser()
     try:
         with open_regular(path) as file:
             if file.read(6) == np.lib.format.MAGIC_PREFIX:
@@ -138,10 +157,9 @@ def _npz(request: Request) -> Raw:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             unpacked, packed = (sum(getattr(e, of) for e in entries.values()) for of in ("file_size", "compress_size"))
             check_packed(path, unpacked, packed)
-            arrays = {key: _array(archive, entry) for key, entry in entries.items()}
+            return {key: _array(archive, entry) for key, entry in entries.items()}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from None
-    return _from_arrays(arrays, path, request.layout)
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
@@ -161,10 +179,10 @@ def _npy(request: Request) -> Raw:
                 arrays[path.stem] = np.load(path, mmap_mode="r" if path.stem.endswith("_images") else None)
         except (ValueError, EOFError) as error:
             raise UserError(f"{path}: not a readable .npy array ({error})") from None
-    return _from_arrays(arrays, folder, request.layout)
+    return _from_arrays(arrays, folder, request)
 
 
-def _from_arrays(arrays: dict[str, Any], path: Path, layout: str | None) -> Raw:
+def _from_arrays(arrays: dict[str, Any], path: Path, request: Request) -> Raw:
     """Splits from arrays with MedMNIST's keys."""
     prefixes = dict.fromkeys(key.rpartition("_")[0] for key in arrays if key.endswith(("_images", "_labels")))
     found, _ = find_splits(prefixes, str(path))
@@ -176,10 +194,21 @@ def _from_arrays(arrays: dict[str, Any], path: Path, layout: str | None) -> Raw:
             if key not in arrays:
                 raise UserError(f"{path}: no array {key!r}: {did_you_mean(key, arrays)}")
         images, labels = (arrays[f"{found[split]}_{part}"] for part in ("images", "labels"))
-        splits[split] = make_split(images, labels, f"{path} ({found[split]})", layout)
+        where = f"{path} ({found[split]})"
+        splits[split] = make_split(images, labels, where, request.layout)
+        if (key := f"{found[split]}_{request.groups}") in arrays:
+            splits[split] = splits[split].in_groups(as_groups(arrays[key], where), where)
     names = tuple(str(name) for name in np.atleast_1d(arrays.get("class_names", [])))
-    known = {f"{prefix}_{part}" for prefix in found.values() for part in ("images", "labels")} | {"class_names"}
+    known = {f"{prefix}_{part}" for prefix in found.values() for part in ("images", "labels", request.groups)}
+    known.add("class_names")
     others = [key for key in arrays if key not in known]
+    if request.groups:
+        key, is_file = f"train_{request.groups}", Path(request.groups).expanduser().is_file()
+        if key in arrays and is_file:
+            raise UserError(f"data.groups = {request.groups}: both the array {key!r} of {path} and a file: rename one")
+        if key not in arrays and not is_file:
+            hint = did_you_mean(key, others)
+            raise UserError(f"data.groups = {request.groups}: no array {key!r} in {path}, and no such file: {hint}")
     notes = (f"{path}: not read: {few(others)} (train_*, val_*, test_* and class_names are)",) if others else ()
     return Raw(splits["train"], splits["test"], splits.get("val"), names, notes)
 
@@ -187,11 +216,13 @@ def _from_arrays(arrays: dict[str, Any], path: Path, layout: str | None) -> Raw:
 def _folder(request: Request) -> Raw:
     """Images in ROOT/train/CLASS/ and ROOT/test/CLASS/, optionally ROOT/val/CLASS/."""
     root = _existing(request, "folder")
-    found = read_folder(root, request.size, request.skip_broken)
-    splits = {
-        split: make_split(images, found.labels[split], str(root / split), "nhwc")
-        for split, images in found.images.items()
-    }
+    found = read_folder(root, request.size, request.skip_broken, request.val)
+    splits = {}
+    for split, images in found.images.items():
+        splits[split] = make_split(images, found.labels[split], str(root / split), "nhwc")
+        if request.groups is not None:
+            groups = groups_of_paths((path.as_posix() for path in found.paths[split]), request.groups, split)
+            splits[split] = splits[split].in_groups(groups, split)
     return Raw(splits["train"], splits["test"], splits.get("val"), found.class_names, tuple(found.notes))
 
 
@@ -207,20 +238,20 @@ SOURCES: dict[str, Callable[[Request], Raw]] = {
     "npy": _npy,
     "folder": _folder,
 }
-# Which options a source takes; the others take root and download.
+# Which options a source takes; the others take root, download and groups.
 _OPTIONS: dict[str, set[str]] = {
     "digits": set(),
-    "idx": {"root", "layout"},
-    "npz": {"root", "layout"},
-    "npy": {"root", "layout"},
-    "folder": {"root", "size", "skip_broken"},
+    "idx": {"root", "layout", "groups"},
+    "npz": {"root", "layout", "val", "groups"},
+    "npy": {"root", "layout", "groups"},
+    "folder": {"root", "size", "skip_broken", "val", "groups"},
 }
 
 
 def _check_options(request: Request) -> None:
     """An option that changes nothing is a mistake, so it is said."""
-    takes = _OPTIONS.get(request.name, {"root", "download"})
-    for option in ("root", "download", "size", "layout", "skip_broken"):
+    takes = _OPTIONS.get(request.name, {"root", "download", "groups"})
+    for option in ("root", "download", "size", "layout", "skip_broken", "val", "groups"):
         value = getattr(request, option)
         if value not in (None, False) and option not in takes:
             what = f"it takes {' and '.join(sorted(takes))}" if takes else "it needs no options"
@@ -231,23 +262,14 @@ def _check_options(request: Request) -> None:
         raise UserError(f"data.layout = {request.layout}: {did_you_mean(request.layout, LAYOUTS)}")
 
 
-def _class_names(train: Split) -> tuple[str, ...]:
-    """Numbers as names, for a source that has no names."""
-    highest = int(train.labels.max())
-    if highest >= len(train):
-        raise UserError(
-            f"a train label is {highest}, but there are only {len(train)} rows: labels must be 0, 1, 2, ..."
-        )
-    return tuple(str(i) for i in range(highest + 1))
-
-
-def check_local(root: object, pool: Path) -> None:
+def check_local(data: Mapping[str, Any], pool: Path) -> None:
     """Raise `UserError` where a pool says that its data are on another machine."""
-    if root and ("://" in str(root) or str(root).startswith(("//", "\\\\"))):
-        raise UserError(f"{pool}: its data are on another machine ({root}): nothing is fetched for a pool")
+    for place in (str(data.get(key) or "") for key in ("root", "val", "groups")):
+        if "://" in place or place.startswith(("//", "\\\\")):
+            raise UserError(f"{pool}: its data are on another machine ({place}): nothing is fetched for a pool")
 
 
-def load_dataset(
+def load_images(
     name: str,
     *,
     root: Path | None = None,
@@ -257,8 +279,10 @@ def load_dataset(
     skip_broken: bool = False,
     val_fraction: float | None = None,
     split_seed: int = 0,
-) -> Dataset:
-    """Load a data set and cut the validation split off train, stratified by class.
+    val: Path | None = None,
+    groups: str | None = None,
+) -> Images:
+    """Load a data set and, where it has no validation split of its own, cut one off train, stratified by class.
 
     Parameters
     ----------
@@ -279,6 +303,14 @@ def load_dataset(
         uses that one and takes no fraction.
     split_seed : int
         Seed of that cut.
+    val : Path, optional
+        Where the validation split is, if not beside train: a folder of CLASS/IMAGE files (``folder``), or an archive
+        with ``images`` and ``labels`` (``npz``).
+    groups : str, optional
+        Which rows belong together, so that no split has a part of them. Of a ``folder``: a regular expression that is
+        searched for in CLASS/IMAGE; the group is what its first brackets find, or all that it finds. Of ``npz`` and
+        ``npy``: the arrays ``train_GROUPS`` and, if they are there, ``val_GROUPS`` and ``test_GROUPS``. Of all but
+        ``folder`` also a text file with the group of one train row on every line.
 
     Raises
     ------
@@ -287,19 +319,21 @@ def load_dataset(
     """
     if name not in SOURCES:
         raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
-    request = Request(name, root, download, size, layout, skip_broken)
+    request = Request(name, root, download, size, layout, skip_broken, val, groups)
     _check_options(request)
     raw = SOURCES[name](request)
-    class_names = raw.class_names or _class_names(raw.train)
-    train, val = raw.train, raw.val
-    doubts = check_splits({"train": train, **({"val": val} if val else {}), "test": raw.test}, class_names)
-    notes = [*raw.notes, *doubts]
-    if lacking := sorted(set(range(len(class_names))) - set(np.unique(train.labels).tolist())):
-        notes.append(
-            f"no train row is of class {few(class_names[i] for i in lacking)}, but {len(class_names)} are assumed"
-        )
-    if val is None:
-        train, val = cut(train, 0.1 if val_fraction is None else val_fraction, split_seed, "data.val_fraction")
+    splits = {"train": raw.train, **({"val": raw.val} if raw.val else {}), "test": raw.test}
+    if groups is not None and raw.train.groups is None:
+        splits["train"] = raw.train.in_groups(read_groups(Path(groups)), groups)
+    class_names = raw.class_names or numbered_classes(raw.train.labels)
+    check_classes({split: rows.labels for split, rows in splits.items()}, class_names)
+    notes = [*raw.notes, *check_splits(splits)]
+    if groups is not None:
+        notes += check_groups({split: rows.groups for split, rows in splits.items()})
+    if raw.val is None:
+        fraction = 0.1 if val_fraction is None else val_fraction
+        splits["train"], splits["val"] = cut(splits["train"], fraction, split_seed, "data.val_fraction")
     elif val_fraction is not None:
         raise UserError(f"data.val_fraction = {val_fraction}: {name} has a validation split of its own; leave it out")
-    return Dataset(train, val, raw.test, class_names, tuple(notes))
+    notes += lacking_classes({split: splits[split].labels for split in SPLITS}, class_names)
+    return Images(splits["train"], splits["val"], splits["test"], class_names, tuple(notes))

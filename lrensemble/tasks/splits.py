@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,6 @@ NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("t
 SAMPLE = 250  # images of a split that its unit is read from
 OTHER_UNIT = 5.0  # times as bright: no two splits of one task; 255 for 1, 65535 for 255, 255 for 16, 1 for 0.06
 DOUBTFUL = 1.5  # times as bright: said
-FEW = 5
-
-
-def few(names: Iterable[object]) -> str:
-    """The first names and a count of the others, for a message."""
-    shown = [str(name) for name in names]
-    return ", ".join(shown[:FEW]) + (f" and {len(shown) - FEW} more" if len(shown) > FEW else "")
 
 
 def find_splits(names: Iterable[str], where: str) -> tuple[dict[str, str], list[str]]:
@@ -44,21 +37,10 @@ def find_splits(names: Iterable[str], where: str) -> tuple[dict[str, str], list[
     return found, [name for name in names if name not in found.values()]
 
 
-def check_splits(splits: Mapping[str, Split], class_names: Sequence[str]) -> list[str]:
-    """Raise `UserError` when labels are outside the classes, or the splits differ in shape or unit; return doubts.
-
-    The test split's images are looked at, never its labels beyond their range.
-    """
-    if len(class_names) < 2:
-        raise UserError(f"a task needs at least 2 classes, the train split has {len(class_names)}")
+def check_splits(splits: Mapping[str, Split]) -> list[str]:
+    """Raise `UserError` when the images of the splits differ in shape or unit; return doubts."""
     train = splits["train"]
     for name, split in splits.items():
-        low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= len(class_names):
-            raise UserError(
-                f"{name} labels run from {low} to {high}, but there are {len(class_names)} classes, "
-                f"0 to {len(class_names) - 1}"
-            )
         if split.images.shape[1:] != train.images.shape[1:]:
             shapes = (f"{one} {tuple(splits[one].images.shape[1:])}" for one in ("train", name))
             raise UserError(f"images of different shapes (channels, height, width): {', '.join(shapes)}")

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from lrensemble.errors import UserError
+from lrensemble.tabular import Column
+from lrensemble.tasks.labels import lacking_classes
 from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.row_arrays import Picked, pieces
 
@@ -48,13 +50,20 @@ class Task:
     class_names : tuple of str
     facts : dict
         What the builder of a model may ask for: ``input_shape``, ``num_classes``, ...
+    metrics : dict of str to callable
+        What evaluations and reports have beside accuracy and NLL, and selection can optimise: functions of
+        probabilities (N, C) and labels (N,), higher is better, or `lrensemble.register_metric` of them. Of one that
+        can be imported, other processes know the name ``package.module:function``.
     notes : tuple of str
-        What of the data people should know before they train.
+        What of the data people should know before they train. Default: the classes that splits lack.
+    columns : tuple of Column
+        How the cells of a CSV file become the features of ``x``, where they do: an exported team reads files by it.
     """
 
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
+    metrics: Mapping[str, Callable[[Array, Array], float]] = {}
+    columns: tuple[Column, ...] = ()
 
     def split(self, name: str) -> Arrays | Dataset[Any]:
         """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.
@@ -64,6 +73,10 @@ class Task:
         raise NotImplementedError
 
     # Left alone by most
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(lacking_classes({name: self.labels(name) for name in SPLITS}, self.class_names))
 
     def inputs(self) -> nn.Module | None:
         """From the raw ``x`` of a row to what the model takes; put in front of the model on export. None: as it is."""
@@ -76,6 +89,8 @@ class Task:
 
     def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
         """Change a batch of training rows, from torch's global random state (seeded per member and epoch)."""
+        if training.augment or training.cutout or training.mixup:
+            raise UserError(f"training.augment, cutout and mixup are for images: {type(self).__name__} takes none")
         return batch
 
     def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
@@ -91,6 +106,13 @@ class Task:
         """
         scores = self.scores(model, batch)
         return row_losses(scores, batch, training, self.class_counts), scores
+
+    def initialise(self, model: nn.Module, batch: Batch) -> None:
+        """Change the weights of a new model by what it will see: a batch of training rows, the same for one seed."""
+
+    def measure(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """What else a model does with each row, by name (B,): its mean over validation rows is in the history."""
+        return {}
 
     @property
     def num_classes(self) -> int:

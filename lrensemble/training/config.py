@@ -12,16 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validat
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.models import identified
 from lrensemble.models.objects import name_of
-from lrensemble.own import is_own
 from lrensemble.policies import Controlled, Policy, Space
 from lrensemble.policies.control import parse_schedules
 from lrensemble.policies.text import count, read
 from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
 from lrensemble.pool.record import Named, RunSpec, Strict, Training
-from lrensemble.tasks import SOURCES, Task
-from lrensemble.tasks.load import is_known, register_task
+from lrensemble.tasks import Task
+from lrensemble.tasks.augment import check_augmentation
+from lrensemble.tasks.load import check_known, options_of
+from lrensemble.tasks.load import name_of as name_of_task
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
 
@@ -33,7 +35,8 @@ NAME = r"^\w[\w.-]*$"
 class DataConfig(BaseModel):
     """Which data, and how the validation split is cut from train.
 
-    A task of the user's own, ``package.module:Class``, takes whatever other keys it has parameters for.
+    A table, and a task that is not ours (``package.module:Class``, or registered), take whatever other keys they have
+    parameters for.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -46,6 +49,8 @@ class DataConfig(BaseModel):
     skip_broken: bool = False  # leave out images of a folder that cannot be read
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
+    val: Path | None = None  # the validation split, where it is not beside train
+    groups: str | None = None  # which rows belong together: an expression on file names, arrays, or a file
 
     @model_validator(mode="before")
     @classmethod
@@ -54,11 +59,11 @@ class DataConfig(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if not is_known(self.name):
-            raise UserError(f"unknown data set {self.name!r}: {did_you_mean(self.name, SOURCES)}")
-        if self.model_extra and not is_own(self.name):
-            key = next(iter(self.model_extra))
-            raise UserError(f"unknown key 'data.{key}': {did_you_mean(key, type(self).model_fields)}")
+        check_known(self.name)
+        takes = options_of(self.name)
+        if takes is not None and (unknown := [key for key in self.model_extra or {} if key not in takes]):
+            keys = [*type(self).model_fields, *takes]
+            raise UserError(f"unknown key 'data.{unknown[0]}': {did_you_mean(unknown[0], keys)}")
         return self
 
     @property
@@ -94,6 +99,7 @@ class Config(Strict):
     snapshots: Literal["cycles"] | tuple[str, ...] = ()  # more members of every run, on its way ...
     averages: tuple[Named, ...] = ()  # ... and of its weights: swa, ema
     targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()  # validation accuracies whose first step is recorded
+    metrics: tuple[str, ...] = ()  # beside accuracy and NLL, in evaluations and reports: names, package.module:function
     engine: Engine = Engine()
 
     @field_validator("policies", mode="before")
@@ -117,7 +123,7 @@ class Config(Strict):
             raise UserError(f"seeds = {short(value)}: at most {MAX_SEEDS:,} seeds at once")
         return tuple(range(value)) if type(value) is int and value > 0 else value
 
-    @field_validator("averages", "targets", mode="before")
+    @field_validator("averages", "targets", "metrics", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else [value]
@@ -165,8 +171,16 @@ class Config(Strict):
                 varied = _with(varied, path, value)
             for policy, seed in itertools.product(schedules, self.seeds):
                 spec = validated(RunSpec, {**varied, "policy": str(policy), "seed": seed}, "grid")
+                spec = spec.model_copy(update={"model": _identified(spec.model)})
                 specs[spec.model_dump_json()] = spec
+            for entry in spec.training.augment:
+                check_augmentation(entry)
         return list(specs.values())
+
+
+def _identified(model: Named) -> Named:
+    parameters = identified(**model.build)
+    return model if parameters == model.parameters else Named.model_validate({"name": model.name, **parameters})
 
 
 def _expand(entry: str | Sample) -> Sequence[Policy | Controlled]:
@@ -223,7 +237,7 @@ def load_config(
         made = as_name(path.stem)
         data = {**({"name": made} if made else {}), **data}
     if task is not None:
-        data = {**data, "data": register_task(task)}
+        data = {**data, "data": name_of_task(task)}
     if model is not None:
         given = data.get("model", {})
         data = {**data, "model": {**(given if isinstance(given, dict) else {}), "name": name_of(model)}}

@@ -101,10 +101,6 @@ class Average:
         if self.start is not None and epoch >= self.start:
             self.model.update_parameters(model)
 
-    def refresh(self, data: DeviceData, batch_size: int) -> nn.Module:
-        """The averaged model, its batch norm statistics computed anew over the training rows."""
-        return refresh_norms(self.model.module, data, batch_size)
-
 
 def refresh_norms(averaged: nn.Module, data: DeviceData, batch_size: int) -> nn.Module:
     """Compute a model's batch norm statistics anew over the training rows, in place; in eval mode afterwards.

@@ -16,6 +16,8 @@ from pydantic import Field
 from torch import nn
 
 from lrensemble.pool.record import Strict
+from lrensemble.tasks import Task
+from lrensemble.tasks.rows import DeviceData, must_stream
 
 STACK = 16  # members of a stack by default (docs/training.md has the table)
 STACK_PARAMETERS = 100_000  # of each at most: with 200,000 a stack was 1.1 and 0.9 times as fast on two processors
@@ -71,6 +73,16 @@ class Engine(Strict):
         if wanted == "auto":
             wanted = any(isinstance(module, nn.Conv2d) for module in model.modules())
         return torch.channels_last if wanted else torch.contiguous_format
+
+    def rows(self, task: Task, device: torch.device, sharers: int = 1) -> DeviceData:
+        """A task's rows for a process that shares the device with `sharers` - 1 others."""
+        return DeviceData.of(
+            task,
+            device,
+            stream=must_stream(task, device, sharers) if self.data == "auto" else self.data == "stream",
+            loader_workers=self.loader_workers,
+            memory_format=torch.contiguous_format if self.channels_last is False else torch.channels_last,
+        )
 
     def is_fused(self, device: torch.device) -> bool:
         return device.type in ("cpu", "cuda") if self.fused == "auto" else self.fused

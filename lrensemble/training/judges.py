@@ -39,7 +39,22 @@ def hopeless(spec: RunSpec, history: History, *, accuracy: float, after: float) 
     )
 
 
-JUDGES: dict[str, Judge] = {"target": target, "hopeless": hopeless}
+def dead(spec: RunSpec, history: History) -> str | None:
+    """A layer of spiking neurons has fallen silent, or fires at every step: nothing more is learnt through it."""
+    line = history[-1]
+    rates = {key.removeprefix("rate_"): value for key, value in line.items() if key.startswith("rate_")}
+    stuck = [(name, rate) for name, rate in rates.items() if not SILENT < rate < 1 - SILENT]
+    if not stuck:
+        return None
+    name, rate = stuck[0]
+    when = f"after epoch {line['epoch']} (LR {line['lr']:.3g})"
+    return (
+        f"dead: the neurons of {name} fire in {rate:.2%} of steps {when}: try a lower LR, or calibrated first weights"
+    )
+
+
+SILENT = 1e-5  # spikes a neuron and step
+JUDGES: dict[str, Judge] = {"target": target, "hopeless": hopeless, "dead": dead}
 
 
 def find_judge(name: str) -> Judge:
@@ -58,7 +73,7 @@ def find_judge(name: str) -> Judge:
 
 def judges_of(training: Training) -> list[Named]:
     """The judges that a configuration itself asks for: ``training.until`` and ``training.stop``."""
-    found = []
+    found = [Named(name="dead")]
     if training.until is not None:
         found.append(Named.model_validate({"name": "target", "accuracy": training.until}))
     if training.stop is not None:

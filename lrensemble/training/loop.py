@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrensemble.models import build_model
+from lrensemble.models import hash_of_tensors
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
@@ -27,8 +27,9 @@ from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.derived import Average, refresh_norms
 from lrensemble.training.engine import Engine
-from lrensemble.training.groups import freeze
+from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
 from lrensemble.training.judges import ask, judges_of
+from lrensemble.training.measure import initialise, measured
 from lrensemble.training.optimizer import build_optimizer, set_mode, trainable
 from lrensemble.training.pieces import in_pieces, sum_of
 from lrensemble.training.probed_run import ProbedRun
@@ -53,15 +54,13 @@ class Outcome:
     engine: dict[str, Any]  # what computed it, for the record
     trace: str | None = None  # of a controlled run: the policy that gives its LRs again ...
     control: dict[str, Any] | None = None  # ... and what its controller measured
+    base: str | None = None  # hash of the frozen parameters that are not in `weights`
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(
-    spec: str, frozen: tuple[str, ...], facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str
-) -> Any:
+def _compiled(spec: str, facts: tuple[tuple[str, Any], ...], device: torch.device, mode: str) -> Any:
     """One compiled module for all runs of one architecture in this process: (module, its compiled form)."""
-    model = build_model(**Named.model_validate_json(spec).build, **dict(facts), trust=True).to(device)
-    freeze(model, frozen)
+    model = trainable_model(RunSpec.model_validate_json(spec), dict(facts), trust=True).to(device)
     return model, torch.compile(model, mode=mode)
 
 
@@ -92,14 +91,14 @@ class Run:
         self.steps_per_epoch = steps_per_epoch(len(data.train), self.batch_size)
         seed_everything(spec.start(member_id), "init")
         # `member.train_members` admits what the configuration names.
-        model = build_model(**spec.model.build, **self.task.facts, trust=True)
-        freeze(model, spec.training.freeze)
+        model = trainable_model(spec, self.task.facts, trust=True)
+        self.base = known_base(spec, self.task, model)
         self.model = self.forward = model.to(data.device)
+        initialise(self.task, self.model, data.train)
         if self.engine.compile != "no":
             state = model.state_dict()
             facts = tuple(self.task.facts.items())
-            named, frozen = spec.model.model_dump_json(), spec.training.freeze
-            self.model, self.forward = _compiled(named, frozen, facts, data.device, self.engine.compile)
+            self.model, self.forward = _compiled(same_model(spec), facts, data.device, self.engine.compile)
             self.model.load_state_dict(state)
         self.model.to(memory_format=self.engine.memory_format(self.model))
         self.optimizer = build_optimizer(spec.optimizer, self.model, fused=self.engine.is_fused(data.device))
@@ -167,12 +166,17 @@ class Run:
         set_mode(self.optimizer, training=True)
         if self.steering.steps == 0:
             self.steering.begin(self.prober)
-        seed_everything(self.member_id, self.epoch)
-        order = torch.randperm(len(self.data.train))
-        for batch in self.data.train.batches(order, self.batch_size, self.steps_per_epoch):
+        for batch in self.batches():
             totals.add(*self.step(batch))
         totals.stop()
         self.end_epoch(totals)
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of this epoch in its order; seeds everything that is random in it."""
+        seed_everything(self.member_id, self.epoch)
+        order = torch.randperm(len(self.data.train))
+        self.model.train()
+        yield from self.data.train.batches(order, self.batch_size, self.steps_per_epoch)
 
     def end_epoch(self, totals: Totals) -> None:
         """Evaluate on validation and write the history."""
@@ -192,6 +196,7 @@ class Run:
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
                 "seconds": round(self.seconds, 3),
+                **measured(self.task, self.model, self.data.val),
             }
         )
         self.steering.after_epoch(self.history[-1])
@@ -289,7 +294,11 @@ class Run:
         if not np.isfinite(probabilities["val"]).all():
             return self.ended("diverged", "the predictions of the trained model are not finite")
         weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
-        return self._outcome("complete", None, weights, probabilities)
+        outcome = self._outcome("complete", None, weights, probabilities)
+        if self.base and hash_of_tensors(kept := frozen(model)) == self.base:
+            outcome.base = self.base
+            outcome.weights = {name: value for name, value in weights.items() if name not in kept}
+        return outcome
 
     def ended(self, status: str, reason: str) -> Outcome:
         """A run that is over without a usable model."""
@@ -308,6 +317,7 @@ class Run:
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "flops": self._flops(),
                 **({"probe_seconds": round(self.prober.seconds, 3)} if self.prober.seconds else {}),
+                **measured(self.task, self.model, self.data.val, len(self.data.val)),
             },
             weights=weights,
             probabilities=probabilities,

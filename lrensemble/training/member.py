@@ -20,13 +20,15 @@ from pydantic import Field
 
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
+from lrensemble.plugins import import_registered
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
 from lrensemble.tasks import load_task
-from lrensemble.tasks.rows import DeviceData, must_stream
+from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.config import DataConfig
+from lrensemble.training.derived import refresh_norms
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Outcome, Run, State, fit
 from lrensemble.training.stack import fit_stack
@@ -50,6 +52,7 @@ class Job(Strict):
     sharers : processes that use the device at the same time
     wait : for a member that another process is training; else it is left out
     own_models : models ``package.module:callable`` of the configuration; a record that names another is not trained
+    modules : whose import registers what the runs need by name
     """
 
     pool: Path
@@ -66,6 +69,7 @@ class Job(Strict):
     judges: tuple[Named, ...] = ()
     wait: bool = False
     own_models: tuple[Named, ...] = ()
+    modules: tuple[str, ...] = ()
 
     def member(self, member_id: str) -> Member:
         return Member(self.pool / "members" / member_id)
@@ -85,18 +89,12 @@ def _on_device(text: str, fingerprint: str, device: str, sharers: int, engine: E
     data = load_task(config.name, **config.options)
     if data.fingerprint != fingerprint:
         raise UserError(f"the data changed while the pool was trained: {config.root or config.name}")
-    where = torch.device(device)
-    return DeviceData.of(
-        data,
-        where,
-        stream=must_stream(data, where, sharers) if engine.data == "auto" else engine.data == "stream",
-        loader_workers=engine.loader_workers,
-        memory_format=torch.contiguous_format if engine.channels_last is False else torch.channels_last,
-    )
+    return engine.rows(data, torch.device(device), sharers)
 
 
 def train_members(job: Job) -> list[str]:
     """Train the runs of a job that are not finished; return the ids of those that another process is at."""
+    import_registered(job.modules)
     busy = []
     with contextlib.ExitStack() as locks:
         held = []
@@ -228,7 +226,7 @@ def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceDa
     outcome = fit(going, after_epoch=after_epoch)
     if outcome.status == "complete":
         for i, average in going.averages.items():
-            averaged = average.refresh(data, max(1, going.batch_size // pieces))
+            averaged = refresh_norms(average.model.module, data, max(1, going.batch_size // pieces))
             _write(derived[i], job, going.outcome(averaged))
     return outcome
 
@@ -303,6 +301,7 @@ def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
         "targets": reached(outcome.history, job.targets),
         "trace": outcome.trace,
         "control": outcome.control,
+        "base": outcome.base,
     }
     if outcome.history:
         last = outcome.history[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lrensemble.errors import UserError
-from lrensemble.models import MemoryLimit, build_model, is_users_own
+from lrensemble.errors import UserError, first_line
+from lrensemble.metrics import load_metric, register_metrics
+from lrensemble.models import MemoryLimit, is_users_own
 from lrensemble.own import is_own, untrusted
 from lrensemble.policies import Controlled, parse_schedule
 from lrensemble.policies.units import steps_per_epoch
@@ -23,11 +24,11 @@ from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.pool.sizes import size_text
 from lrensemble.tasks import Task, load_task
-from lrensemble.tasks.rows import preparer, raw_batches
+from lrensemble.tasks.rows import check_rows, preparer, raw_batches
 from lrensemble.tasks.sources import check_local
 from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
-from lrensemble.training.groups import freeze
+from lrensemble.training.frozen import trainable_model
 from lrensemble.training.optimizer import build_optimizer
 from lrensemble.training.probing import check_probing
 from lrensemble.training.stack import stack_size
@@ -59,6 +60,8 @@ class Plan:
     pool: Path
     task: Task
     runs: tuple[PlannedRun, ...]
+    alone: bool = False  # runs that answer a question: the pool keeps the configuration that it has
+    notes: tuple[str, ...] = ()  # what people should know before they train
 
     @property
     def specs(self) -> list[RunSpec]:
@@ -101,12 +104,12 @@ class Plan:
             derived = () if alone else derived_specs(self.config, spec, self.task.rows("train"))
             runs.append(PlannedRun(spec, derived, model))
         config = self.config.model_copy(update={"control": False}) if alone else self.config
-        return replace(self, config=config, runs=tuple(runs))
+        return replace(self, config=config, runs=tuple(runs), alone=alone)
 
     def stack_size(self, spec: RunSpec, device: str) -> int:
         """How many runs like `spec` (of this plan or its control) train as a stack."""
         model = next((run.model for run in self.runs if run.spec.model == spec.model), None)
-        if model is None or self.config.engine.data == "stream":
+        if model is None or self.config.engine.data == "stream" or not isinstance(self.task.split("train"), Mapping):
             return 1
         return stack_size(spec, model, self.config.engine, torch.device(device))
 
@@ -141,17 +144,24 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     if not trust:
         if is_own(config.data.name):
             raise untrusted(config.data.name, "task")
-        check_local(config.data.root, pool)
+        check_local(config.data.options, pool)
     task = load_task(config.data.name, **config.data.options)
+    if trust:
+        own = register_metrics(task.metrics)
+        for name in config.metrics:
+            load_metric(name)
+        config = config.model_copy(update={"metrics": tuple(dict.fromkeys([*config.metrics, *own]))})
+    notes = [*task.notes]
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
         schedule = parse_schedule(spec.policy)
         controlled = schedule if isinstance(schedule, Controlled) else ""
-        key = f"{_model_key(spec)} {spec.optimizer!r} {spec.training.loss!r} {rows} {controlled}"
+        asked = spec.training.model_dump_json(include={"loss", "augment", "cutout", "mixup"})
+        key = f"{_model_key(spec)} {spec.optimizer!r} {asked} {rows} {controlled}"
         if key not in tried:
-            tried[key] = _try(spec, task, rows, trust)
+            tried[key] = _try(spec, task, rows, trust, notes.append)
         models.append(tried[key])
     runs: list[PlannedRun] = []
     members = len(specs)
@@ -160,7 +170,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         members += len(runs[-1].derived)
         if members > MAX_RUNS:
             raise UserError(f"more than {MAX_RUNS:,} members with the snapshots and averages of the runs ({members:,})")
-    return Plan(config, pool, task, tuple(runs))
+    return Plan(config, pool, task, tuple(runs), notes=tuple(dict.fromkeys(notes)))
 
 
 def _model_key(spec: RunSpec) -> str:
@@ -179,20 +189,22 @@ def derived_specs(config: Config, spec: RunSpec, train_rows: int) -> tuple[Membe
     return tuple(MemberSpec(**{**spec.model_dump(), "derived": named}) for named in wanted)
 
 
-def _try(spec: RunSpec, task: Task, rows: int, trust: bool) -> nn.Module:
+def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str], object]) -> nn.Module:
     """Build model and optimizer and train them one step on one or two rows, at LR 0; return the model."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if not trust:
             reason = f"model {spec.model} takes more than {UNTRUSTED:,} bytes: --trust (trust=True) allows it"
             stack.enter_context(MemoryLimit(UNTRUSTED, reason))
-        model = build_model(**spec.model.build, **task.facts, trust=trust)
-        freeze(model, spec.training.freeze)
+        model = trainable_model(spec, task.facts, trust=trust, tell=tell)
         optimizer = build_optimizer(spec.optimizer, model)
         _check_control(spec, task, optimizer)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        batch = preparer(task, torch.device("cpu"))(raw_batches(task, "train")[np.arange(2) % task.rows("train")])
+        raw = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
+        check_rows(raw, 2, "train")
+        batch = task.augment(preparer(task, torch.device("cpu"))(raw), spec.training)
+        check_rows(batch, 2, "train, augmented")
         shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
             found = task.scores(model, batch)
@@ -245,10 +257,6 @@ def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> No
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if shape != wanted:
         raise UserError(f"{what} {shape} for 2 rows, a tensor of shape {wanted} is needed: {why}")
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def check_disk(path: Path, needed: int) -> None:

@@ -2,85 +2,162 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
+from lrensemble.errors import UserError
+from lrensemble.policies.control import Controlled
+from lrensemble.policies.sweep import HIGH, LOW, LRSweep, RangeTest, SweepCurve
 from lrensemble.pool import RunSpec
-from lrensemble.tasks import Batch, Task
-from lrensemble.tasks.rows import DeviceData, must_stream
+from lrensemble.tasks import Task
+from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.device import pick_devices
+from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Run
-from lrensemble.training.seeds import seed_everything
+from lrensemble.training.unchanged import unchanged
 
-LOW, HIGH = 1e-5, 10.0
-SMOOTHING = 0.95  # of the loss, per step, bias-corrected
-GONE = 4.0  # times the lowest loss: the test is over
-FALLEN = 0.1  # of the way down: here learning has begun
-MOST_PASSES = 1000
+STEPS, REPEATS = 200, 3
 
 
-@dataclass(frozen=True)
-class RangeTest:
-    """Smoothed training loss against LR, and the range of peak LRs that follows.
+def range_test(
+    spec: RunSpec,
+    data: Task,
+    *,
+    low: float = LOW,
+    high: float = HIGH,
+    steps: int = STEPS,
+    shape: str = "exp",
+    repeats: int = REPEATS,
+    engine: Engine | None = None,
+    device: str = "auto",
+    tell: Callable[[int], None] = lambda done: None,
+) -> RangeTest:
+    """Test the LRs from `low` to `high` on a run's model, optimizer, batches, augmentation (Smith 2017, section 3.3).
 
-    `low` is where the loss has fallen a tenth of its way, `high` where it is lowest: beyond it training gets worse.
+    Each of `repeats` sweeps is a run under the controller SWEEP, from another initialisation, in at most `steps`
+    optimizer steps. Nothing is written. `tell` hears how many are done.
     """
-
-    lr: list[float]
-    loss: list[float]
-    low: float
-    high: float
-
-
-def range_test(spec: RunSpec, data: Task, *, steps: int = 200, repeats: int = 3, device: str = "auto") -> RangeTest:
-    """Test the LR range of a run's model, optimizer and batches (Smith 2017, section 3.3; the LR grows exponentially).
-
-    The mean of `repeats` tests in log LR, each from another initialisation, `steps` optimizer steps each at most.
-    Nothing is written. The curve is that of the last one.
-    """
-    where = pick_devices(device)[0]
-    rows = DeviceData.of(data, where, stream=must_stream(data, where, 1))
-    text = f"RANGE(k0={LOW:g}, k1={HIGH:g}, l={steps}, shape=exp)"
-    tests = [_one(spec.model_copy(update={"policy": text}), rows, i, steps) for i in range(repeats)]
-    low, high = (math.exp(float(np.mean([math.log(getattr(t, end)) for t in tests]))) for end in ("low", "high"))
-    return RangeTest(tests[-1].lr, tests[-1].loss, low, high)
+    engine = engine or Engine()
+    policy = _sweep(low, high, steps, shape, repeats)
+    rows = engine.rows(data, pick_devices(device)[0])
+    curves = []
+    with unchanged():
+        for number in range(repeats):
+            tell(number)
+            curves.append(_sweep_run(spec.model_copy(update={"policy": str(policy)}), rows, engine, number))
+    return RangeTest.of(curves)
 
 
-def _one(spec: RunSpec, data: DeviceData, number: int, steps: int) -> RangeTest:
-    with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
-        run = Run(spec, f"range test {number}", data)
-        lrs: list[float] = []
-        losses: list[float] = []
-        mean = 0.0
-        for step, batch in zip(range(steps), _batches(run, number), strict=False):
-            loss = float(run.step(batch)[0])
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-            smooth = mean / (1 - SMOOTHING ** (step + 1))
-            if not math.isfinite(smooth) or (losses and smooth > GONE * min(losses)):
+def _sweep(low: float, high: float, steps: int, shape: str, repeats: int) -> Controlled:
+    if repeats < 1:
+        raise UserError(f"repeats = {repeats} is not possible: at least 1")
+    schedule = Controlled.make("SWEEP", k0=low, k1=high, l=steps, shape=shape)
+    schedule.controller()  # says what does not fit together
+    return schedule
+
+
+def _sweep_run(spec: RunSpec, rows: DeviceData, engine: Engine, number: int) -> SweepCurve:
+    run = Run(spec, f"range test {number}", rows, engine)
+    sweep = run.steering.controller
+    assert isinstance(sweep, LRSweep)
+    while not sweep.is_over:
+        for batch in run.batches():
+            run.step(batch)
+            if sweep.is_over:
                 break
-            lrs.append(run.steering.lr(step))
-            losses.append(smooth)
-    return chosen(lrs, losses)
+        run.epoch += 1
+    return sweep.curve
 
 
-def _batches(run: Run, number: int) -> Iterator[Batch]:
-    run.model.train()
-    for epoch in range(MOST_PASSES):
-        seed_everything("range test", number, epoch)
-        order = torch.randperm(len(run.data.train))
-        yield from run.data.train.batches(order, run.batch_size, run.steps_per_epoch)
+def find_lr(
+    step: Callable[..., Any],
+    optimizer: torch.optim.Optimizer,
+    model: torch.nn.Module,
+    batches: Iterable[Any] | None = None,
+    *,
+    keep: Sequence[Any] = (),
+    low: float = LOW,
+    high: float = HIGH,
+    steps: int = STEPS,
+    shape: str = "exp",
+    repeats: int = REPEATS,
+    base_lr: float | None = None,
+) -> RangeTest:
+    """Test the LRs from `low` to `high` in a training loop of one's own, and leave everything as it was, to the bit.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(batch)`` trains on a batch, optimizer step included, and returns its loss (a number, or a tensor of one).
+        Without `batches` it is ``step()``, and gets its batches itself.
+    optimizer, model : Optimizer, nn.Module
+        What it trains. Groups keep the ratios of their LRs (`base_lr` as in `Policy.scheduler`).
+    batches : iterable
+        For example the DataLoader; begun again where it ends. A pass of the caller's over it is not disturbed.
+    keep : sequence
+        What else a step changes: a GradScaler, an LR scheduler, an average of the model, a second model or optimizer.
+    shape : ``exp`` or ``linear`` growth.
+    repeats : sweeps, each from the present state on other batches.
+
+    Returns
+    -------
+    RangeTest
+        ``.lr`` is the suggestion; ``.suggestions`` has all of them with their spread over the sweeps.
+
+    Raises
+    ------
+    UserError
+        A step that returns no loss, or sets LRs itself; batches that cannot be begun again, or none; what
+        `Policy.scheduler` and `unchanged` refuse.
+    """
+    schedule = _sweep(low, high, steps, shape, repeats)
+    if hasattr(batches, "__next__"):
+        raise UserError("batches is an iterator: what it gives cannot be put back; give the loader that it comes from")
+    loaders = [batches] if isinstance(batches, DataLoader) else []
+    arguments, curves = _endless(batches), []
+    with unchanged(*loaders):
+        for _ in range(repeats):
+            sweep = schedule.controller()
+            assert isinstance(sweep, LRSweep)
+            with unchanged(model, optimizer, *keep, randomness=False):
+                scheduler = sweep.policy.scheduler(optimizer, base_lr=base_lr)
+                while not sweep.is_over:
+                    lrs = [float(group["lr"]) for group in optimizer.param_groups]
+                    loss = _number(step(*next(arguments)))
+                    if lrs != [float(group["lr"]) for group in optimizer.param_groups] and not any(
+                        isinstance(thing, LRScheduler) for thing in keep
+                    ):
+                        raise UserError("step() sets the LR: give its scheduler in keep=[...], so that it is put back")
+                    sweep.see(loss)
+                    scheduler.step()
+            curves.append(sweep.curve)
+    return RangeTest.of(curves)
 
 
-def chosen(lr: list[float], loss: list[float]) -> RangeTest:
-    """The range of a curve: ascending LRs and their smoothed losses."""
-    if not loss:
-        return RangeTest(lr, loss, LOW, LOW * 10)  # not finite from the first step
-    bottom = int(np.argmin(loss))
-    start = max(loss[: bottom + 1])
-    begun = int(np.argmax(np.array(loss) <= start - FALLEN * (start - loss[bottom])))
-    low = lr[min(begun, bottom)]
-    return RangeTest(lr, loss, low, max(lr[bottom], 2 * low))
+def _endless(batches: Iterable[Any] | None) -> Iterator[tuple[Any, ...]]:
+    """Arguments for `step`."""
+    if getattr(batches, "_iterator", None) is not None:  # of persistent workers: the caller's own pass
+        batches = copy.copy(batches)
+        batches._iterator = None  # type: ignore[union-attr]
+    while True:
+        some = batches is None
+        for batch in batches or ():
+            some = True
+            yield (batch,)
+        if batches is None:
+            yield ()
+        if not some:
+            raise UserError("batches is empty: at least one batch is needed")
+
+
+def _number(loss: Any) -> float:
+    try:
+        return float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
+    except (TypeError, ValueError, RuntimeError):
+        what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise UserError(f"step() returns {what}: the loss of its batch is needed, one number") from None

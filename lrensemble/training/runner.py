@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import joblib
+import numpy as np
 
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
+from lrensemble.own import is_importable, is_own
+from lrensemble.plugins import REGISTRIES, is_local
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
+from lrensemble.pool.links import CONFIGURATION
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
+from lrensemble.tasks import Task
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.load import OBJECTS as TASKS
+from lrensemble.tasks.rows import raw_batches
 from lrensemble.training.config import Config, load_config
 from lrensemble.training.device import pick_devices
 from lrensemble.training.executor import Executor, local_workers
@@ -29,16 +36,8 @@ from lrensemble.training.stack import group_key
 MOST = 1024  # workers, threads
 
 
-class Watcher(Protocol):
-    """Who is told how the training of a pool goes (the shell shows progress)."""
-
-    def start(self, pool: Pool, members: list[Member], finished: int) -> None: ...
-    def member_done(self, record: Record) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """Tells nobody."""
+class Watcher:
+    """Who is told how the training of a pool goes (the shell shows progress); this one does nothing with it."""
 
     def start(self, pool: Pool, members: list[Member], finished: int) -> None: ...
     def member_done(self, record: Record) -> None: ...
@@ -112,7 +111,7 @@ def train_pool(
     threads = threads or max(1, joblib.cpu_count() // count)
     check_disk(plan.pool, plan.total_bytes)
 
-    filler = _Filler(plan, slots, threads, watcher or Silent(), tuple(judges), executor or local_workers(slots))
+    filler = _Filler(plan, slots, threads, watcher or Watcher(), tuple(judges), executor or local_workers(slots))
     target = create_pool(plan, plan.pool)
     filler.fill(target, [(run.spec, run.derived) for run in plan.runs])
     if control and plan.config.control and (specs := control_specs(target)):
@@ -121,10 +120,26 @@ def train_pool(
 
 
 def _objects(plan: Plan) -> list[str]:
-    """Objects of this program in a plan, which no other process can make."""
-    models = {spec.model.name for spec in plan.specs} & OBJECTS.keys()
-    tasks = {plan.config.data.name} & TASKS.keys()
-    return [f"task {name}" for name in tasks] + [f"model {name}" for name in sorted(models)]
+    """Objects and classes of this program in a plan, which no other process can make or import."""
+    task, models = plan.config.data.name, sorted({spec.model.name for spec in plan.specs})
+    tasks = [task] if task in TASKS or (is_own(task) and not is_importable(task)) else []
+    models = [name for name in models if name in OBJECTS or (is_users_own(name) and not is_importable(name))]
+    local = [what for what, home in _registered(plan).items() if is_local(home)]
+    return [f"task {name}" for name in tasks] + [f"model {name}" for name in models] + local
+
+
+def _registered(plan: Plan) -> dict[str, str]:
+    """What this program has registered by name, and the plan uses: in words -> module and object."""
+    names = {
+        "models": {spec.model.name for spec in plan.specs},
+        "tasks": {plan.config.data.name},
+        "policies": {name.upper() for spec in plan.specs for name in re.findall(r"\w+(?=\()", spec.policy)},
+    }
+    return {
+        f"{REGISTRIES[kind].what} {name}": home
+        for kind, used in names.items()
+        for name, home in REGISTRIES[kind].registered(sorted(used)).items()
+    }
 
 
 def default_workers(devices: Sequence[str], per_device: int | None = None) -> int:
@@ -158,7 +173,6 @@ def control_specs(pool: Pool) -> list[RunSpec]:
 def create_pool(plan: Plan, path: Path) -> Pool:
     """The empty pool of a plan in the folder `path`, or the one that is there."""
     config, task = plan.config, plan.task
-    inputs = task.inputs()
     pool = Pool.create(
         path,
         name=config.name,
@@ -167,28 +181,37 @@ def create_pool(plan: Plan, path: Path) -> Pool:
         class_names=task.class_names,
         input_shape=task.facts.get("input_shape", ()),
         train_rows=task.rows("train"),
-        normalisation=inputs.values if isinstance(inputs, Normalise) else {},
+        normalisation=_normalisation(task),
+        columns=task.columns,
         labels={split: task.labels(split) for split in ("val", "test")},
     )
-    text = config.model_dump_json(indent=2)  # the configuration as it was understood, for people
-    write_atomic(path / "config.json", lambda file: file.write(text.encode() + b"\n"))
+    if not plan.alone or not (path / CONFIGURATION).exists():
+        text = config.model_dump_json(indent=2)
+        write_atomic(path / CONFIGURATION, lambda file: file.write(text.encode() + b"\n"))
     return pool
 
 
+def _normalisation(task: Task) -> dict[str, list[float]]:
+    """What makes inputs of raw rows, where that and the model alone make scores of them; {}: methods of the task do."""
+    shape, inputs = task.facts.get("input_shape"), task.inputs()
+    if type(task).scores is not Task.scores or not shape or task.facts.keys() != {"input_shape", "num_classes"}:
+        return {}
+    if isinstance(inputs, Normalise):
+        return inputs.values
+    rows = raw_batches(task, "val")[np.arange(1)]["x"]
+    return {"mean": [0.0] * shape[0], "std": [1.0] * shape[0]} if inputs is None and rows.is_floating_point() else {}
+
+
+@dataclass(frozen=True)
 class _Filler:
     """Trains all that is unfinished in a pool on the slots: a slot is one run (or stack) at a time on a device."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        slots: list[str],
-        threads: int,
-        watcher: Watcher,
-        judges: tuple[Named, ...],
-        executor: Executor,
-    ) -> None:
-        self.plan, self.slots, self.threads, self.watcher = plan, slots, threads, watcher
-        self.judges, self.executor = judges, executor
+    plan: Plan
+    slots: list[str]
+    threads: int
+    watcher: Watcher
+    judges: tuple[Named, ...]
+    executor: Executor
 
     def fill(self, pool: Pool, wanted: Sequence[tuple[RunSpec, Sequence[MemberSpec]]]) -> None:
         """Train runs with their snapshots and averages."""
@@ -256,5 +279,6 @@ class _Filler:
             targets=self.plan.config.targets,
             judges=self.judges,
             wait=wait,
+            modules=tuple(sorted({h.partition(":")[0] for h in _registered(self.plan).values() if not is_local(h)})),
             own_models=tuple({str(s.model): s.model for s in self.plan.specs if is_users_own(s.model.name)}.values()),
         )

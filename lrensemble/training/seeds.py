@@ -1,4 +1,4 @@
-"""Everything random comes from names: of a member, an epoch, a probe."""
+"""Seeds from anything: a run's from its member id, so that they depend on nothing else."""
 
 from __future__ import annotations
 

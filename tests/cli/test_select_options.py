@@ -69,3 +69,16 @@ def test_ctrl_c_in_brute_force_returns_the_best_so_far(monkeypatch):
     assert (whole.stopped_, whole.teams_tried_) == ("", 255)
     limited = BruteForce(time_limit=1e-9).fit(P, y)  # one portion holds all teams here, so there is nothing to cut
     np.testing.assert_array_equal(limited.weights_, whole.weights_)
+
+
+def test_an_objective_by_its_name(pool: Pool, capsys):
+    words = ["select", str(pool.path), "--selector", "greedy,top-k", "--objective"]
+    assert main([*words, "macro_f1"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "selected for macro_f1 on validation" in shown and "greedy-macro_f1" in shown
+    value = pool.team("greedy-macro_f1").validation["macro_f1"]
+    assert f"{value:.4f}" in shown
+    assert main([*words, "macro-f1"]) == 2
+    assert "unknown objective 'macro-f1': did you mean 'macro_f1'?" in capsys.readouterr().err
+    assert main(["select", str(pool.path), "--selector", "convex", "--objective", "auroc"]) == 2
+    assert "objective auroc is not possible with convex" in capsys.readouterr().err

@@ -21,7 +21,7 @@ def comparison(baseline: str, gain: Gain, **changes) -> Comparison:
             {"best single": Gain(1.1, 0.7, 1.5), "seeds-only": Gain(0.3, -0.1, 0.7)},
             [
                 "+1.10 points (95 % CI +0.70 to +1.50, n = 10,000): better than the best single member",
-                "+0.30 points (95 % CI -0.10 to +0.70) over seeds-only: LR diversity not shown to help here",
+                "+0.30 points (95 % CI -0.10 to +0.70) over seeds-only: LR diversity is not shown to help here",
             ],
         ),
         ({"best single": Gain(1.1, 0.7, 1.5), "seeds-only": Gain(0.3, 0.1, 0.7)}, ["LR diversity helps here"]),

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrensemble import Dataset, Pool, Team, export_team, load_dataset, select_teams
+from lrensemble import Images, Pool, Team, export_team, load_task, select_teams
 
 FORMATS = ["torch", "safetensors"] + (["onnx"] if importlib.util.find_spec("onnxruntime") else [])
 
 
 @pytest.fixture(scope="session")
-def digits() -> Dataset:
-    return load_dataset("digits", val_fraction=0.25)
+def digits() -> Images:
+    return load_task("digits", val_fraction=0.25)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def test_from_a_pool_and_from_a_folder(shipped, digits):
         assert np.abs(found.numpy() - expected).max() < 1e-5
         assert torch.equal(team.train()(torch.from_numpy(images[:5])), team.eval()(torch.from_numpy(images[:5])))
         assert torch.equal(team(torch.from_numpy(images[:5]).float()), team(torch.from_numpy(images[:5])))
-        with pytest.raises(ValueError, match=r"images must be \(B, 1, 8, 8\), not \(5, 8, 8\)"):
+        with pytest.raises(ValueError, match=r"rows must be \(B, 1, 8, 8\), not \(5, 8, 8\)"):
             team(torch.zeros(5, 8, 8))
 
 
@@ -51,7 +51,7 @@ def test_as_a_classifier(shipped, digits):
     assert team.predict_proba(images[:0]).shape == (0, 10)
     with pytest.raises(UserError, match="fitted already"):
         team.fit(images, labels)
-    with pytest.raises(ValueError, match=r"images of shape \(450, 63\)"):
+    with pytest.raises(ValueError, match=r"rows of shape \(450, 63\)"):
         team.predict(images.reshape(450, 64)[:, 1:])
 
 

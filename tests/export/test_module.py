@@ -33,7 +33,8 @@ def test_every_vote_is_that_of_team_vote(vote, seed, members, classes, calibrate
     logits = logits.astype(np.float32)  # rounded: there are ties, and probabilities of 0
     weights = rng.choice([1.0, 2.0, 3.0], members)
     temperatures = rng.uniform(0.5, 3, members) if calibrated else np.ones(members)
-    module = TeamModule([Fixed(x) for x in logits], weights, vote, temperatures, mean=[0.0], std=[1.0], classes=classes)
+    models, shape = [Fixed(x) for x in logits], (1, 1, 1)
+    module = TeamModule(models, weights, vote, temperatures, mean=[0.0], std=[1.0], shape=shape, classes=classes)
     expected = team_vote(
         torch.from_numpy(logits).softmax(-1).numpy(), weights, vote, temperatures if calibrated else None
     )
@@ -54,7 +55,7 @@ def test_normalisation_is_that_of_the_channels():
             return x.flatten(1)
 
     echo = Echo()
-    module = TeamModule([echo], [1.0], "soft", [1.0], mean=[1.0, 2.0], std=[2.0, 4.0], classes=2)
+    module = TeamModule([echo], [1.0], "soft", [1.0], mean=[1.0, 2.0], std=[2.0, 4.0], shape=(2, 1, 1), classes=2)
     module(torch.tensor([5, 10], dtype=torch.uint8).reshape(1, 2, 1, 1))
     assert echo.seen.flatten().tolist() == [2.0, 2.0]
     assert not module.training

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lrensemble import Pool, UserError, export_team, load_config, load_dataset, select_teams, train_pool
+from lrensemble import Pool, UserError, export_team, load_config, load_task, select_teams, train_pool
 from lrensemble.cli.main import main
 from lrensemble.evaluation import evaluate
 from lrensemble.export.soup import groups, make_soups
@@ -52,7 +52,7 @@ def averaged(pool: Pool, ids) -> dict[str, torch.Tensor]:
 
 def logits_of(pool: Pool, state: dict[str, torch.Tensor], split: str) -> torch.Tensor:
     """The data set read and normalised here, and an MLP written out."""
-    data = load_dataset("digits", val_fraction=0.25)
+    data = load_task("digits", val_fraction=0.25)
     mean, std = (torch.tensor(values)[:, None, None] for values in data.normalisation)
     x = ((torch.from_numpy(np.array(getattr(data, split).images)).float() - mean) / std).flatten(1)
     first, last = [name.removesuffix(".weight") for name in state if name.endswith(".weight")]
@@ -197,7 +197,7 @@ def test_snapshots_and_averages_of_a_run_share_its_start(tmp_path: Path):
         state = load_file(pool.find(soups.written).path / "weights.safetensors")
         model = build_model("tests.export.test_soup:with_norm", input_shape=(1, 8, 8), num_classes=10, trust=True)
         model.load_state_dict(state)
-        data = load_dataset("digits", val_fraction=0.25)
+        data = load_task("digits", val_fraction=0.25)
         mean, std = (torch.tensor(values)[:, None, None] for values in data.normalisation)
         x = (torch.from_numpy(np.array(data.train.images)).float() - mean) / std
         whole = len(x) // 64

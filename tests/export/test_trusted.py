@@ -28,13 +28,14 @@ Entries = dict[str, bytes]
 def team(*names: str, shape: tuple[int, int, int] = (1, 8, 8), **parameters: Any) -> TeamModule:
     torch.manual_seed(0)
     models = [build_model(name, input_shape=shape, num_classes=4, parameters=parameters) for name in names]
-    return TeamModule(models, [1.0] * len(names), "soft", [1.0] * len(names), mean=[0.5], std=[0.5], classes=4)
+    ones, half = [1.0] * len(names), [0.5] * shape[0]
+    return TeamModule(models, ones, "soft", ones, mean=half, std=half, shape=shape, classes=4)
 
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> Entries:
     path = tmp_path_factory.mktemp("team") / "team.pt2"
-    write_module(team("mlp"), "torch", path, (1, 8, 8))
+    write_module(team("mlp"), "torch", path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -304,8 +305,8 @@ def test_memory_that_is_given_back_counts_once(tmp_path):
     deep = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2**21, bias=False))
     layers = [torch.nn.ReLU() for _ in range(200)]
     model = torch.nn.Sequential(*deep, *layers, torch.nn.AdaptiveAvgPool1d(4))
-    module = TeamModule([model], [1.0], "soft", [1.0], mean=[0.5], std=[0.5], classes=4)
-    write_module(module, "torch", tmp_path / "team.pt2", (1, 8, 8))
+    module = TeamModule([model], [1.0], "soft", [1.0], mean=[0.5], std=[0.5], shape=(1, 8, 8), classes=4)
+    write_module(module, "torch", tmp_path / "team.pt2")
     with torch.inference_mode():
         assert torch.equal(read_module("torch", tmp_path / "team.pt2")(IMAGES), module(IMAGES))
 
@@ -331,9 +332,9 @@ class Complex(torch.nn.Module):
 
 
 def test_a_model_of_other_operations_is_not_exported(tmp_path):
-    module = TeamModule([Complex()], [1.0], "soft", [1.0], mean=[0.5], std=[0.5], classes=4)
+    module = TeamModule([Complex()], [1.0], "soft", [1.0], mean=[0.5], std=[0.5], shape=(1, 8, 8), classes=4)
     with pytest.raises(UserError, match=r"cannot be exported as torch \(.*\): try --as safetensors"):
-        write_module(module, "torch", tmp_path / "team.pt2", (1, 8, 8))
+        write_module(module, "torch", tmp_path / "team.pt2")
     assert not (tmp_path / "team.pt2").exists()
 
 
@@ -342,8 +343,7 @@ def test_models_of_libraries(tmp_path, name):
     if name.startswith("timm"):
         pytest.importorskip("timm")
     module = team(name, shape=(3, 32, 32))
-    module.mean, module.std = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.3)
-    write_module(module, "torch", tmp_path / "team.pt2", (3, 32, 32))
+    write_module(module, "torch", tmp_path / "team.pt2")
     images = torch.rand(3, 3, 32, 32)
     with torch.inference_mode():
         assert torch.equal(read_module("torch", tmp_path / "team.pt2")(images), module(images))
@@ -356,7 +356,7 @@ def test_models_of_libraries(tmp_path, name):
 def onnx_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     pytest.importorskip("onnxruntime")
     path = tmp_path_factory.mktemp("team") / "team.onnx"
-    write_module(team("mlp"), "onnx", path, (1, 8, 8))
+    write_module(team("mlp"), "onnx", path)
     return path.read_bytes()
 
 

@@ -121,9 +121,9 @@ def test_without_the_data_it_says_so(pool: Pool, tmp_path, capsys):
     assert main(["export", str(pool.path), "best-single", "-o", str(tmp_path / "team"), "--no-benchmark"]) == 0
     captured = capsys.readouterr()
     assert "not checked against the stored predictions" in captured.err
-    assert "random images" in captured.out
+    assert "random rows" in captured.out
     text = (tmp_path / "team" / "README.md").read_text()
-    assert "random images, compared with the module in memory (not checked against" in text
+    assert "random rows, compared with the module in memory (not checked against" in text
     assert Card.read(tmp_path / "team").preprocessing.range is None
 
 
@@ -141,7 +141,7 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     team = pool.team("greedy")
     assert all(member_id in text for member_id in team.members)
     flops = sum(pool.find(i).record.costs["flops"] for i in team.members)
-    assert f"| FLOPs per image | {flops:,} |" in text
+    assert f"| FLOPs per row | {flops:,} |" in text
     assert [t.batch for t in card.timings] == [1, 128]
     assert all(t.team_ms > 0 and t.single_ms > 0 for t in card.timings)
     # Selected again: the same team has the same numbers, whatever the clock says; another has none.
@@ -149,7 +149,7 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     assert read_evaluation(pool, pool.team("greedy"))[0] is not None
     pool.save_team(team.model_copy(update={"members": {i: 1 / len(team.members) for i in team.members}}))
     said: list[str] = []
-    assert export_team(pool, "greedy", out, force=True, benchmark=False, say=said.append).test is None
+    assert export_team(pool, "greedy", out, force=True, benchmark=False, tell=said.append).test is None
     assert "evaluations/greedy.json is of another team of this name, its numbers are not used" in said[0]
 
 

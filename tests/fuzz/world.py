@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrensemble import Pool, evaluate, export_team, load_config, load_dataset, select_teams, train_pool
+from lrensemble import Pool, evaluate, export_team, load_config, load_task, select_teams, train_pool
 from lrensemble.pool import Named
 from lrensemble.training import member as member_module
 from tests.commands import Commands, Done
@@ -112,7 +112,7 @@ def build(folder: Path) -> Path:
     evaluate(pool)
     export_team(pool, "all", world / "team", formats=["torch", "onnx", "safetensors"], benchmark=False)
 
-    digits = load_dataset("digits", val_fraction=0.25)
+    digits = load_task("digits", val_fraction=0.25)
     (world / "images").mkdir()
     for i in range(3):
         image = Image.fromarray((digits.test.images[i, 0] * 15).astype(np.uint8))

@@ -80,3 +80,18 @@ def test_bootstrap_in_chunks_equals_one_piece(monkeypatch):
     whole = metrics.bootstrap_means(rows, resamples=50)
     monkeypatch.setattr(bootstrap, "CHUNK", 700)
     np.testing.assert_allclose(metrics.bootstrap_means(rows, resamples=50), whole, rtol=1e-12)
+
+
+def test_a_confidence_on_an_edge_is_in_the_bin_below_it():
+    """Bins are ((i - 1)/4, i/4]; the lowest has 0 too."""
+    p = np.array(
+        [[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0], [0.5000001, 0.4999999, 0, 0], [0.75, 0.25, 0, 0], [1, 0, 0, 0]]
+    )
+    found = metrics.reliability(p, np.zeros(5, dtype=int), bins=4)
+    np.testing.assert_array_equal(found.counts, [1, 1, 2, 1])
+    np.testing.assert_allclose(found.confidence, [0.25, 0.5, 0.62500005, 1])
+    with np.errstate(all="raise"):
+        assert metrics.reliability(np.zeros((1, 4)), np.zeros(1, dtype=int), bins=4).counts.tolist() == [1]
+    # Of equal mass: equal confidences share the lower of the bins that they could be in.
+    same = metrics.reliability(p[[0, 1, 1, 1, 3, 4]], np.zeros(6, dtype=int), bins=3, equal_mass=True)
+    np.testing.assert_array_equal(same.counts, [2 + 2, 2])

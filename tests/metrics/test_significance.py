@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats import contingency_tables, multitest, proportion
 
 from lrensemble import metrics
-from lrensemble.evaluation.paired import FEW
+from lrensemble.evaluation.paired import FEW, PairedRows, RowScores
 
 SETS = 2000  # simulated test sets: the standard error of a coverage of 95 % is 0.5 points
 
@@ -110,3 +110,17 @@ def test_paired_interval_by_hand():
     margin = 1.959964 * np.sqrt((p + q - (p - q) ** 2) / 100)
     assert (low, high) == pytest.approx((p - q - margin, p - q + margin), rel=1e-6)
     assert metrics.paired_interval(0, 0, 1)[1] <= 1
+
+
+@pytest.mark.parametrize("wins", [FEW - 5, FEW - 4])
+def test_few_rows_that_differ_have_another_interval(wins: int):
+    """Bonett and Price's below 20 rows that tell two votes apart (4 lost), the bootstrap's from 20 on."""
+    assert FEW == 20
+    first, second = np.ones(400), np.ones(400)
+    second[:wins], first[-4:] = 0, 0
+    rows = PairedRows([RowScores(row, 1 - row) for row in (first, second)])
+    gain = rows.accuracy_gain(0, 1)
+    exact = [100 * x for x in metrics.paired_interval(wins, 4, 400)]
+    sampled = metrics.percentile_interval(100 * (rows.samples[:, 0] - rows.samples[:, 1]))
+    assert (gain.low, gain.high) == pytest.approx(exact if wins + 4 < 20 else sampled, rel=1e-12)
+    assert sampled != pytest.approx(exact, rel=1e-3)

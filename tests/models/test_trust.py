@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrensemble import Ensemble, Pool, UserError, export_team, load_config, own, select_teams, train_pool
+from lrensemble import Ensemble, Pool, UserError, export_team, load_config, plugins, select_teams, train_pool
 from lrensemble.cli.main import main
 from lrensemble.evaluation.network import load_network
 from lrensemble.models import MemoryLimit, build_model
@@ -151,10 +151,11 @@ def test_python_m_does_not_import_from_the_current_folder(tmp_path):
 # Installed packages
 
 
-def test_entry_points(monkeypatch):
+def test_entry_points(monkeypatch, own_names):
     def offered(*values: str) -> None:
         points = [EntryPoint("mine", value, "lrensemble.models") for value in values]
-        monkeypatch.setattr(own, "entry_points", lambda group: points if group == "lrensemble.models" else [])
+        monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "lrensemble.models" else [])
+        plugins._points.cache_clear()
 
     offered("lrensemble.models.mlp:mlp")
     model = build_model("mine", input_shape=(1, 8, 8), num_classes=3, parameters={"hidden": [5]})
@@ -162,7 +163,7 @@ def test_entry_points(monkeypatch):
     with pytest.raises(UserError, match=r"did you mean 'mine'"):
         build_model("minee", input_shape=(1, 8, 8), num_classes=3)
     offered("lrensemble.models.mlp:mlp", "lrensemble.models.caffe:lenet")
-    with pytest.raises(UserError, match=r"offered by two packages, .*mlp:mlp .* and .*caffe:lenet"):
+    with pytest.raises(UserError, match=r"offered by two packages, .*mlp:mlp.* and .*caffe:lenet"):
         build_model("mine", input_shape=(1, 8, 8), num_classes=3)
 
 
@@ -172,7 +173,6 @@ def test_entry_points(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("torchvision:resnet18", {"weights": "DEFAULT"}),
         ("torchvision:resnet18", {"pretrained": True}),
         ("torchvision:resnet18", {"weights_backbone": "DEFAULT"}),
         ("timm:test_vit", {"checkpoint_path": "evil.pth"}),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrensemble.policies.control import Line
-from lrensemble.policies.linesearch import CAP, capped, fit, line_search, steepest
+from lrensemble.policies.linesearch import CAP, capped, fit, line_search
 
 
 class Quadratic:
@@ -66,11 +66,3 @@ def test_a_loss_that_does_not_fall_is_no_estimate():
 def test_what_explodes_does_not_decide():
     line = Line(2.0, [-1.0, math.inf, math.nan, 1e30, 3.0], 1.0, 0.0)
     assert capped(line).tolist() == [-1.0, 2 * CAP, 2 * CAP, 2 * CAP, 3.0]
-
-
-def test_the_steepest_point_of_a_range_test():
-    lrs = np.geomspace(1e-4, 1, 81)
-    losses = 2 - 1.9 / (1 + np.exp(-4 * np.log(lrs / 0.01)))  # a logistic fall around 0.01
-    assert 0.007 < steepest(lrs.tolist(), losses.tolist(), smoothing=0.5) < 0.02
-    assert steepest([0.1, 0.2, 0.4], [1.0, 2.0, 3.0]) is None
-    assert steepest([0.1, 0.2, 0.4], [math.nan, 2.0, 3.0]) is None

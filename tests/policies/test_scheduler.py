@@ -408,3 +408,20 @@ def test_a_state_of_a_torch_scheduler():
         scheduler.load_state_dict({"model": 1}, on_change="new")
     with pytest.raises(UserError, match="on_change = 'old'"):
         scheduler.load_state_dict(torchs.state_dict(), on_change="old")
+
+
+def test_where_a_group_starts_is_kept_for_the_schedulers_after_ours():
+    """As torch does: `initial_lr` is the LR that the group was given, of groups that are added later too."""
+    first, later = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([first], lr=0.5)
+    scheduler = Policy.parse("POLY(k0=1, p=1, l=10)").scheduler(optimizer)
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+    optimizer.add_param_group({"params": [later], "lr": 0.25})
+    scheduler.step()
+    assert [group["initial_lr"] for group in optimizer.param_groups] == [0.5, 0.25]
+    # Another one starts from there, not from where ours has come to.
+    again = Policy.parse("FIX(k0=1)").scheduler(optimizer)
+    assert again.base_lr == 0.5
+    assert again.get_lr() == pytest.approx([1, 0.5])

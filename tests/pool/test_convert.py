@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lrensemble import UserError
-from lrensemble.pool.convert import as_probabilities, convert
+from lrensemble.pool.convert import convert
 from lrensemble.pool.labels import class_numbers
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(2, 5))
+
+
+def as_probabilities(predictions, rows: int, classes: int, kind: str = "auto", where: str = "predictions"):
+    """The predictions of one split as (N, C) probabilities."""
+    return convert({where: predictions}, {where: rows}, classes, {where: kind}).probabilities[where]
 
 
 def logits_of(low: float, high: float):
@@ -210,3 +215,18 @@ def test_what_is_not_finite_stays_so(kind):
 def test_what_cannot_be_predictions(predictions, kind, message):
     with pytest.raises(UserError, match=message):
         as_probabilities(predictions, 2, 2, kind, "file")
+
+
+def test_how_far_from_1_rows_of_probabilities_may_sum():
+    """1 %: what float16, or two digits, leave; wide of it a row is named."""
+    p = rows_of_probabilities(8)
+    for off in (-0.0099, 0.0099):
+        np.testing.assert_allclose(as_probabilities(p * (1 + off * (np.arange(8) == 3))[:, None], 8, 3)[:3], p[:3])
+    for off in (-0.0101, 0.0101):
+        with pytest.raises(UserError, match="row 3 has a sum of"):
+            as_probabilities(p * (1 + off * (np.arange(8) == 3))[:, None], 8, 3)
+    splits = {"val": 100 * p, "test": 100.9 * p}
+    rows, kinds = dict.fromkeys(splits, 8), dict.fromkeys(splits, "auto")
+    assert convert(splits, rows, 3, kinds).kinds == dict.fromkeys(splits, "probabilities")
+    with pytest.raises(UserError, match=r"sum to 100 in val, 101\.1 in test"):
+        convert({**splits, "test": 101.1 * p}, rows, 3, kinds)

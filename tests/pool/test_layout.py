@@ -194,7 +194,7 @@ def read(
         folder / "pool",
         [Source("m", files)],
         labels=dict.fromkeys(files, folder / "labels.csv"),
-        note=said.append,
+        tell=said.append,
         **options,
     )
     return pool, said

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lrensemble import Pool, evaluate, load_config, load_dataset, select_teams, train_pool
+from lrensemble import Pool, evaluate, load_config, load_task, select_teams, train_pool
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -22,6 +22,7 @@ RUNS = {
 }
 # Member ids of every shipped configuration on data with the fingerprint "ffff...": hash of all of them.
 SHIPPED = {
+    "breast_cancer.yaml": (8, "28c7591db1f1afee"),
     "cifar10.yaml": (16, "c9df732859e50b83"),
     "cifar100.yaml": (16, "cb79ffeea2661dd3"),
     "cifar100_lenet.yaml": (16, "f478e6c9a9b8053a"),
@@ -51,7 +52,7 @@ def test_it_opens(pool):
     assert [m.record.spec.label for m in pool.complete if m.record.parent] == ["COS(k0=0.1, l=100%) snapshot(epoch=2)"]
     assert pool.member_of(pool.find("161101d76f").record.spec).id == "161101d76f"
     assert np.asarray(pool.predictions("val")).shape == (4, 135, 10)
-    assert load_dataset("digits").fingerprint == pool.task.data_fingerprint == "e9ad3231ec7fbe6eee1028143e9f0380"
+    assert load_task("digits").fingerprint == pool.task.data_fingerprint == "e9ad3231ec7fbe6eee1028143e9f0380"
 
 
 def test_it_is_evaluated_with_equal_numbers(pool):

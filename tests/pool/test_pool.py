@@ -276,3 +276,15 @@ def test_one_at_a_time_also_after_somebody_gave_up(pool: Pool):
     waiting.join()
     with Member(path).hold(wait=False):
         pass
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_of_two_with_the_best_accuracy_the_lower_nll_is_the_one_to_beat(tmp_path: Path, better: int):
+    y = np.array([0, 1, 0, 1])
+    pool = Pool.create(tmp_path / "p", labels={"val": y, "test": y})
+    for i in range(2):
+        sure = 0.9 if i == better else 0.6
+        with pool.member(model=f"m{i}") as member:
+            member.predict(**{split: np.where(np.eye(2)[y] == 1, sure, 1 - sure) for split in ("val", "test")})
+    assert pool.best_single().record.spec.model.name == f"m{better}"
+    assert pool.best_single(pool.complete[::-1]).record.spec.model.name == f"m{better}"

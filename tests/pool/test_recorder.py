@@ -314,3 +314,13 @@ def test_both_splits_are_of_one_kind(own: Pool):
             member.predict(test=logits[:3])
         member.predict(test=100 * exact[:3])
     np.testing.assert_allclose(own.predictions("val")[0], exact, atol=1e-6)
+
+
+def test_the_type_of_predictions_is_the_widest(own: Pool):
+    for name, dtype in (("half", np.float16), ("single", np.float32)):
+        with own.member(model=name) as member:
+            member.predict(val=good(4).astype(dtype), test=good(3).astype(dtype))
+    for members in (own.complete, own.complete[::-1]):
+        found = own.predictions("val", members)
+        assert (found.dtype, found.nbytes) == (np.float32, 2 * 4 * 3 * 4)
+        assert np.asarray(found).dtype == np.float32

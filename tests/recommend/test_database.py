@@ -108,7 +108,7 @@ def test_an_unfinished_trial_of_a_finished_member_is_finished(pool: Pool, tmp_pa
     """A search that was killed after its member was trained."""
     store = open_store(str(tmp_path / "p.db"), create=True)
     member = pool.complete[0]
-    task = Setting.in_pool(pool.task, member.record.spec)
+    task = Setting.of(pool.task.data, pool.task.data_fingerprint, member.record.spec)
     study = optuna.create_study(study_name=task.study, storage=store.storage, direction="maximize")
     study.ask().set_user_attr("member", member.id)
     assert sync(store, find_pools([pool.path])).added == 8
@@ -211,7 +211,7 @@ def test_choosing_tasks(trained, tmp_path):
 def test_tasks_differ_in_what_matters(trained):
     pool = Pool.open(trained)
     spec = pool.members[0].record.spec
-    task = Setting.in_pool(pool.task, spec)
+    task = Setting.of(pool.task.data, pool.task.data_fingerprint, spec)
     training = spec.training
     for change, same in [
         ({"seed": 7}, True),
@@ -221,7 +221,9 @@ def test_tasks_differ_in_what_matters(trained):
         ({"training": training.model_copy(update={"batch_size": 8})}, False),
         ({"model": spec.model.model_copy(update={"name": "lenet"})}, False),
     ]:
-        assert (Setting.in_pool(pool.task, spec.model_copy(update=change)).study == task.study) is same, change
+        assert (
+            Setting.of(pool.task.data, pool.task.data_fingerprint, spec.model_copy(update=change)).study == task.study
+        ) is same, change
     own = Setting.of({"name": "npz", "root": "/data/cells.npz"}, "f", spec)
     assert str(own).startswith("npz:cells | mlp(hidden=[16], dropout=0.1) | SGD(momentum=0.9) | batch 64 | 4 epochs")
 

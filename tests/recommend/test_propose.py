@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrensemble import Policy, Pool, UserError
-from lrensemble.pool import RunSpec
+from lrensemble.pool import Named, RunSpec
 from lrensemble.recommend.candidates import PROPOSED, candidate_specs, peak_range
 from lrensemble.recommend.propose import propose
 from lrensemble.recommend.runs import expected_seconds, followed, read_runs
@@ -42,6 +42,24 @@ def test_foreign_members_are_in_the_team(pool: Pool):
     with pool.member(model="oracle") as member:
         member.predict(**{split: np.eye(10)[y] * 0.999 + 0.0001 for split, y in labels.items()})
     assert propose(pool, 1)[0].gain < 1e-3
+
+
+def test_a_member_that_gives_labels_is_as_sure_as_its_accuracy(trained: Path, tmp_path: Path):
+    gains = {}
+    for what in ("labels", "probabilities"):
+        pool = Pool.open(shutil.copytree(trained, tmp_path / what))
+        tables = {}
+        for split in ("val", "test"):
+            y = pool.labels(split)
+            guess = np.where(np.arange(len(y)) % 5 == 0, (y + 1) % 10, y)
+            tables[split] = np.eye(10)[guess]
+            if what == "probabilities":
+                share = ((guess == y).sum() + 1) / (len(y) + 2)
+                tables[split] = np.where(tables[split] == 1, share, (1 - share) / 9)
+        with pool.member(model="theirs") as member:
+            member.predict(**tables)
+        gains[what] = [p.gain for p in propose(pool, 2)]
+    assert gains["labels"] == pytest.approx(gains["probabilities"], rel=1e-4)
 
 
 @pytest.mark.parametrize("what", ["empty", "imported"])
@@ -85,6 +103,28 @@ def test_seconds_follow_the_budget(pool: Pool):
     once, twice = expected_seconds(runs, [spec, longer], 1010)
     assert twice == pytest.approx(2 * once)
     assert once == pytest.approx(np.median([m.record.costs["seconds"] for m in runs]), rel=1e-6)
+
+
+def test_the_pace_is_that_of_the_most_similar_runs(pool: Pool):
+    """The median of the same configuration, else of the same model, else of all."""
+    runs = read_runs(pool)
+    spec = RunSpec.of(runs[0].record.spec)
+    wide = spec.model_copy(update={"training": spec.training.model_copy(update={"batch_size": 32})})
+    other = spec.model_copy(update={"model": Named(name="mlp", hidden=[3])})
+    paces = [1.0, 2.0, 6.0, 100.0]  # seconds a sample
+    for member, one, pace in zip(runs, (spec, spec, wide, other), paces, strict=True):
+        costs = {**member.record.costs, "seconds": pace * expected_samples(one)}
+        changed = {"spec": one.model_copy(update={"seed": 1}), "costs": costs}
+        member.write_record(member.record.model_copy(update=changed))
+    third = spec.model_copy(update={"model": Named(name="mlp", hidden=[5])})
+    nesterov = spec.model_copy(update={"optimizer": Named(name="Adam")})
+    found = expected_seconds(runs, [spec, wide, other, nesterov, third], 1010)
+    sizes = [expected_samples(one) for one in (spec, wide, other, nesterov, third)]
+    np.testing.assert_allclose(found / sizes, [1.5, 6, 100, 2, 4])
+
+
+def expected_samples(spec: RunSpec) -> int:
+    return spec.training.epochs * (1010 // spec.training.batch_size) * spec.training.batch_size  # whole batches
 
 
 def test_a_damaged_record_is_named(pool: Pool):

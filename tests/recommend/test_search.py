@@ -211,7 +211,7 @@ def test_another_optimizer_or_another_field_is_not_similar(trained, tmp_path):
 
 def test_when_everything_diverges(tmp_path, monkeypatch):
     plan = make_plan(load_config(tiny_config(control=False)), tmp_path / "pool")
-    hot = module.RangeTest([], [], 1e6, 1e7)
+    hot = module.RangeTest((), {}, 1e6, 1e7, "")
     monkeypatch.setattr(module, "range_test", lambda *_, **__: hot)
     with pytest.raises(UserError, match=r"none of 3 runs is complete \(diverged\): lower the learning rates"):
         recommend(plan, open_store(str(tmp_path / "p.db"), create=True), trials=3, options=OPTIONS)

@@ -42,7 +42,7 @@ def test_yes_at_the_first_epoch_that_reaches_it(known: Path):
     [attempt] = answer.attempts
     assert (answer.yes, attempt.share, answer.proposals) == (True, 1.0, ())
     for run in attempt.runs:
-        member = Pool.open(known).find(run.run.member)
+        member = Pool.open(known).find(run.member)
         accuracies = [line["val_accuracy"] for line in member.history()]
         assert max(accuracies[:-1], default=0) < 0.9 <= accuracies[-1]
         assert run.reached == {**member.record.targets["0.9"], "epoch": len(accuracies)}
@@ -57,7 +57,7 @@ def test_no_is_a_forecast_after_a_fifth_of_the_budget(known: Path):
     answer = ask("FIX(1e-6)", known)
     [run] = answer.attempts[0].runs
     assert (answer.yes, run.given_up, run.reached, run.epochs) == (False, True, None, 4)
-    assert "is not expected to exceed" in run.run.reason
+    assert "is not expected to exceed" in run.reason
     assert answer.proposals[0].policy == "SCALE(of=FIX(k0=1e-06), by=100)"
     assert answer.attempts[0].median("step") is None
 
@@ -79,7 +79,7 @@ def test_what_was_asked_before_trains_nothing(known: Path, monkeypatch):
 def test_to_the_end(known: Path):
     answer = ask("FIX(1e-6)", known, give_up=False)
     [run] = answer.attempts[0].runs
-    assert (answer.yes, run.given_up, run.epochs, run.run.status) == (False, False, 20, "complete")
+    assert (answer.yes, run.given_up, run.epochs, run.status) == (False, False, 20, "complete")
 
 
 def test_an_ordinary_member_answers(tmp_path: Path, monkeypatch):
@@ -124,7 +124,7 @@ def test_interrupted_and_repeated_is_the_same(tmp_path: Path, monkeypatch, dropo
     answer = verify(config, "FIX(0.001)", 0.97, pool=tmp_path / "pool", **options)
     assert calls[9] > 1  # not from the beginning
     for run in answer.attempts[0].runs:
-        quiet, noisy = (Pool.open(tmp_path / name).find(run.run.member) for name in ("quiet", "pool"))
+        quiet, noisy = (Pool.open(tmp_path / name).find(run.member) for name in ("quiet", "pool"))
         assert noisy.record.reason == quiet.record.reason
         accuracies = [[line["val_accuracy"] for line in member.history()] for member in (quiet, noisy)]
         assert accuracies[0] == accuracies[1]
@@ -142,7 +142,7 @@ def test_a_policy_beyond_the_budget_is_warned_of():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--target", "91"], "for 91 % write 0.91"),
+        (["--target", "91"], "write 0.91 for 91 %"),
         (["--target", "0"], "above 0 and at most 1"),
         (["--target", "nan"], "above 0 and at most 1"),
         (["--target", "0.9", "--budget", "0"], "must be above 0"),
@@ -182,3 +182,14 @@ def test_other_data_in_the_folder_are_refused(known: Path):
     config = load_config(CONFIG, ["data.split_seed=1"])
     with pytest.raises(UserError, match="other data"):
         verify(config, "FIX(0.1)", 0.9, pool=known)
+
+
+def test_the_configuration_of_a_pool_stays(known: Path):
+    """A question trains in the pool, and is no configuration of it."""
+    path = known / "config.json"
+    kept = json.dumps({**json.loads(path.read_text()), "policies": ["FIX(k0=0.2)"]})
+    path.write_text(kept)
+    assert not ask("FIX(1e-6)", known, target=0.999, give_up=False).yes
+    assert path.read_text() == kept
+    train_pool(load_config(CONFIG, ["policies=FIX(0.1)", "training.epochs=1"]), known, workers=1, threads=1)
+    assert json.loads(path.read_text())["training"]["epochs"] == 1

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from lrensemble import Pool, UserError, select_teams
 from lrensemble.cli.main import main
-from lrensemble.diversity import members_of
+from lrensemble.diversity import members_of, top_teams
 from lrensemble.report import diversity_info
 from lrensemble.report.diversity_info import pool_diversity
 from lrensemble.report.diversity_plot import draw_diversity
@@ -40,7 +40,7 @@ def test_every_number_equals_a_naive_one(pool: Pool):
         assert info.teams.scores["accuracy"][k] == pytest.approx(accuracy)
         assert info.teams.scores["BD"][k] == pytest.approx(disagreement)
     assert set(info.named) == {"(all members)", "greedy", "top-k"}
-    best = info.best(3)
+    best = top_teams([info.teams], "accuracy", 3)
     assert best.scores["accuracy"][0] == info.teams.scores["accuracy"].max()
 
 

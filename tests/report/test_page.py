@@ -17,6 +17,7 @@ from lrensemble.pool.files import file_hash
 from lrensemble.pool.record import FileInfo
 from lrensemble.pool.writing import write_end
 from lrensemble.report.page import page, report_info, svg
+from lrensemble.report.page.costs import costs_of
 from lrensemble.report.page.teams import sample_teams
 from lrensemble.report.page.why import leave_one_out
 from tests.conftest import as_another
@@ -371,3 +372,24 @@ def test_contrast_in_light_and_dark():
                 least = 4.5 if name in ("ink", "soft", "blue", "orange") else 3
                 a, b = sorted((luminance(theme[name]), luminance(theme[background])), reverse=True)
                 assert (a + 0.05) / (b + 0.05) >= least, (name, background, theme)
+
+
+def test_costs_are_sums_over_what_is_known(pool: Pool):
+    """Seconds: of the runs that have them. FLOPs of a team: not known where one member's are not."""
+    first, second, third, *rest = pool.members
+    seconds = dict(zip([first.id, second.id, third.id], (1.0, 20.0, 300.0), strict=True))
+    for member in pool.members:
+        own = {"seconds": seconds[member.id]} if member.id in seconds else {}
+        kept = {"flops": 7, "parameters": 5} if member.id != first.id else {"parameters": 4}
+        member.write_record(member.record.model_copy(update={"costs": {**kept, **own}}))
+    third.write_record(third.record.model_copy(update={"parent": second.id}))  # a snapshot: its run is paid once
+    pool = Pool.open(pool.path)
+    team = select_teams(pool, ["all"])[0]
+    costs = costs_of(pool, team, pool.find(third.id))
+    assert (costs.pool_seconds, costs.timed, costs.runs) == (21, 2, len(rest) + 2)
+    assert costs.team_seconds == 21  # the snapshot's run is in the team anyway
+    assert costs.single_seconds == 20  # that of its run
+    assert pool.control
+    assert costs.control_seconds == pytest.approx(sum(m.record.costs["seconds"] for m in pool.control.members))
+    use = {one.measure: (one.single, one.team) for one in costs.use}
+    assert use == {"flops": (7, None), "parameters": (5, 4 + 5 * (len(rest) + 2))}

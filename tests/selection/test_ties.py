@@ -191,7 +191,8 @@ def test_the_exported_module_predicts_the_same_classes(vote, members, classes, s
         P[-1] = rng.permuted(P[0], axis=-1)
     models = [Fixed(p) for p in P]
     weights = rng.integers(1, 9, members) / 40
-    module = TeamModule(models, weights, vote, [1.0] * members, mean=[0.0], std=[1.0], classes=classes)
+    norm = {"mean": [0.0], "std": [1.0], "shape": (1, 1, 1)}
+    module = TeamModule(models, weights, vote, [1.0] * members, **norm, classes=classes)
     images = torch.zeros(25, 1, 1, 1)
     # What the networks give, in the module's own arithmetic.
     given = np.stack([model(images).softmax(1).numpy() for model in models])

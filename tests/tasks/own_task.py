@@ -1,8 +1,8 @@
-"""A task and a model of a user's own, as the tests import them: two moons, with another loss."""
+"""A task and a model of a user's own, as the tests import them: two moons, with another loss and a metric."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from lrensemble.tasks import Batch, Task
 
 
+def g_mean(probabilities: Any, labels: Any) -> float:
+    return float(np.sqrt(np.prod([(probabilities.argmax(1) == c)[labels == c].mean() for c in (0, 1)])))
+
+
 class Moons(Task):
     class_names = ("upper", "lower")
+    metrics: ClassVar = {"g_mean": g_mean}
 
     def __init__(self, noise: float = 0.2, rows: int = 300) -> None:
         self.facts = {"num_classes": 2, "features": 2}
@@ -41,6 +46,31 @@ class NoLabels(Moons):
 class Short(Moons):
     def split(self, name: str) -> dict[str, Any]:
         return {**self._splits[name], "y": self._splits[name]["y"][:-1]}
+
+
+class Column(Moons):
+    def split(self, name: str) -> dict[str, Any]:
+        return {**self._splits[name], "y": self._splits[name]["y"][:, None]}
+
+
+class Unlearnt(Moons):
+    """Train has one class only."""
+
+    def split(self, name: str) -> dict[str, Any]:
+        rows = self._splits[name]
+        return {**rows, "y": rows["y"] * (name != "train")}
+
+
+class WideScores(Moons):
+    def scores(self, model: Any, batch: Batch) -> Tensor:
+        return torch.cat([super().scores(model, batch)] * 2, 1)
+
+
+class Dropping(Moons):
+    """Half of a batch is left out by its augmentation."""
+
+    def augment(self, batch: Batch, training: Any) -> Batch:
+        return {key: value[::2] for key, value in batch.items()}
 
 
 class NoTask:

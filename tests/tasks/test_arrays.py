@@ -71,11 +71,6 @@ def test_the_fingerprint_knows_every_row():
     assert first != ArrayTask(*SPLITS, class_names=("malignant", "benign")).fingerprint
 
 
-class Shrinking(TensorDataset):
-    def __len__(self) -> int:
-        return 10
-
-
 @pytest.mark.parametrize(
     ("train", "words"),
     [
@@ -83,8 +78,8 @@ class Shrinking(TensorDataset):
         ({"x": X[:400]}, "train has no labels: 'y' is missing"),
         ((X[:400], Y[:399]), "train: 400 rows of x, but 399 labels"),
         ((X[:400], Y[:400] + 0.5), "labels must be one whole number"),
-        ((X[:400], Y[:400] - 1), "labels must be one whole number from 0"),
-        ((X[:400], Y[:400] * 10**9), "a label is 1000000000, but there are 569 rows"),
+        ((X[:400], Y[:400] - 1), "train labels run from -1 to 0"),
+        ((X[:400], Y[:400] * 10**9), "a train label is 1000000000, but there are only 400 rows"),
         ((X[:400, :7], Y[:400]), "rows of val have the shapes"),
         ((np.where(X[:400] > 2000, np.nan, X[:400]), Y[:400]), "x of row \\d+ is not finite"),
         ((X[:400].astype(str), Y[:400]), "numbers are needed"),
@@ -96,9 +91,66 @@ def test_bad_rows_are_one_line(train, words):
         ArrayTask(train, *SPLITS[1:])
 
 
+class Changing(TensorDataset):
+    """A Dataset that has other rows than it had."""
+
+    length = 400
+
+    def __len__(self) -> int:
+        return self.length
+
+
+@pytest.mark.parametrize("length", [399, 410])
+def test_a_dataset_whose_length_changes_is_one_line(length):
+    items = Changing(torch.tensor(X[:400], dtype=torch.float32), torch.tensor(Y[:400]))
+    task = ArrayTask(items, *SPLITS[1:])
+    data = DeviceData.of(task, CPU)
+    items.length = length
+    with pytest.raises(UserError, match=f"the dataset of train has {length} items, but had 400 when it was loaded"):
+        fit(Run(specs_of(["FIX(0.05)"])[0], "id", data))
+
+
+class Dropping(ArrayTask):
+    """Its collate leaves out what it does not like."""
+
+    most = 1e9
+
+    def collate(self, items):
+        return super().collate([item for item in items if item[0][0] < self.most])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_collate_that_drops_rows_is_one_line(workers):
+    items = TensorDataset(torch.tensor(X[:400], dtype=torch.float32), torch.tensor(Y[:400]))
+    task = Dropping(items, *SPLITS[1:])
+    data = DeviceData.of(task, CPU, loader_workers=workers)
+    task.most = 20
+    with pytest.raises(
+        UserError, match=r"train: a batch of 64 rows has \d+ of x, \d+ of y: every item is one row"
+    ) as e:
+        fit(Run(specs_of(["FIX(0.05)"])[0], "id", data))
+    assert "\n" not in str(e.value)
+
+
+def test_a_collate_that_drops_rows_from_the_beginning(monkeypatch):
+    monkeypatch.setattr(Dropping, "most", 20)
+    items = TensorDataset(torch.tensor(X[:400], dtype=torch.float32), torch.tensor(Y[:400]))
+    with pytest.raises(UserError, match=r"train: a batch of 400 rows has \d+ of x"):
+        Dropping(items, *SPLITS[1:])
+
+
 def test_one_class_is_no_task():
     with pytest.raises(UserError, match="at least 2 classes"):
         ArrayTask(*[(x, y * 0) for x, y in SPLITS])
+
+
+def test_a_class_that_train_lacks_is_one_line_and_one_that_test_lacks_is_said():
+    train, val, (x, y) = [(x, y + (y == 0) * 2) for x, y in SPLITS]  # classes 1 and 2
+    names = ("none", "benign", "malignant")
+    kept = ArrayTask(train, val, (x[y == 1], y[y == 1]), class_names=names)
+    assert kept.notes == ("no train row is of class none, but 3 are assumed", "no test row is of class malignant")
+    with pytest.raises(UserError, match="test has rows of class malignant, but train has none"):
+        ArrayTask((x[y == 1], y[y == 1]), (x[y == 1], y[y == 1]), (x, y), class_names=names)
 
 
 def test_a_loss_of_the_wrong_shape_is_one_line():
@@ -109,4 +161,4 @@ def test_a_loss_of_the_wrong_shape_is_one_line():
         (lambda scores, y: scores.sum(1) * torch.nan, "must be finite"),
     ):
         with pytest.raises(UserError, match=words):
-            _try(specs_of(["FIX(0.05)"])[0], ArrayTask(*SPLITS, loss=loss), 2, True)
+            _try(specs_of(["FIX(0.05)"])[0], ArrayTask(*SPLITS, loss=loss), 2, True, str)

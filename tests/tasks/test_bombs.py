@@ -17,7 +17,7 @@ from lrensemble.evaluation.network import load_data
 from lrensemble.pool.files import array_bytes, write_json
 from lrensemble.pool.reading import read_numbers
 from lrensemble.tasks.idx import read_idx
-from lrensemble.tasks.sources import load_dataset
+from lrensemble.tasks.sources import load_images
 
 
 def idx(*shape: int, data: bytes = b"") -> bytes:
@@ -94,21 +94,21 @@ def header(shape) -> bytes:
 
 def test_npz_and_npy_that_lie(tmp_path: Path):
     bomb = npz_bomb(tmp_path / "bomb.npz", 300)
-    assert peak(lambda path: load_dataset("npz", root=path), bomb, "are not unpacked here") < 1e7
+    assert peak(lambda path: load_images("npz", root=path), bomb, "are not unpacked here") < 1e7
     assert peak(read_numbers, bomb, "are not unpacked here") < 1e7
     with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
         archive.writestr("val.npy", header((1 << 34,)))
-    assert peak(lambda path: load_dataset("npz", root=path), tmp_path / "lie.npz", "the file is shorter") < 1e7
+    assert peak(lambda path: load_images("npz", root=path), tmp_path / "lie.npz", "the file is shorter") < 1e7
     assert peak(read_numbers, tmp_path / "lie.npz", "the file is shorter") < 1e7
     folder = tmp_path / "npy"
     folder.mkdir()
     (folder / "train_labels.npy").write_bytes(header((1 << 34,)))
-    assert peak(lambda path: load_dataset("npy", root=path), folder, "the file is shorter") < 1e7
+    assert peak(lambda path: load_images("npy", root=path), folder, "the file is shorter") < 1e7
     assert peak(read_numbers, folder / "train_labels.npy", "the file is shorter") < 1e7
     (folder / "train_labels.npy").unlink()
     os.mkfifo(folder / "train_labels.npy")
     with pytest.raises(UserError, match="named pipe"):
-        load_dataset("npy", root=folder)
+        load_images("npy", root=folder)
 
 
 def test_arrays_in_archives_are_what_was_written(tmp_path: Path):

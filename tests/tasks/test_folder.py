@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from lrensemble import Dataset, UserError, load_dataset
+from lrensemble import Images, UserError, load_task
 from lrensemble.cli.main import main
 from lrensemble.tasks.pictures import find_pictures, in_mode, read_picture
 
@@ -33,8 +33,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def load(root: Path, **options) -> Dataset:
-    return load_dataset("folder", root=root, val_fraction=0.2, **options)
+def load(root: Path, **options) -> Images:
+    return load_task("folder", root=root, val_fraction=0.2, **options)
 
 
 def test_classes_pixels_and_sizes(root):
@@ -105,9 +105,9 @@ def test_other_files_are_said(root):
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Valid"])
 def test_names_of_the_validation_split(root, name):
     shutil.copytree(root / "test", root / name)
-    assert len(load_dataset("folder", root=root).val) == 8
+    assert len(load_task("folder", root=root).val) == 8
     shutil.copytree(root / "test", root / "VAL2")
-    assert len(load_dataset("folder", root=root).val) == 8
+    assert len(load_task("folder", root=root).val) == 8
 
 
 def test_two_folders_for_one_split(root):
@@ -128,12 +128,12 @@ def test_val_and_test_may_lack_classes_but_have_no_others(root):
     shutil.rmtree(root / "val" / "dog")
     shutil.rmtree(root / "test" / "cat")
     (root / "test" / "cat").mkdir()
-    data = load_dataset("folder", root=root)
+    data = load_task("folder", root=root)
     assert (set(data.val.labels), set(data.test.labels)) == ({0}, {1})
-    assert data.notes == (f"{root / 'val'}: no images of class dog", f"{root / 'test'}: no images of class cat")
+    assert data.notes == ("no val row is of class dog", "no test row is of class cat")
     (root / "test" / "dog").rename(root / "test" / "Dog")
     with pytest.raises(UserError, match="test/Dog: no class of train: did you mean 'dog'"):
-        load_dataset("folder", root=root)
+        load_task("folder", root=root)
 
 
 def test_empty_classes_of_train(root):

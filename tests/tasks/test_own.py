@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 
 from lrensemble import UserError, evaluate, load_config, select_teams, train_pool
 from lrensemble.tasks import load_task
+from tests.tasks import own_task
 
 CONFIG = {
     "name": "moons",
@@ -40,7 +44,11 @@ def test_its_parameters_are_part_of_the_data():
         ("no.such.module:Moons", "there is no module 'no.such.module'"),
         ({"name": "tests.tasks.own_task:Moons", "noize": 1}, "noize"),
         ("tests.tasks.own_task:NoTask", "is NoTask, a lrensemble.Task is needed"),
-        ("tests.tasks.own_task:Short", "300 rows of 'place', but 299 labels"),
+        ("tests.tasks.own_task:Short", "300 rows of place, but 299 labels"),
+        ("tests.tasks.own_task:Column", r"labels of shape \(300, 1\): \(N,\) is needed"),
+        ("tests.tasks.own_task:Unlearnt", "val has rows of class lower, but train has none"),
+        ("tests.tasks.own_task:WideScores", r"gives \(2, 4\) for 2 rows, a tensor of shape \(2, 2\) is needed"),
+        ("tests.tasks.own_task:Dropping", "train, augmented: a batch of 2 rows has 1 of place, 1 of y"),
         ("digit", "unknown data set 'digit': did you mean 'digits'"),
         ({"name": "digits", "noise": 1}, "unknown key 'data.noise'"),
     ],
@@ -49,6 +57,22 @@ def test_what_is_wrong_is_one_line(tmp_path, data, words):
     with pytest.raises(UserError, match=words):
         train_pool(load_config({**CONFIG, "data": data}), tmp_path / "pool", workers=1)
     assert not (tmp_path / "pool").exists()
+
+
+def test_a_class_that_no_worker_can_import_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    """Of a notebook or a script (__main__), or of a module that a program made."""
+    made = types.ModuleType("made_here")
+    made.Moons, made.Net = own_task.Moons, own_task.Net
+    monkeypatch.setitem(sys.modules, "made_here", made)
+    for changes, who in (
+        ({"data": "made_here:Moons"}, "task made_here:Moons"),
+        ({"model": "made_here:Net"}, "model made_here:Net"),
+    ):
+        config = load_config({**CONFIG, **changes})
+        with pytest.raises(UserError, match=f"{who} known to this process alone: leave workers"):
+            train_pool(config, tmp_path / "pool", workers=2)
+        assert not (tmp_path / "pool").exists()
+    assert len(train_pool(config, tmp_path / "pool", threads=1, devices="cpu").complete) == 2  # in this process
 
 
 def test_a_task_without_labels_is_one_line(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from lrensemble import UserError, load_dataset
+from lrensemble import UserError, load_task
 from lrensemble.tasks import SOURCES
 from lrensemble.tasks.idx import FILES, read_idx
 from lrensemble.tasks.row_arrays import Picked
@@ -45,7 +45,7 @@ def write_idx(folder: Path, zipped: bool, n: int = 60) -> None:
 
 
 def test_digits_are_scikit_learns():
-    data = load_dataset("digits", val_fraction=0.2)
+    data = load_task("digits", val_fraction=0.2)
     assert data.input_shape == (1, 8, 8)
     assert data.num_classes == 10
     everything = np.concatenate([s.images for s in (data.train, data.val, data.test)])[:, 0]
@@ -54,10 +54,10 @@ def test_digits_are_scikit_learns():
 
 
 def test_the_cut_is_stratified_and_from_the_seed():
-    data = load_dataset("digits", val_fraction=0.25)
+    data = load_task("digits", val_fraction=0.25)
     share = np.bincount(data.val.labels) / (np.bincount(data.train.labels) + np.bincount(data.val.labels))
     assert np.abs(share - 0.25).max() < 0.01
-    again, other = load_dataset("digits", val_fraction=0.25), load_dataset("digits", val_fraction=0.25, split_seed=1)
+    again, other = load_task("digits", val_fraction=0.25), load_task("digits", val_fraction=0.25, split_seed=1)
     assert again.fingerprint == data.fingerprint != other.fingerprint
     np.testing.assert_array_equal(other.test.labels, data.test.labels)
 
@@ -65,7 +65,7 @@ def test_the_cut_is_stratified_and_from_the_seed():
 @pytest.mark.parametrize("zipped", [False, True])
 def test_idx(tmp_path, zipped):
     write_idx(tmp_path, zipped)
-    data = load_dataset("idx", root=tmp_path, val_fraction=0.1)
+    data = load_task("idx", root=tmp_path, val_fraction=0.1)
     assert (len(data.train), len(data.val), len(data.test)) == (54, 6, 20)
     np.testing.assert_array_equal(data.test.images[:, 0], images(20, 1))
     assert data.class_names == ("0", "1", "2")
@@ -74,8 +74,8 @@ def test_idx(tmp_path, zipped):
 def test_named_sets_take_idx_files_and_torchvisions_folders(tmp_path):
     write_idx(tmp_path / "plain", zipped=True)
     write_idx(tmp_path / "tv" / "FashionMNIST" / "raw", zipped=False)
-    plain = load_dataset("fashion_mnist", root=tmp_path / "plain")
-    torchvisions = load_dataset("fashion_mnist", root=tmp_path / "tv")
+    plain = load_task("fashion_mnist", root=tmp_path / "plain")
+    torchvisions = load_task("fashion_mnist", root=tmp_path / "tv")
     assert plain.class_names[1] == "Trouser"
     assert plain.fingerprint == torchvisions.fingerprint
 
@@ -97,7 +97,7 @@ def test_cifar10_in_torchvisions_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [["train", md5("train")]])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test", md5("test")]])
     monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": "meta", "key": "label_names", "md5": md5("meta")})
-    data = load_dataset("cifar10", root=tmp_path, val_fraction=0.5)
+    data = load_task("cifar10", root=tmp_path, val_fraction=0.5)
     assert data.input_shape == (3, 32, 32)
     np.testing.assert_array_equal(data.test.images, pixels)
     assert data.class_names[3] == "class 3"
@@ -112,15 +112,15 @@ def test_npz_with_medmnists_keys(tmp_path):
         "test_labels": labels(10)[:, None],
     }
     np.savez(path, **arrays, class_names=np.array(["a", "b", "c"]))
-    data = load_dataset("npz", root=path, val_fraction=0.25)
+    data = load_task("npz", root=path, val_fraction=0.25)
     assert data.input_shape == (3, 8, 8)
     assert data.class_names == ("a", "b", "c")
     assert (len(data.train), len(data.val)) == (30, 10)
 
     np.savez(path, **arrays, val_images=images(7, 2, (8, 8, 3)), val_labels=labels(7))
-    assert len(load_dataset("npz", root=path).val) == 7
+    assert len(load_task("npz", root=path).val) == 7
     with pytest.raises(UserError, match="validation split of its own"):
-        load_dataset("npz", root=path, val_fraction=0.25)
+        load_task("npz", root=path, val_fraction=0.25)
 
 
 def test_normalisation_is_that_of_train(tmp_path):
@@ -132,7 +132,7 @@ def test_normalisation_is_that_of_train(tmp_path):
         test_images=images(10, 1, (8, 8, 3)),
         test_labels=labels(10),
     )
-    data = load_dataset("npz", root=path)
+    data = load_task("npz", root=path)
     mean, std = data.normalisation
     np.testing.assert_allclose(mean, data.train.images.mean((0, 2, 3)), rtol=1e-9)
     np.testing.assert_allclose(std, data.train.images.std((0, 2, 3)), rtol=1e-9)
@@ -148,7 +148,7 @@ def test_fingerprint_sees_order_pixels_and_labels(tmp_path):
             test_images=test_images,
             test_labels=test_labels,
         )
-        return load_dataset("npz", root=path).fingerprint
+        return load_task("npz", root=path).fingerprint
 
     pixels, y = images(9, 1), labels(9)
     changed = pixels.copy()
@@ -198,7 +198,7 @@ def other_class(folder: Path) -> None:
 )
 def test_broken_idx_files(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
-        load_dataset("idx", root=broken(tmp_path, change))
+        load_task("idx", root=broken(tmp_path, change))
 
 
 def test_cut_off_gzip(tmp_path):
@@ -231,41 +231,41 @@ def test_idx_cut_off_anywhere(tmp_path, length):
 )
 def test_errors_name_the_value(arguments, message):
     with pytest.raises(UserError, match=message):
-        load_dataset(**arguments)
+        load_task(**arguments)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100", "svhn"])
 def test_missing_torchvision_data_says_how_to_get_it(tmp_path, name):
     assert name in SOURCES
     with pytest.raises(UserError, match="download=true"):
-        load_dataset(name, root=tmp_path)
+        load_task(name, root=tmp_path)
 
 
 def test_npz_that_is_none(tmp_path):
     path = tmp_path / "x.npz"
     path.write_bytes(b"PK\x03\x04 but no more")
     with pytest.raises(UserError, match=r"not a readable .npz"):
-        load_dataset("npz", root=path)
+        load_task("npz", root=path)
     np.savez_compressed(path, train_images=images(50, 0))
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     path.write_bytes(raw)
     with pytest.raises(UserError, match=r"not a readable .npz"):
-        load_dataset("npz", root=path)
+        load_task("npz", root=path)
     np.save(tmp_path / "one.npy", images(3, 0))
     with pytest.raises(UserError, match="one array, not an archive"):
-        load_dataset("npz", root=tmp_path / "one.npy")
+        load_task("npz", root=tmp_path / "one.npy")
     np.savez(path, train_image=images(3, 0))
     with pytest.raises(UserError, match="'train_images': did you mean 'train_image'"):
-        load_dataset("npz", root=path)
+        load_task("npz", root=path)
     np.savez(path, train_images=np.array([{}], dtype=object))
     with pytest.raises(UserError, match=r"not a readable .npz"):
-        load_dataset("npz", root=path)
+        load_task("npz", root=path)
 
 
 @pytest.mark.data
 def test_debians_fashion_mnist():
-    data = load_dataset("fashion_mnist")
+    data = load_task("fashion_mnist")
     assert (len(data.train), len(data.val), len(data.test)) == (54_000, 6_000, 10_000)
     assert (np.bincount(data.test.labels) == 1000).all()
 
@@ -275,7 +275,7 @@ def test_a_huge_label_does_not_eat_the_memory(tmp_path):
     y = np.array([0, 1, 2**32 - 1] * 20, dtype=np.uint32)
     np.savez(path, train_images=images(60, 0), train_labels=y, test_images=images(60, 0), test_labels=y)
     with pytest.raises(UserError, match="a train label is 4294967295, but there are only 60 rows"):
-        load_dataset("npz", root=path)
+        load_task("npz", root=path)
 
 
 def test_a_val_split_needs_both_arrays(tmp_path):
@@ -290,7 +290,7 @@ def test_a_val_split_needs_both_arrays(tmp_path):
         val_images=images(3, 0),
     )
     with pytest.raises(UserError, match="no array 'val_labels'"):
-        load_dataset("npz", root=path)
+        load_task("npz", root=path)
 
 
 def test_npy_files_stay_on_disk_and_are_the_same_data(tmp_path: Path):
@@ -308,8 +308,8 @@ def test_npy_files_stay_on_disk_and_are_the_same_data(tmp_path: Path):
         np.savez(tmp_path / "x.npz", **arrays)
         for key, array in arrays.items():
             np.save(folder / f"{key}.npy", array)
-        memory = load_dataset("npz", root=tmp_path / "x.npz", val_fraction=0.2)
-        disk = load_dataset("npy", root=folder, val_fraction=0.2)
+        memory = load_task("npz", root=tmp_path / "x.npz", val_fraction=0.2)
+        disk = load_task("npy", root=folder, val_fraction=0.2)
         assert isinstance(disk.train.images, Picked)
         assert isinstance(disk.test.images, np.memmap)
         assert disk.fingerprint == memory.fingerprint
@@ -332,7 +332,7 @@ def test_npy_files_stay_on_disk_and_are_the_same_data(tmp_path: Path):
 def test_npy_errors(tmp_path: Path):
     np.save(tmp_path / "train_images.npy", np.zeros((5, 4, 4), dtype=np.uint8))
     with pytest.raises(UserError, match=r"no array 'train_labels'"):
-        load_dataset("npy", root=tmp_path)
+        load_task("npy", root=tmp_path)
     (tmp_path / "train_labels.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match=r"train_labels.npy: not a readable .npy array"):
-        load_dataset("npy", root=tmp_path)
+        load_task("npy", root=tmp_path)

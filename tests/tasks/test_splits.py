@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from lrensemble import Dataset, UserError, load_dataset
+from lrensemble import Images, UserError, load_task
 from lrensemble.tasks.layout import channels_first
 
 RNG = np.random.default_rng(0)
@@ -27,8 +27,8 @@ def write(path: Path, images=None, **changes) -> Path:
     return path / "x.npz"
 
 
-def load(path: Path, **options) -> Dataset:
-    return load_dataset("npz", root=path, **options)
+def load(path: Path, **options) -> Images:
+    return load_task("npz", root=path, **options)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_layout_is_checked(tmp_path):
     with pytest.raises(UserError, match=r"data.layout = hwc: did you mean 'nhwc'"):
         load(write(tmp_path), layout="hwc")
     with pytest.raises(UserError, match=r"data.layout = nchw: data set 'digits' has no use for it"):
-        load_dataset("digits", layout="nchw")
+        load_task("digits", layout="nchw")
 
 
 def nan_in_row_4321() -> np.ndarray:
@@ -108,14 +108,14 @@ def numbers(*shape: int, dtype: str = "uint8") -> np.ndarray:
         ({"test_images": np.full((20, 8, 8), 1e300)}, "NaN or infinite values, the first in row 0"),
         ({"train_images": numbers(59, 8, 8)}, "59 images but 60 labels"),
         ({"test_images": numbers(0, 8, 8), "test_labels": np.arange(0)}, r"\(test\): there are no rows"),
-        ({"train_labels": np.arange(60) % 3 + 0.0}, r"one integer a row, not float64.*: labels.astype\('int64'\)"),
+        ({"train_labels": np.arange(60) % 3 + 0.0}, r"one whole number a row, not float64.*: labels.astype\('int64'\)"),
         ({"train_labels": np.eye(3)[np.arange(60) % 3]}, r"of shape \(60, 3\): labels.argmax\(1\) of one-hot ones"),
-        ({"train_labels": np.array(list("abc") * 20)}, "labels must be one integer a row, not <U1"),
+        ({"train_labels": np.array(list("abc") * 20)}, "labels must be one whole number a row, not <U1"),
         ({"train_labels": np.arange(60) % 3 - 1}, "train labels run from -1 to 1"),
         ({"test_labels": np.arange(20) % 3 + 1}, "test labels run from 1 to 3, but there are 3 classes"),
         ({"train_labels": np.array([0, 2**63 + 1] * 30, dtype=np.uint64)}, "a label is 9223372036854775809"),
         ({"test_labels": np.array([0, 2**40] * 10)}, "test labels run from 0 to 1099511627776"),
-        ({"train_labels": np.zeros(60, dtype=int)}, "at least 2 classes, the train split has 1"),
+        ({"train_labels": np.zeros(60, dtype=int)}, "test labels run from 0 to 2, but there are 1 classes"),
         ({"test_images": numbers(20, 9, 8)}, r"\(channels, height, width\): train \(1, 8, 8\), test \(1, 9, 8\)"),
         ({"test_images": numbers(20, 8, 8, 3)}, r"different shapes .*: train \(1, 8, 8\), test \(3, 8, 8\)"),
     ],
@@ -242,3 +242,14 @@ def test_names_of_the_validation_arrays(tmp_path):
     )
     with pytest.raises(UserError, match="no array 'test_images': did you mean"):
         load(write(tmp_path, test_images=None, tests_images=images))
+
+
+def test_a_cut_keeps_the_order_of_the_rows(tmp_path):
+    """Predictions of a pool are in this order, and its fingerprint has it (pinned in test_old_pool.py, too)."""
+    images = np.arange(60 * 64, dtype=np.uint16).reshape(60, 8, 8)
+    data = load(write(tmp_path, train_images=images, test_images=images[:20]), val_fraction=0.25)
+    first = {name: split.images[:, 0, 0, 0] for name, split in (("train", data.train), ("val", data.val))}
+    for values in first.values():
+        assert (np.diff(np.asarray(values).astype(int)) > 0).all()
+    np.testing.assert_array_equal(np.bincount(data.val.labels), [5, 5, 5])
+    assert data.fingerprint == "afa1ee9a4ca6a48ecbc63a70c45a7a20"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lrensemble import load_config, load_dataset
+from lrensemble import load_config, load_task
 from lrensemble.pool import RunSpec
 from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.engine import Engine
@@ -28,7 +28,7 @@ def specs_of(policies: list[str], *overrides: str, **changes: Any) -> list[RunSp
 @functools.cache
 def digits(channels_last: bool = False, **options: Any) -> DeviceData:
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return DeviceData.of(load_dataset("digits", val_fraction=0.25), CPU, memory_format=memory_format, **options)
+    return DeviceData.of(load_task("digits", val_fraction=0.25), CPU, memory_format=memory_format, **options)
 
 
 def train(spec: RunSpec, member_id: str = "id", engine: Engine | None = None, **options: Any) -> Outcome:

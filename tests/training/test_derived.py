@@ -15,7 +15,7 @@ from lrensemble.evaluation.control import against_control
 from lrensemble.models import build_model
 from lrensemble.pool import Named
 from lrensemble.training import member as member_module
-from lrensemble.training.derived import Average, check_average, cycle_ends, snapshot_epochs
+from lrensemble.training.derived import Average, check_average, cycle_ends, refresh_norms, snapshot_epochs
 from lrensemble.training.loop import Run
 from lrensemble.training.runner import control_specs
 from lrensemble.training.seeds import derive_seed
@@ -235,10 +235,10 @@ def test_refresh_where_one_row_is_left_over():
     average.after_step(net)
     size = next(size for size in range(2, len(data.train)) if len(data.train) % size == 1)
     momentum = net[3].momentum
-    refreshed = average.refresh(data, size)
+    refreshed = refresh_norms(average.model.module, data, size)
     assert torch.isfinite(refreshed[3].running_var).all()
     assert refreshed[3].momentum == momentum
-    average.refresh(data, len(data.train) + 5)  # fewer rows than a batch
+    refresh_norms(average.model.module, data, len(data.train) + 5)  # fewer rows than a batch
     assert torch.isfinite(refreshed[3].running_var).all()
 
 
@@ -276,16 +276,16 @@ def test_interrupted_after_any_epoch_equals_quiet(tmp_path: Path, often, monkeyp
 def test_interrupted_between_the_averages_equals_quiet(tmp_path: Path, often, monkeypatch):
     quiet = fill(tmp_path / "quiet", model=NORM, averages=AVERAGES)
     calls = []
-    original = Average.refresh
+    original = refresh_norms
 
-    def second(self, *arguments):
+    def second(*arguments):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(self, *arguments)
+        return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Average, "refresh", second)
+        patch.setattr(member_module, "refresh_norms", second)
         with pytest.raises(KeyboardInterrupt):
             fill(tmp_path / "p", model=NORM, averages=AVERAGES)
     assert contents(fill(tmp_path / "p", model=NORM, averages=AVERAGES).path) == contents(quiet.path)

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lrensemble import Pool, load_config, load_dataset, train_pool
+from lrensemble import Pool, load_config, load_task, train_pool
 from lrensemble.models import build_model
 from lrensemble.pool import writing
-from lrensemble.tasks import Dataset, Split
+from lrensemble.tasks import Images, Split
 from lrensemble.tasks.augment import cutout, mixup
 from lrensemble.tasks.rows import DeviceData, Rows, StreamedRows
 from lrensemble.training import loop, make_plan
@@ -32,7 +32,7 @@ NORM = "tests.training.test_derived:with_norm"
 
 
 def streamed(workers: int, **options) -> DeviceData:
-    return DeviceData.of(load_dataset("digits", val_fraction=0.25), CPU, stream=True, loader_workers=workers, **options)
+    return DeviceData.of(load_task("digits", val_fraction=0.25), CPU, stream=True, loader_workers=workers, **options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -52,7 +52,7 @@ def test_streamed_batches_lie_in_memory_as_kept_ones(memory_format):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (90, 3, 6, 5), dtype=np.uint8)
     split = Split(images, np.arange(90) % 3)
-    data = Dataset(split, split, split, ("a", "b", "c"))
+    data = Images(split, split, split, ("a", "b", "c"))
     mean, std = (torch.tensor(values)[:, None, None] for values in data.normalisation)
     normalised = ((torch.from_numpy(images).float() - mean) / std).contiguous(memory_format=memory_format)
     streamed, kept = (DeviceData.of(data, CPU, stream=s, memory_format=memory_format).train for s in (True, False))
@@ -396,7 +396,7 @@ def test_flops_by_hand():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(64, 1, 28, 28)).astype(np.float32)
     split = Split(images, np.arange(64) % 10)
-    lenet = train(spec, data=DeviceData.of(Dataset(split, split, split, tuple("0123456789")), CPU))
+    lenet = train(spec, data=DeviceData.of(Images(split, split, split, tuple("0123456789")), CPU))
     convolutions = 24 * 24 * 20 * 25 + 8 * 8 * 50 * 25 * 20
     assert lenet.costs["flops"] == 2 * (convolutions + 800 * 500 + 500 * 10)
     assert lenet.costs["parameters"] == 431_080

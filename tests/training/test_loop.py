@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lrensemble import UserError, load_config, load_dataset
+from lrensemble import UserError, load_config, load_task
 from lrensemble.models import build_model
 from lrensemble.tasks.augment import PAD, crop, flip
 from lrensemble.tasks.rows import DeviceData
@@ -27,7 +27,7 @@ def fit(spec, member_id, data, **options):
 
 @pytest.fixture(scope="module")
 def data() -> DeviceData:
-    return DeviceData.of(load_dataset("digits", val_fraction=0.25), CPU)
+    return DeviceData.of(load_task("digits", val_fraction=0.25), CPU)
 
 
 def spec_of(*overrides: str):

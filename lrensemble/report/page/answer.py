@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrensemble.evaluation import BASELINES, Comparison, Evaluation, Gain, Score
+from lrensemble.evaluation.verdict import DIVERSITY
 from lrensemble.pool import Team
 
 # What each baseline answers.
@@ -71,8 +72,9 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
         change = f" Its NLL changes by {-nll.value:+.4f} nats ({interval})."
     else:
         change = " Members that give labels alone have no NLL."
+    members_text = f"{score.members} members" if score.members > 1 else "one member"
     lines = [
-        f"On test (n = {evaluation.rows:,}) team {team.name} ({_members(score.members)}) gains {_points(gain)} of "
+        f"On test (n = {evaluation.rows:,}) team {team.name} ({members_text}) gains {_points(gain)} of "
         f"accuracy over the best single model.{change}",
         *_selection(against),
         _diversity(against, evaluation.control_note),
@@ -80,13 +82,8 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
     return Headline(heading, lines, gain.direction, score, against)
 
 
-def _members(count: int) -> str:
-    return f"{count} members" if count > 1 else "one member"
-
-
 def _points(gain: Gain) -> str:
-    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (gain.value, gain.low, gain.high))
-    return f"{value} points (95 % CI {low} to {high})"
+    return "{} points (95 % CI {} to {})".format(*gain.words())
 
 
 def _selection(against: dict[str, Comparison]) -> list[str]:
@@ -104,10 +101,5 @@ def _diversity(against: dict[str, Comparison], note: str) -> str:
     if SEEDS_ONLY not in against:
         return f"Whether LR diversity is the reason is open: {note}."
     gain = against[SEEDS_ONLY].accuracy_gain
-    shown = {
-        1: "LR diversity helps here",
-        0: "LR diversity is not shown to help here",
-        -1: "LR diversity hurts here",
-    }[gain.direction]
     control = "the same selector makes of the seeds-only control (as many models, the best policy, other seeds)"
-    return f"{shown}: {_points(gain)} over what {control}."
+    return f"{DIVERSITY[gain.direction]}: {_points(gain)} over what {control}."

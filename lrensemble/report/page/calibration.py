@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
+from lrensemble.evaluation.teams import Entry, vote
 from lrensemble.metrics import expected_calibration_error, reliability, share_interval
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.selection import team_vote
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -32,13 +29,11 @@ def calibration_of(pool: Pool, team: Team | None, best: Member, labels: Array) -
     votes = {} if best.record.is_labels else {"best single": np.asarray(pool.predictions("test", [best])[0])}
     members = list(pool.members_of(team, "test").values()) if team else []
     if team and len(members) > 1 and not any(member.record.is_labels for member in members):
-        temperatures = np.array([team.temperatures[i] for i in team.members]) if team.temperatures else None
-        weights = np.array(list(team.members.values()))
-        votes[team.name] = team_vote(pool.predictions("test", members), weights, team.vote, temperatures)
+        votes[team.name] = vote(Entry.of(team), pool.predictions("test", members))
     curves = []
-    for name, vote in votes.items():
-        bins = reliability(vote, labels)
-        ece = expected_calibration_error(vote, labels)
+    for name, probabilities in votes.items():
+        bins = reliability(probabilities, labels)
+        ece = expected_calibration_error(probabilities, labels)
         rows, accuracy = bins.counts.tolist(), bins.accuracy.tolist()
         intervals = [share_interval(round(share * n), n) for share, n in zip(accuracy, rows, strict=True)]
         curves.append(ReliabilityCurve(name, ece, rows, bins.confidence.tolist(), accuracy, intervals))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lrensemble.diversity import pairwise, predicted_labels
+from lrensemble.diversity import pairwise
 from lrensemble.errors import UserError
 from lrensemble.evaluation import Evaluation, evaluate
 from lrensemble.evaluation.stored import stored_evaluation
@@ -16,6 +15,7 @@ from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now
+from lrensemble.pool.member import count_statuses
 from lrensemble.report.diversity_info import best_first
 from lrensemble.report.page.answer import Headline, answer
 from lrensemble.report.page.calibration import ReliabilityCurve, calibration_of
@@ -25,8 +25,6 @@ from lrensemble.report.page.reproduce import Recipe, recipe
 from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
 from lrensemble.report.page.why import Seat, seats_of
 from lrensemble.version import __version__
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,7 @@ class Report:
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        models = {
-            "team": self.team and self.team.model_dump(mode="json"),
-            "selected": [team.model_dump(mode="json") for team in self.selected],
-            "evaluation": self.evaluation and self.evaluation.to_dict(),
-        }
-        return {**asdict(self), **models}
+        return {**vars(self), "evaluation": self.evaluation and self.evaluation.to_dict()}
 
 
 def report_info(pool: Pool, team: str | None = None) -> Report:
@@ -150,7 +143,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         others=[_other(pool, member) for member in rest],
         lr=curves,
         histories=logged,
-        pairs=_pairs(predictions["val"], labels["val"]),
+        pairs=pairwise(predictions["val"], labels["val"], METRIC).tolist() if len(members) > 1 else None,
         teams=score_teams_of_all_sizes(predictions, labels, hard=any(m.record.is_labels for m in members))
         if len(members) > 1
         else None,
@@ -200,21 +193,10 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float | Non
     )
 
 
-def _pairs(predictions: Any, labels: Array) -> list[list[float]] | None:
-    if len(predictions) < 2:
-        return None
-    predicted = np.stack([predicted_labels(np.asarray(p)[None])[0] for p in predictions])
-    return [[float(x) for x in row] for row in pairwise(predicted, labels, METRIC)]
-
-
 def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list[Member]) -> list[str]:
     notes = []
     if rest:
-        counts: dict[str, int] = {}
-        for member in rest:
-            status = "damaged" if member.id in pool.left_out else member.status
-            counts[status] = counts.get(status, 0) + 1
-        what = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        what = count_statuses(rest, pool.left_out)
         notes.append(f"{len(rest)} of {len(rest) + len(members)} members are not complete ({what}) and in no team.")
     for member in unlogged:
         try:

@@ -6,14 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from lrensemble.pool import Pool
 from lrensemble.pool.files import json_text, write_atomic
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
-from lrensemble.report.page.info import Report
-from lrensemble.report.page.svg import strip_axis
+from lrensemble.report.page.info import Report, report_info
+from lrensemble.report.page.templates import pictures, templates
 
 MATRIX = 16  # members of whom the table of pairs is written out
 KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
@@ -39,7 +39,11 @@ def number(key: str, value: float | None, kind: str) -> Markup:
     text = format(round(factor * value, digits) + 0.0, form).replace("-", "−")  # noqa: RUF001
     if kind == "p" and 0 <= value < 0.0005:
         text = "< 0.001"
-    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{escape(text)}{unit}</data>')
+    return _data(key, value, f"{text}{unit}")
+
+
+def _data(key: str, value: float, text: str) -> Markup:
+    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{escape(text)}</data>')
 
 
 def duration(key: str, seconds: float | None) -> Markup:
@@ -47,7 +51,7 @@ def duration(key: str, seconds: float | None) -> Markup:
     if seconds is None:
         return number(key, None, "count")
     size, unit = next(((s, u) for s, u in ((3600, "h"), (60, "min")) if seconds >= 2 * s), (1, "s"))
-    return Markup(f'<data data-key="{escape(key)}" value="{float(seconds)!r}">{seconds / size:.1f} {unit}</data>')
+    return _data(key, seconds, f"{seconds / size:.1f} {unit}")
 
 
 def short(key: str, value: float | None) -> Markup:
@@ -55,19 +59,13 @@ def short(key: str, value: float | None) -> Markup:
     if value is None:
         return number(key, None, "count")
     size, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
-    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{value / size:.3g} {unit}</data>')
+    return _data(key, value, f"{value / size:.3g} {unit}")
 
 
 def page(report: Report) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("lrensemble.report.page", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"number": number, "duration": duration, "short": short, "strip_axis": strip_axis}
+    environment = templates()
+    environment.globals |= {"number": number, "duration": duration, "short": short, "strip_axis": pictures().strip_axis}
     source = environment.loader
     assert source is not None
     files = {name: Markup(source.get_source(environment, f"page.{name}")[0]) for name in ("css", "js")}
@@ -93,8 +91,18 @@ def _pictures(report: Report) -> dict[str, Any]:
     }
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Write the page; it appears whole or not at all."""
-    text = page(report)
+def write_report(about: Pool | Report, path: str | Path, team: str | None = None) -> Report:
+    """Write the page about a pool and one of its teams, or of numbers that are there; return the numbers.
+
+    The page appears whole or not at all. Default for the team: that with the lowest validation NLL.
+
+    Raises
+    ------
+    UserError
+        Unknown team, a pool without complete members.
+    """
+    report = about if isinstance(about, Report) else report_info(about, team)
+    text, path = page(report), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(text.encode()))
+    return report

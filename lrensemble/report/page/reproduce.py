@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool import Pool, Team
 from lrensemble.selection import SELECTORS
 
 SHOWN = 4  # different values of one fact
@@ -70,14 +69,11 @@ def _facts(pool: Pool, team: Team | None) -> list[tuple[str, str]]:
         ("seeds", _distinct(str(seed) for seed in sorted({spec.seed for spec in specs}))),
     ]
     for key in ("device", "precision", "lrensemble", "torch", "python", "platform", "git"):
-        facts.append((key if key != "git" else "git revision", _distinct(_environment(members, key))))
+        values = (m.record.environment.get(key) for m in members)
+        facts.append((key if key != "git" else "git revision", _distinct(str(v) for v in values if v is not None)))
     if team:
         facts.append(("team selected", f"{team.created}, {team.teams_tried:,} teams tried"))
     return [(name, value) for name, value in facts if value]
-
-
-def _environment(members: Iterable[Member], key: str) -> Iterable[Any]:
-    return (str(value) for m in members if (value := m.record.environment.get(key)) is not None)
 
 
 def _distinct(values: Iterable[str]) -> str:

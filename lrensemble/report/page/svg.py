@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from lrensemble.report.page.templates import pictures
+
 UNITS = 1000  # of the inner picture, both ways
 
 
@@ -122,54 +124,18 @@ class Chart:
             f'height="{bottom - top:.2f}%"/>'
         )
 
+    @property
+    def has_tips(self) -> bool:
+        return any("data-tip" in mark for mark in (*self.lines, *self.marks))
+
     def __html__(self) -> Markup:
         """The chart with its axes."""
-        parts = [f'<div class="chart {self.kind}">']
-        if self.y.title:
-            parts.append(f'<div class="y-title" aria-hidden="true">{escape(self.y.title)}</div>')
-        tips = any("data-tip" in mark for mark in (*self.lines, *self.marks))
-        focus = ' tabindex="0" data-explore' if tips else ""
-        parts.append(f'<div class="plot"><svg role="img" aria-label="{escape(self.name)}"{focus}>')
-        for tick in self.y.ticks:
-            y = 100 * (1 - self.y.share(tick))
-            parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y:.2f}%" y2="{y:.2f}%"/>')
-            parts.append(f'<text class="tick y" x="0" dx="-8" dy="4" y="{y:.2f}%">{self.y.text(tick)}</text>')
-        for tick in self.x.ticks:
-            x = 100 * self.x.share(tick)
-            parts.append(f'<line class="grid faint" y1="0" y2="100%" x1="{x:.2f}%" x2="{x:.2f}%"/>')
-            parts.append(f'<text class="tick x" y="100%" dy="18" x="{x:.2f}%">{self.x.text(tick)}</text>')
-        if self.lines:
-            parts.append(f'<svg class="lines" viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none">')
-            parts += [*self.lines, "</svg>"]
-        parts += [*self.marks, "</svg></div>"]
-        if self.x.title:
-            parts.append(f'<div class="x-title" aria-hidden="true">{escape(self.x.title)}</div>')
-        parts.append("</div>")
-        return Markup("".join(parts))
+        return Markup(pictures().chart(self))
 
 
 def strip(x: Axis, kind: str, low: float, high: float, value: float | None = None) -> Markup:
     """One row of a table as a picture: an interval with its estimate, or a bar; the row says it in numbers."""
-    ends = sorted((100 * x.share(low), 100 * x.share(high)))
-    parts = [
-        f'<line class="grid" y1="0" y2="100%" x1="{100 * x.share(t):.2f}%" x2="{100 * x.share(t):.2f}%"/>'
-        for t in x.ticks
-    ]
-    if x.low <= 0 <= x.high:
-        parts.append(f'<line class="zero" y1="0" y2="100%" x1="{100 * x.share(0):.2f}%" x2="{100 * x.share(0):.2f}%"/>')
-    if value is None:
-        width = max(ends[1] - ends[0], 0.4)
-        parts.append(f'<rect class="{kind}" x="{ends[0]:.2f}%" y="22%" width="{width:.2f}%" height="56%" rx="1.5"/>')
-    else:
-        parts.append(f'<line class="interval {kind}" y1="50%" y2="50%" x1="{ends[0]:.2f}%" x2="{ends[1]:.2f}%"/>')
-        parts.append(f'<circle class="{kind}" cy="50%" r="4.5" cx="{100 * x.share(value):.2f}%"/>')
-    return Markup(f'<svg class="strip" aria-hidden="true">{"".join(parts)}</svg>')
-
-
-def strip_axis(x: Axis) -> Markup:
-    """The numbers below a column of strips."""
-    texts = "".join(f'<text class="tick x" y="12" x="{100 * x.share(t):.2f}%">{x.text(t)}</text>' for t in x.ticks)
-    return Markup(f'<svg class="strip axis" aria-hidden="true">{texts}</svg>')
+    return Markup(pictures().strip(x, kind, *sorted((100 * x.share(low), 100 * x.share(high))), value))
 
 
 def spark(xs: Sequence[float], ys: Sequence[float], top: float, css: str = "") -> Markup:
@@ -178,11 +144,7 @@ def spark(xs: Sequence[float], ys: Sequence[float], top: float, css: str = "") -
     points = [(UNITS * (x - xs[0]) / width, UNITS * (1 - y / (top or 1.0))) for x, y in zip(xs, ys, strict=True)]
     if len(points) == 1:
         points.append((UNITS, points[0][1]))
-    d = "M" + " ".join(f"{x:.0f} {y:.0f}" for x, y in points)
-    return Markup(
-        f'<svg class="spark {css}" viewBox="0 -30 {UNITS} {UNITS + 60}" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path d="{d}"/></svg>'
-    )
+    return Markup(pictures().spark(css, "M" + " ".join(f"{x:.0f} {y:.0f}" for x, y in points)))
 
 
 def _data(tip: str, member: int | None = None) -> str:

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import (
     METRICS,
-    all_masks,
+    TeamScores,
     all_teams,
     get_metric,
-    predicted_labels,
     team_diversity,
     team_votes,
     to_indicators,
 )
 from lrensemble.report.diversity_info import rank_correlations
 
-Array = NDArray[Any]
 METRIC = "BD"
 EVERY = 16  # members of whom every team is scored; of more, a sample
 WORK = 4e10  # probabilities to average, on each split: seconds on two cores
@@ -117,7 +115,7 @@ def score_teams_of_all_sizes(
         count = int(np.clip(WORK / (members * work), LEAST, MOST))
         inside = sample_teams(members, count, np.random.default_rng(seed))
         val = _scores(predictions["val"], labels["val"], inside, ["accuracy"])
-        val[METRIC] = team_diversity(_predicted(predictions["val"]), labels["val"], inside, [METRIC])[METRIC]
+        val[METRIC] = team_diversity(predictions["val"], labels["val"], inside, [METRIC])[METRIC]
         test = _scores(predictions["test"], labels["test"], inside, ["accuracy", "nll"])
     sizes = inside.sum(1)
     several = np.flatnonzero(sizes > 1)
@@ -153,12 +151,11 @@ def score_teams_of_all_sizes(
 
 
 def _every(predictions: dict[str, Any], labels: dict[str, Array]) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    found: dict[str, dict[str, Array]] = {}
-    for split, names in (("val", ["accuracy", METRIC]), ("test", ["accuracy", "nll"])):
-        chunks = list(all_teams(np.asarray(predictions[split]), labels[split], names))
-        found[split] = {name: np.concatenate([chunk.scores[name] for chunk in chunks]) for name in names}
-    members = len(predictions["val"])
-    return to_indicators(all_masks(members), members), found["val"], found["test"]
+    val, test = (
+        TeamScores.joined(list(all_teams(np.asarray(predictions[split]), labels[split], ["accuracy", name])))
+        for split, name in (("val", METRIC), ("test", "nll"))
+    )
+    return to_indicators(val.masks, len(predictions["val"])), val.scores, test.scores
 
 
 def sample_teams(members: int, count: int, rng: np.random.Generator) -> Array:
@@ -181,10 +178,6 @@ def _scores(predictions: Any, labels: Array, inside: Array, names: list[str]) ->
         for name, values in team_votes(block, labels[part], inside, names).items():
             sums[name] += values * (part.stop - start)
     return {name: total / rows for name, total in sums.items()}
-
-
-def _predicted(predictions: Any) -> Array:
-    return np.stack([predicted_labels(np.asarray(p)[None])[0] for p in predictions])
 
 
 def _spread(values: Array) -> tuple[float, float, float]:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.metrics import correct_rows, nll_rows
 from lrensemble.pool import Pool, Team
 from lrensemble.selection import team_vote
 
-Array = NDArray[Any]
 WORK = 5e9  # probabilities to add up, on each split: seconds
 
 

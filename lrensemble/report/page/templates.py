@@ -1,0 +1,25 @@
+"""The templates in ``web/``: markup is written there, numbers come from here."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def templates() -> Environment:
+    """All of them; they escape what they are given."""
+    return Environment(
+        loader=PackageLoader("lrensemble.report.page", "web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@functools.cache
+def pictures() -> Any:
+    """The macros of ``pictures.html`` by name; each gives `Markup`."""
+    return templates().get_template("pictures.html").module
