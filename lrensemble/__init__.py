@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lrensemble.tasks import ArrayTask, Images, Task, load_task, register_task
     from lrensemble.training import Config, load_config, make_plan, train_pool
     from lrensemble.training.range_test import find_lr
+    from lrensemble.training.tuned import TunedLR
 
 # Imported on first use: `import lrensemble` and `lrensemble --help` do not wait for torch.
 _HOMES = {
@@ -60,6 +61,7 @@ _HOMES = {
     "Selector": "selection",
     "Task": "tasks",
     "Team": "pool",
+    "TunedLR": "training.tuned",
     "UserError": "errors",
     "build_model": "models",
     "evaluate": "evaluation",
@@ -105,6 +107,7 @@ __all__ = [
     "Selector",
     "Task",
     "Team",
+    "TunedLR",
     "UserError",
     "__version__",
     "build_model",

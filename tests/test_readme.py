@@ -17,7 +17,7 @@ from lrensemble import Pool, load_config, load_task, select_teams, train_pool
 from lrensemble.cli.main import main, parse
 from lrensemble.diversity import diversity
 from lrensemble.evaluation import BASELINES
-from lrensemble.policies import ALIASES, FUNCTIONS
+from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS
 from lrensemble.selection import SELECTORS
 from lrensemble.training.engine import Engine
 
@@ -182,7 +182,7 @@ def test_own_loops(tmp_path, monkeypatch, capsys):
         exec(compile(code, "own_loops.md", "exec"), namespace)
     assert left_out <= {"transformers", "lightning"}
     models = [member.record.spec.model.name for member in Pool.open("checkpoints/own").complete]
-    expected = {"mlp": 3, "forest": 1, "logistic": 1}
+    expected = {"mlp": 4, "forest": 1, "logistic": 1}
     expected |= {} if "transformers" in left_out else {"tiny bert": 1}
     expected |= {} if "lightning" in left_out else {"mlp in lightning": 1}
     assert {model: models.count(model) for model in models} == expected
@@ -201,7 +201,7 @@ def test_the_configuration_is_valid():
 
 def test_every_policy_is_in_the_document():
     text = (ROOT / "docs" / "policies.md").read_text()
-    assert {*FUNCTIONS, *ALIASES} <= set(re.findall(r"[A-Z][A-Z0-9_]+", text))
+    assert {*FUNCTIONS, *ALIASES, *CONTROLS} <= set(re.findall(r"[A-Z][A-Z0-9_]+", text))
 
 
 def test_names_of_ones_own(tmp_path, own_names):

@@ -1,8 +1,9 @@
-"""Learning-rate policies before any training: which there are, what each one is, and how it looks.
+"""Learning-rate policies: which there are, what each one is, how it looks, and what a controller found.
 
   lrensemble policies list
   lrensemble policies show TRI2
   lrensemble policies plot "STEP(k0=0.1, gamma=0.1, l=60e)" "COS(k0=[0.05, 0.1], l=100%)" --budget 200e -o lr.svg
+  lrensemble policies fit checkpoints/pool 3f2a -o trace.svg
 
 A policy goes in quotes: the shell knows parentheses, too.
 """
@@ -10,6 +11,7 @@ A policy goes in quotes: the shell knows parentheses, too.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from lrensemble.policies import Definition
     from lrensemble.report.policy_curves import Curve
 
-HELP = "list, explain and draw learning-rate policies"
+HELP = "list, explain and draw learning-rate policies, and write down what a controller found"
 CAPTION = "LR(t) = |k0 - k1| g(t) + min(k0, k1), t is the optimizer step, from 0."
 BUDGET, STEPS_PER_EPOCH = "100e", 100
 LONGEST = 10**12  # steps
@@ -49,9 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plot.add_argument("--log", action="store_true", help="a logarithmic axis for the learning rate")
     plot.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
 
+    fit = add("fit", "the short policies nearest to the LRs that a controlled run had")
+    fit.add_argument("pool", metavar="POOL", help="folder of a pool")
+    fit.add_argument("member", metavar="MEMBER", help="id, or the beginning of one")
+    fit.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
+    output.add_format(fit)
+
 
 def run(args: argparse.Namespace) -> int:
-    return {"list": _list, "show": _show, "plot": _plot}[args.action](args)
+    return {"list": _list, "show": _show, "plot": _plot, "fit": _fit}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -129,6 +137,50 @@ def _plot(args: argparse.Namespace) -> int:
         return 0
     draw_policies(curves, args.output, epochs=epochs, log=args.log)
     output.say(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
+    return 0
+
+
+def _fit(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from lrensemble.errors import UserError
+    from lrensemble.policies import Policy
+    from lrensemble.policies.nearest import nearest_policies
+    from lrensemble.policies.units import steps_per_epoch
+    from lrensemble.pool import Pool
+    from lrensemble.report.figures import check_target
+    from lrensemble.report.policy_curves import policy_curves
+    from lrensemble.report.trace_plot import draw_trace
+
+    pool = Pool.open(args.pool)
+    record = pool.find(args.member).record
+    if record.trace is None or record.spec.training is None:
+        what = record.spec.policy or "no policy"
+        raise UserError(f"member {record.id} has no trace of a controller ({what}): its policy says its LRs")
+    if args.output is not None:
+        check_target(args.output)
+    training = record.spec.training
+    epoch_steps = steps_per_epoch(pool.task.rows["train"], training.batch_size)
+    total = training.epochs * epoch_steps
+    trace = Policy.parse(record.trace)
+    found = nearest_policies(trace(np.arange(total)))
+    if args.output is not None:
+        curves = policy_curves([trace, found[0].policy], epoch_steps, total)
+        labels = (record.spec.policy or "", str(found[0].policy))
+        named = [dataclasses.replace(curve, label=label) for curve, label in zip(curves, labels, strict=True)]
+        draw_trace(named, (record.control or {}).get("probes", []), args.output)
+    if args.format == "json":
+        rows = [{"policy": str(near.policy), "numbers": near.numbers, "error": near.error} for near in found]
+        output.print_json({"member": record.id, "schedule": record.spec.policy, "nearest": rows})
+        return 0
+    output.print_table(
+        f"{record.spec.policy} of member {record.id}: nearest is {found[0].policy}, {found[0].error:.1%} away",
+        ["<policy", "numbers", "difference"],
+        [[str(near.policy), str(near.numbers), f"{near.error:.1%}"] for near in found],
+        "Difference: the mean over the steps, over the mean LR.",
+    )
+    if args.output is not None:
+        output.say(f"{args.output}: the LRs, the nearest policy and what was measured")
     return 0
 
 

@@ -1,6 +1,15 @@
 """Learning-rate policies: pure, stateless functions of the optimizer step, and an algebra over them."""
 
-from lrensemble.policies import aliases, compose, lrbench, modern, sweep  # noqa: F401  (they fill the registry)
+from lrensemble.policies import (  # noqa: F401  (they fill the registry)
+    aliases,
+    autolrs,
+    compose,
+    lrbench,
+    modern,
+    plateau,
+    sweep,
+    tuner,
+)
 from lrensemble.policies.control import (
     Controlled,
     Controller,

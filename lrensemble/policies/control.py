@@ -6,10 +6,10 @@ run leaves one behind all the same: `trace_policy` of the LRs that it chose repl
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lrensemble.errors import UserError
 from lrensemble.plugins import home_of
@@ -22,39 +22,86 @@ from lrensemble.policies.registry import (
     Parameter,
     check_name,
     find_definition,
+    nothing_more,
 )
 from lrensemble.policies.schedule import Schedule
 from lrensemble.policies.text import Call, singles
 
-Probe = Callable[[Sequence[float]], list[float]]  # this batch's loss after a step with each LR; nothing is changed
+
+@dataclass(frozen=True)
+class Line:
+    """The loss of a fresh batch along the update that an optimizer would make.
+
+    Attributes
+    ----------
+    before : float
+        The loss where the run stands.
+    differences : list of float
+        What every LR adds to it.
+    gain : float
+        The update after many equal gradients over the first one: 1 / (1 - momentum) for SGD, 1 for Adam.
+    noise : float
+        How much `before` differs when it is computed again, with the same rows and random numbers.
+    """
+
+    before: float
+    differences: list[float]
+    gain: float
+    noise: float
+
+
+class Probing(Protocol):
+    """What a controller may try on its run. All of it is undone, but `restore`; equal draws are of equal rows."""
+
+    def along(self, lrs: Sequence[float], draw: int) -> Line:
+        """The loss of one fresh batch after an update with each LR, made of the gradient of another one."""
+
+    def trial(self, lrs: Sequence[float], draw: int) -> list[float]:
+        """The loss before every step of a short training on fresh batches, one step an LR."""
+
+    def keep(self) -> None:
+        """Remember weights, buffers and optimizer as they are."""
+
+    def restore(self) -> None:
+        """Go back to what was kept last."""
 
 
 class Controller:
     """Says the LR of every step. The training loop calls, in this order and with steps from 0 on:
 
+    - ``begin(probing)`` before the first step;
     - ``lr(step)`` before an optimizer step, as often as it likes for the same one;
-    - ``observe(step, loss, probe)`` after that step, where `looks` > 0 and `step` + 1 is a multiple of it;
+    - ``observe(step, loss, probing)`` after that step, where `looks` > 0 and `step` + 1 is a multiple of it or ends an
+      epoch: `loss` is the mean since the last time;
     - ``after_epoch(step, line)`` with the steps made so far and the epoch's line of the history.
 
     A subclass keeps what it knows in ``self.known``, plain values by name, so that `state` and `load` resume exactly.
     """
 
     looks = 0  # steps between two looks at the loss; 0: after epochs only
+    probes = False  # whether it uses `Probing`
 
     def __init__(self, **known: Any) -> None:
         self.known = known
 
+    def begin(self, probing: Probing) -> None:
+        """The first step is next."""
+
     def lr(self, step: int) -> float:
         raise NotImplementedError
 
-    def observe(self, step: int, loss: float, probe: Probe) -> None:
-        """See the loss of a step."""
+    def observe(self, step: int, loss: float, probing: Probing) -> None:
+        """See the loss of the steps since the last look."""
 
     def after_epoch(self, step: int, line: Mapping[str, Any]) -> None:
         """See an epoch's line."""
 
+    def report(self) -> dict[str, Any]:
+        """What it has measured, for the record: plain values."""
+        return {}
+
     def state(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, list) else value for name, value in self.known.items()}
+        return copy.deepcopy(self.known)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`; `UserError` when it is of another kind of controller."""
@@ -63,7 +110,7 @@ class Controller:
                 f"the state of a controller has {', '.join(sorted(state)) or 'nothing'}, "
                 f"{type(self).__name__} needs {', '.join(sorted(self.known)) or 'nothing'}"
             )
-        self.known = {name: list(value) if isinstance(value, list) else value for name, value in state.items()}
+        self.known = copy.deepcopy(dict(state))
 
 
 class Following(Controller):
@@ -87,6 +134,17 @@ class Controlled(Schedule):
         if not isinstance(definition, Control):
             raise UserError(f"{definition.name} is a policy, where a controller is needed: {', '.join(CONTROLS)}")
         return definition
+
+    @classmethod
+    def _inner(cls, value: Any) -> Policy:
+        return Policy.of(value)
+
+    @property
+    def probes(self) -> bool:
+        """Whether its controller tries things on the run."""
+        definition = self._defined(self.function)
+        assert isinstance(definition, Control)
+        return bool(getattr(definition.make, "probes", False))
 
     def controller(self) -> Controller:
         """A new controller, before its first step; bind lengths first."""
@@ -129,92 +187,20 @@ def trace_policy(changes: Sequence[tuple[int, float]]) -> Policy:
     return Policy.make("POINTS", at=[step for step, _ in kept], k=[lr for _, lr in kept], between="hold")
 
 
-def register_control(name: str, formula: str, source: str, *parameters: Parameter) -> Callable[[Any], Any]:
+def register_control(
+    name: str,
+    formula: str,
+    source: str,
+    *parameters: Parameter,
+    check: Callable[[dict[str, Any]], None] = nothing_more,
+) -> Callable[[Any], Any]:
     """Add the decorated class or function, which makes a `Controller` of the parameters."""
 
     def add(make: Callable[..., Controller]) -> Callable[..., Controller]:
         check_name(name, make, [p.name for p in parameters])
-        made = Control(name=name, formula=formula, source=source, parameters=parameters, make=make)
+        made = Control(name=name, formula=formula, source=source, parameters=parameters, check=check, make=make)
         DEFINITIONS.add(name, made, home_of(make))
         CONTROLS[name] = made
         return make
 
     return add
-
-
-WATCHED = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
-
-
-@register_control(
-    "PLATEAU",
-    "LR = k0, times factor whenever the watched value has not improved for more than `patience` epochs",
-    "torch ReduceLROnPlateau",
-    Parameter("k0", "LR at the start"),
-    Parameter("factor", "of the LR at every reduction", high=1.0, low_open=True, default=0.1),
-    Parameter("patience", "epochs without improvement that are waited for", default=10.0),
-    Parameter("threshold", "an improvement is more than this", default=1e-4),
-    Parameter(
-        "scale",
-        "of the threshold: a share of the best value, or a difference",
-        "word",
-        words=("rel", "abs"),
-        default="rel",
-    ),
-    Parameter("cooldown", "epochs after a reduction that do not count", default=0.0),
-    Parameter("min_lr", "the LR never falls below", default=0.0),
-    Parameter("watch", "value of the history", "word", words=WATCHED, default="val_loss"),
-    Parameter(
-        "mode",
-        "whether a lower or a higher value is better; auto: higher for accuracies",
-        "word",
-        words=("auto", "min", "max"),
-        default="auto",
-    ),
-)
-class Plateau(Controller):
-    """Reduces the LR when a value of the history stops improving, epoch for epoch as torch's ReduceLROnPlateau."""
-
-    EPS = 1e-8  # torch's: a smaller change of the LR is not made
-
-    def __init__(
-        self,
-        k0: float,
-        factor: float,
-        patience: float,
-        threshold: float,
-        scale: str,
-        cooldown: float,
-        min_lr: float,
-        watch: str,
-        mode: str,
-    ) -> None:
-        self.factor, self.patience, self.cooldown, self.min_lr, self.watch = factor, patience, cooldown, min_lr, watch
-        self.threshold, self.relative = threshold, scale == "rel"
-        self.higher = mode == "max" or (mode == "auto" and watch.endswith("accuracy"))
-        super().__init__(lr=k0, best=-math.inf if self.higher else math.inf, bad=0, cooling=0)
-
-    def lr(self, step: int) -> float:
-        lr: float = self.known["lr"]
-        return lr
-
-    def after_epoch(self, step: int, line: Mapping[str, Any]) -> None:
-        if self.watch not in line:
-            raise UserError(f"PLATEAU watches {self.watch}, the history has {', '.join(sorted(line))}")
-        now, value = self.known, float(line[self.watch])
-        if self._is_better(value, now["best"]):
-            now |= {"best": value, "bad": 0}
-        else:
-            now["bad"] += 1
-        if now["cooling"] > 0:
-            now |= {"cooling": now["cooling"] - 1, "bad": 0}
-        if now["bad"] > self.patience:
-            lower = max(now["lr"] * self.factor, self.min_lr)
-            if now["lr"] - lower > self.EPS:
-                now["lr"] = lower
-            now |= {"cooling": self.cooldown, "bad": 0}
-
-    def _is_better(self, value: float, best: float) -> bool:
-        sign = 1 if self.higher else -1
-        if self.relative:
-            return sign * value > sign * best * (1 + sign * self.threshold)
-        return sign * value > sign * (best + sign * self.threshold)

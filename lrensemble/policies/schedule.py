@@ -31,7 +31,7 @@ class Schedule:
         values = {}
         for parameter in definition.parameters:
             if parameter.name in parameters:
-                values[parameter.name] = parameter.check(definition.name, parameters[parameter.name], cls.of)
+                values[parameter.name] = parameter.check(definition.name, parameters[parameter.name], cls._inner)
             elif parameter.default is not None:
                 values[parameter.name] = parameter.default
             else:
@@ -47,6 +47,11 @@ class Schedule:
     def _defined(cls, name: str) -> Definition:
         """What is called `name`; `UserError` when it is not of this class."""
         return find_definition(name)
+
+    @classmethod
+    def _inner(cls, value: Any) -> Schedule:
+        """A policy among the parameters, of whatever stands for one."""
+        return cls.of(value)
 
     @classmethod
     def of(cls, value: Any) -> Self:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
-from lrensemble.policies.control import Following, Probe, register_control
+from lrensemble.policies.control import Following, Probing, register_control
 from lrensemble.policies.policy import Policy
 from lrensemble.policies.registry import Parameter
 
@@ -56,7 +56,11 @@ class LRSweep(Following):
     def lr(self, step: int) -> float:
         return 0.0 if self.is_over else self.policy(step)
 
-    def observe(self, step: int, loss: float, probe: Probe) -> None:
+    def observe(self, step: int, loss: float, probing: Probing) -> None:
+        self.see(loss)
+
+    def see(self, loss: float) -> None:
+        """Take the loss of the next step."""
         now, losses = self.known, self.known["losses"]
         losses.append(loss := float(loss))
         if not math.isfinite(loss):

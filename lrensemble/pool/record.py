@@ -226,6 +226,7 @@ class Record(BaseModel):
     reason: str | None = None  # why it failed or diverged
     traceback: str | None = None  # of a failed member
     trace: str | None = None  # policy whose LRs a controlled run had
+    control: dict[str, Any] | None = None  # what its controller measured
     parent: str | None = None  # id of the run's final model, for a member that came of the same run
     metrics: dict[str, dict[str, float | None]] = {}  # split -> metric -> value
     targets: dict[str, dict[str, float] | None] = {}  # validation accuracy -> first step and seconds, None: never

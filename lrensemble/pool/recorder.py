@@ -45,6 +45,7 @@ class Recorder:
         self._probabilities: dict[str, Any] = {}
         self._weights: dict[str, Any] | None = None
         self._costs: dict[str, int | float] = {}
+        self._controlled: dict[str, Any] = {}
         self._start = time.perf_counter()
         self._shown = self._start
 
@@ -111,6 +112,13 @@ class Recorder:
                 raise UserError(f"{name} = {number} is no cost: a finite number is needed")
             self._costs[name] = number
 
+    def tuned(self, trace: str | None, report: Mapping[str, Any]) -> None:
+        """Record what a controller chose and measured: ``tuned(lr.trace, lr.report)`` of a `TunedLR`."""
+        control = {key: value for key, value in report.items() if key != "seconds"}
+        self._controlled = {"trace": trace, "control": control or None}
+        if "seconds" in report:
+            self.costs(probe_seconds=round(report["seconds"], 3))
+
     def _show(self) -> None:
         if self._history:
             write_history(self._member, self._history, sync=False)
@@ -132,6 +140,7 @@ class Recorder:
             weights=self._weights,
             costs={"seconds": seconds, **self._costs},
             environment=environment(),
+            **self._controlled,
         )
 
     def _fail(self, error: Exception) -> None:

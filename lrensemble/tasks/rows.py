@@ -39,6 +39,10 @@ class Rows:
             # Indexing keeps the memory format, index_select would not.
             yield {key: array[index] for key, array in self.arrays.items()}
 
+    def pick(self, index: Tensor) -> Batch:
+        """Some rows, whatever passes are going on."""
+        return next(self.batches(index, len(index), 1))
+
     def chunks(self, rows: int) -> Iterator[Batch]:
         """All rows in order."""
         for start in range(0, len(self), rows):
@@ -95,7 +99,7 @@ class StreamedRows:
         loader_workers: int = 0,
         name: str = "train",
     ) -> None:
-        self.labels, self._prepare, self._name = labels, prepare, name
+        self.labels, self._prepare, self._name, self._raw = labels, prepare, name, batches
         self._indices: list[np.ndarray[Any, Any]] = []  # what the next pass reads
         self._loader = torch_data.DataLoader(
             batches,
@@ -130,6 +134,10 @@ class StreamedRows:
         for index, batch in zip(self._indices, self._loader, strict=True):
             check_rows(batch, len(index), self._name)
             yield self._prepare(batch)
+
+    def pick(self, index: Tensor) -> Batch:
+        check_rows(batch := self._raw[index.numpy()], len(index), self._name)
+        return self._prepare(batch)
 
     def chunks(self, rows: int) -> Iterator[Batch]:
         return self.batches(torch.arange(len(self)), rows, -(-len(self) // rows))

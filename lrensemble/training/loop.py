@@ -7,10 +7,9 @@ one bit for bit (same device and threads).
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +25,15 @@ from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
 from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
-from lrensemble.training.derived import Average
+from lrensemble.training.derived import Average, refresh_norms
 from lrensemble.training.engine import Engine
 from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
 from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.measure import initialise, measured
-from lrensemble.training.optimizer import build_optimizer, trainable
+from lrensemble.training.optimizer import build_optimizer, set_mode, trainable
+from lrensemble.training.pieces import in_pieces, sum_of
+from lrensemble.training.probed_run import ProbedRun
+from lrensemble.training.probing import Prober
 from lrensemble.training.seeds import seed_everything
 from lrensemble.training.steering import Steering
 from lrensemble.training.totals import Ended, Totals
@@ -50,7 +52,8 @@ class Outcome:
     weights: dict[str, Tensor]
     probabilities: dict[str, NDArray[np.float32]]  # val, test: (N, C)
     engine: dict[str, Any]  # what computed it, for the record
-    trace: str | None = None  # of a controlled run: the policy that gives its LRs again
+    trace: str | None = None  # of a controlled run: the policy that gives its LRs again ...
+    control: dict[str, Any] | None = None  # ... and what its controller measured
     base: str | None = None  # hash of the frozen parameters that are not in `weights`
 
 
@@ -102,6 +105,7 @@ class Run:
         self.parameters: list[Tensor] = [*trainable(self.model)]
         total = self.steps_per_epoch * spec.training.epochs
         self.steering = Steering(self.optimizer, spec.policy, steps_per_epoch=self.steps_per_epoch, total_steps=total)
+        self.prober = Prober(ProbedRun(self))
         self.averages = {i: Average(named, self.model) for i, named in (averages or {}).items()}
         self.autocast = self.engine.autocast(data.device)
         # float16 gradients underflow without one; it skips steps with overflows.
@@ -121,30 +125,47 @@ class Run:
             "seconds": self.seconds,
             "first_loss": None if self.first_loss is None else float(self.first_loss),
             "history": self.history,
+            "scheduler": self.steering.state(),
+            "probing": {"seconds": self.prober.seconds, "kept": self.prober.kept},
+            **self.learned(),
+        }
+
+    def learned(self) -> State:
+        """What steps change."""
+        return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.steering.state(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "averages": {i: average.model.state_dict() for i, average in self.averages.items()},
         }
 
     def load_state(self, state: State) -> None:
         """Go on from a `state`; KeyError, ValueError or RuntimeError when it is of another model or lacks averages."""
+        self.learn(state)
+        self.steering.load_state(state["scheduler"])
+        if "probing" in state:
+            self.prober.seconds, self.prober.kept = state["probing"]["seconds"], state["probing"]["kept"]
+        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
+        self.first_loss = state.get("first_loss")
+
+    def learn(self, state: State) -> None:
+        """Be as in what `learned` gave."""
         for i, average in self.averages.items():
             average.model.load_state_dict(state["averages"][i])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.steering.load_state(state["scheduler"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
-        self.first_loss = state.get("first_loss")
 
     # Training
 
     def train_epoch(self) -> None:
         """Train one epoch and add its line to the history; raise `Ended` when the loss explodes."""
         totals = Totals(self)
+        self.model.train()
+        set_mode(self.optimizer, training=True)
+        if self.steering.steps == 0:
+            self.steering.begin(self.prober)
         for batch in self.batches():
             totals.add(*self.step(batch))
         totals.stop()
@@ -160,6 +181,8 @@ class Run:
     def end_epoch(self, totals: Totals) -> None:
         """Evaluate on validation and write the history."""
         self.epoch += 1
+        if set_mode(self.optimizer, training=False):  # other weights: their batch norm statistics are others
+            refresh_norms(self.model, self.data, max(1, self.batch_size // self.micro_batches))
         for average in self.averages.values():
             average.after_epoch(self.model, self.epoch)
         val_loss, val_accuracy = self._validate()
@@ -187,64 +210,67 @@ class Run:
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One optimizer step on a batch of training rows: mean loss and how many were right, as it was before it."""
         batch = self.task.augment(batch, self.spec.training)
-        loss, right = self._optimize(batch)
+        loss, right = self.optimize(batch)
         self.after_step()
-        if self.steering.is_looking():
-            self.steering.observe(float(loss), lambda lrs: self._probe(batch, lrs))
+        self.steering.observe(loss, self.prober)
         return loss, right
 
-    def _probe(self, batch: Batch, lrs: Sequence[float]) -> list[float]:
-        """The loss of a batch after a step on it with each LR, from where the run stands. Nothing is changed."""
-        model, optimizer = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.optimizer.state_dict())
-        losses = []
-        with torch.random.fork_rng(devices=[self.data.device] if self.data.device.type == "cuda" else []):
-            for lr in lrs:
-                self.steering.apply(lr)
-                self._optimize(batch)
-                with torch.no_grad():
-                    losses.append(float(self.task.loss(self.forward, batch, self.spec.training)[0].mean()))
-                self.model.load_state_dict(model)
-                self.optimizer.load_state_dict(copy.deepcopy(optimizer))
-        return losses
-
-    def _optimize(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def backward(
+        self, batch: Batch, scale: Callable[[Tensor], Tensor] = lambda loss: loss
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Gradients of a batch, its loss scaled; the losses and the numbers of right rows of its pieces."""
         task, training, rows = self.task, self.spec.training, len(batch["y"])
         count = min(self.micro_batches, rows)
         losses: list[Tensor] = []
         rights: list[Tensor] = []
+        self.optimizer.zero_grad()
+        for piece in in_pieces(batch, count):
+            with self.autocast():
+                row_losses, scores = task.loss(self.forward, piece, training)
+                loss = row_losses.mean() if count == 1 else row_losses.sum() / rows
+            scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            if scores is not None:
+                rights.append(right_rows(scores.detach(), piece["y"]).sum())
+        return losses, rights
+
+    def clip(self) -> None:
+        if self.spec.training.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.spec.training.clip)
+
+    def optimize(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One step of the optimizer: mean loss and how many rows were right, as it was before it."""
+        scaler, first = self.scaler, []
 
         def closure() -> Tensor:  # a closure, so that LBFGS works like the others
-            self.optimizer.zero_grad()
-            for piece in in_pieces(batch, count):
-                with self.autocast():
-                    row_losses, scores = task.loss(self.forward, piece, training)
-                    loss = row_losses.mean() if count == 1 else row_losses.sum() / rows
-                (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
-                losses.append(loss.detach())
-                if scores is not None:
-                    rights.append(right_rows(scores.detach(), piece["y"]).sum())
-            if training.clip is not None:
-                if self.scaler:
-                    self.scaler.unscale_(self.optimizer)
-                nn.utils.clip_grad_norm_(self.parameters, training.clip)
-            return sum_of(losses[-count:])
+            computed = self.backward(batch, scaler.scale) if scaler else self.backward(batch)
+            first.append(computed)
+            if scaler and self.spec.training.clip is not None:
+                scaler.unscale_(self.optimizer)
+            self.clip()
+            return sum_of(computed[0])
 
-        if self.scaler:
+        if scaler:
             closure()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            scaler.step(self.optimizer)
+            scaler.update()
         else:
             self.optimizer.step(closure)  # type: ignore[arg-type]
-        return sum_of(losses[:count]), sum_of(rights[:count] or [torch.full((), math.nan)])
+        losses, rights = first[0]
+        return sum_of(losses), sum_of(rights or [torch.full((), math.nan)])
 
     def after_step(self) -> None:
         """What follows every optimizer step: decay, averages, the next LR."""
-        if decay := self.spec.training.decoupled_weight_decay:
-            with torch.no_grad():
-                torch._foreach_mul_(self.parameters, 1 - decay)
+        self.decay()
         for average in self.averages.values():
             average.after_step(self.model)
         self.steering.step()
+
+    def decay(self) -> None:
+        """The weight decay that no optimizer does."""
+        if decay := self.spec.training.decoupled_weight_decay:
+            with torch.no_grad():
+                torch._foreach_mul_(self.parameters, 1 - decay)
 
     # Evaluation
 
@@ -290,6 +316,7 @@ class Run:
                 "samples_per_second": round(steps * self.batch_size / max(self.seconds, 1e-9), 1),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "flops": self._flops(),
+                **({"probe_seconds": round(self.prober.seconds, 3)} if self.prober.seconds else {}),
                 **measured(self.task, self.model, self.data.val, len(self.data.val)),
             },
             weights=weights,
@@ -301,6 +328,7 @@ class Run:
                 "micro_batches": self.micro_batches,
             },
             trace=self.steering.trace,
+            control=self.steering.controller.report() or None,
         )
 
     def _flops(self) -> int:
@@ -310,21 +338,6 @@ class Run:
         with torch.no_grad(), counter:
             self.task.scores(self.model, next(iter(self.data.val.chunks(1))))
         return int(counter.get_total_flops())
-
-
-def in_pieces(batch: Batch, count: int) -> Iterator[Batch]:
-    """A batch as `count` smaller ones of about the same size."""
-    if count == 1:
-        yield batch
-        return
-    rows = len(batch["y"])
-    for i in range(count):
-        part = slice(i * rows // count, (i + 1) * rows // count)
-        yield {key: value[part] for key, value in batch.items()}
-
-
-def sum_of(values: list[Tensor]) -> Tensor:
-    return values[0] if len(values) == 1 else torch.stack(values).sum()
 
 
 def fit(

@@ -300,6 +300,7 @@ def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
         "environment": _environment(job, outcome, stack),
         "targets": reached(outcome.history, job.targets),
         "trace": outcome.trace,
+        "control": outcome.control,
         "base": outcome.base,
     }
     if outcome.history:

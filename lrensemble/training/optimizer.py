@@ -1,7 +1,8 @@
-"""Optimizers by name."""
+"""Optimizers by name: torch's, and those of packages whose optimizers need no schedule."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
@@ -12,18 +13,16 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool import Named
 from lrensemble.training.groups import KEYS, parameter_groups
 
+PACKAGES = ("schedulefree", "prodigyopt")  # whose optimizers may be named ``package.Class``: nothing else is imported
+
 
 def build_optimizer(named: Named, model: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
-    """Build any optimizer of ``torch.optim`` by name. Its LR is 1 until a policy sets it.
+    """Build any optimizer of ``torch.optim`` (or of `PACKAGES`) by name. Its LR is 1 until a policy sets it.
 
     Beside the optimizer's own parameters it takes those of `training.groups`. `fused` asks for fused kernels; an
     optimizer that has none ignores it.
     """
-    known: dict[str, Any] = {
-        name: kind
-        for name, kind in vars(torch.optim).items()
-        if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
-    }
+    known = _known(named.name)
     by_lower_case = {name.lower(): kind for name, kind in known.items()}
     kind = by_lower_case.get(named.name.lower())
     if kind is None:
@@ -45,7 +44,33 @@ def build_optimizer(named: Named, model: nn.Module, *, fused: bool = False) -> t
         optimizer: torch.optim.Optimizer = kind(groups or trainable(model), lr=1.0, **extra, **own)
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise UserError(f"optimizer {named}: {error}") from None
+    set_mode(optimizer, training=True)
     return optimizer
+
+
+def _known(name: str) -> dict[str, Any]:
+    """Classes by the names that they may have in a configuration, of the package that `name` is of."""
+    package = name.rpartition(".")[0]
+    if package and package not in PACKAGES:
+        raise UserError(f"optimizer {name!r}: {did_you_mean(package, PACKAGES)} are the packages beside torch")
+    try:
+        module = importlib.import_module(package or "torch.optim")
+    except ImportError as error:
+        raise UserError(f"optimizer {name} needs a package: pip install 'lrensemble[lrfree]' ({error})") from None
+    return {
+        f"{package}.{key}" if package else key: kind
+        for key, kind in vars(module).items()
+        if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
+    }
+
+
+def set_mode(optimizer: torch.optim.Optimizer, *, training: bool) -> bool:
+    """Give the parameters what is trained, or what is evaluated; False: for this optimizer they are the same."""
+    switch = getattr(optimizer, "train" if training else "eval", None)
+    if switch is None:
+        return False
+    switch()
+    return True
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

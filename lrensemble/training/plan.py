@@ -17,6 +17,7 @@ from lrensemble.errors import UserError, first_line
 from lrensemble.metrics import load_metric, register_metrics
 from lrensemble.models import MemoryLimit, is_users_own
 from lrensemble.own import is_own, untrusted
+from lrensemble.policies import Controlled, parse_schedule
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
 from lrensemble.pool.pool import CONTROL
@@ -29,6 +30,7 @@ from lrensemble.training.config import MAX_RUNS, Config
 from lrensemble.training.derived import check_average, snapshot_epochs
 from lrensemble.training.frozen import trainable_model
 from lrensemble.training.optimizer import build_optimizer
+from lrensemble.training.probing import check_probing
 from lrensemble.training.stack import stack_size
 
 STATE_COPIES = 3  # weights and two moments, the most that common optimizers keep
@@ -154,8 +156,10 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     models = []
     for spec in specs:
         rows = min(2, spec.training.batch_size, task.rows("train"))
+        schedule = parse_schedule(spec.policy)
+        controlled = schedule if isinstance(schedule, Controlled) else ""
         asked = spec.training.model_dump_json(include={"loss", "augment", "cutout", "mixup"})
-        key = f"{_model_key(spec)} {spec.optimizer!r} {asked} {rows}"
+        key = f"{_model_key(spec)} {spec.optimizer!r} {asked} {rows} {controlled}"
         if key not in tried:
             tried[key] = _try(spec, task, rows, trust, notes.append)
         models.append(tried[key])
@@ -194,6 +198,7 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
             stack.enter_context(MemoryLimit(UNTRUSTED, reason))
         model = trainable_model(spec, task.facts, trust=trust, tell=tell)
         optimizer = build_optimizer(spec.optimizer, model)
+        _check_control(spec, task, optimizer)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         raw = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
@@ -235,6 +240,15 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"optimizer {spec.optimizer} cannot train {spec.model}: {first_line(error)}") from error
     return model
+
+
+def _check_control(spec: RunSpec, task: Task, optimizer: torch.optim.Optimizer) -> None:
+    """Raise `UserError` where a controller cannot steer this optimizer for this budget."""
+    schedule = parse_schedule(spec.policy)
+    if isinstance(schedule, Controlled):
+        steps = steps_per_epoch(task.rows("train"), spec.training.batch_size)
+        bound = schedule.bind(steps_per_epoch=steps, total_steps=steps * spec.training.epochs)
+        check_probing(bound, optimizer)
 
 
 def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> None:

@@ -133,7 +133,7 @@ def find_lr(
                         isinstance(thing, LRScheduler) for thing in keep
                     ):
                         raise UserError("step() sets the LR: give its scheduler in keep=[...], so that it is put back")
-                    sweep.observe(scheduler.last_epoch, loss, _no_probe)
+                    sweep.see(loss)
                     scheduler.step()
             curves.append(sweep.curve)
     return RangeTest.of(curves)
@@ -161,7 +161,3 @@ def _number(loss: Any) -> float:
     except (TypeError, ValueError, RuntimeError):
         what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise UserError(f"step() returns {what}: the loss of its batch is needed, one number") from None
-
-
-def _no_probe(lrs: Sequence[float]) -> list[float]:
-    raise NotImplementedError

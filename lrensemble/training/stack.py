@@ -50,6 +50,7 @@ def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
     if (
         isinstance(parse_schedule(spec.policy), Controlled)
         or spec.optimizer.name.lower() == "lbfgs"
+        or "." in spec.optimizer.name  # a package's: it may keep weights of its own
         or engine.dtype(device) is torch.float16
     ):
         return False

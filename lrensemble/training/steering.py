@@ -6,9 +6,10 @@ import bisect
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
-from lrensemble.policies.control import Controlled, Probe, controller_of, parse_schedule, trace_policy
+from lrensemble.policies.control import Controlled, Probing, controller_of, parse_schedule, trace_policy
 
 
 class Steering:
@@ -24,11 +25,13 @@ class Steering:
 
     def __init__(self, optimizer: Optimizer, text: str, *, steps_per_epoch: int, total_steps: int) -> None:
         schedule = parse_schedule(text).bind(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-        self.optimizer, self.controller = optimizer, controller_of(schedule)
+        self.optimizer, self.controller, self.steps_per_epoch = optimizer, controller_of(schedule), steps_per_epoch
         self.is_controlled = isinstance(schedule, Controlled)
         self.ratios = [group["lr"] for group in optimizer.param_groups]
         self.steps = 0  # made so far
         self._changes: list[tuple[int, float]] = []  # of a controlled run: from which step on it had which LR
+        self._loss: float | Tensor = 0.0  # the sum since the last look ...
+        self._losses = 0  # ... of so many steps
         self._set()
 
     def step(self) -> None:
@@ -36,19 +39,32 @@ class Steering:
         self.steps += 1
         self._set()
 
-    def observe(self, loss: float, probe: Probe) -> None:
-        """Show the controller the loss of the step that was made last."""
-        self.controller.observe(self.steps - 1, loss, probe)
+    def begin(self, probing: Probing) -> None:
+        """The first step is next."""
+        self.controller.begin(probing)
         self._set()
+
+    def observe(self, loss: Tensor, probing: Probing) -> None:
+        """Take the loss of the step that was made last, and show the controller their mean when it is time."""
+        if not self.controller.looks:
+            return
+        self._loss = self._loss + loss  # on the device: nothing waits for it
+        self._losses += 1
+        if self.steps % self.controller.looks == 0 or self.steps % self.steps_per_epoch == 0:
+            self.look(probing)
+
+    def look(self, probing: Probing) -> None:
+        """Show the controller the mean loss since the last time."""
+        if self._losses:
+            mean = float(self._loss) / self._losses
+            self._loss, self._losses = 0.0, 0
+            self.controller.observe(self.steps - 1, mean, probing)
+            self._set()
 
     def after_epoch(self, line: Mapping[str, Any]) -> None:
         """Show the controller an epoch's line of the history."""
         self.controller.after_epoch(self.steps, line)
         self._set()
-
-    def is_looking(self) -> bool:
-        """Whether the controller wants to see the loss of the step that was made last."""
-        return self.controller.looks > 0 and self.steps % self.controller.looks == 0
 
     def lr(self, step: int) -> float:
         """The LR that a step up to now had."""
@@ -68,7 +84,12 @@ class Steering:
 
     def state(self) -> dict[str, Any]:
         """Plain values."""
-        return {"steps": self.steps, "controller": self.controller.state(), "changes": list(map(list, self._changes))}
+        return {
+            "steps": self.steps,
+            "controller": self.controller.state(),
+            "changes": list(map(list, self._changes)),
+            "seen": [float(self._loss), self._losses],
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`; also from that of a torch scheduler, which counts its steps as ``last_epoch``."""
@@ -78,6 +99,7 @@ class Steering:
             self.steps = int(state["steps"])
             self._changes = [(int(step), lr) for step, lr in state["changes"]]
             self.controller.load(state["controller"])
+            self._loss, self._losses = state.get("seen", (0.0, 0))
         self._set()
 
     def _set(self) -> None:

@@ -35,7 +35,7 @@ class Totals:
         self.run, self.sharers = run, sharers
         self.start = time.perf_counter()
         self.window, self.right = torch.zeros(2, device=run.data.device)
-        self.steps = self.window_steps = 0
+        self.steps = self.window_steps = self.counted = 0
         self.loss_sum = 0.0
         self.lr = 0.0
 
@@ -43,9 +43,19 @@ class Totals:
         """Add one step; raise `Ended` when the last `CHECK_STEPS` were too bad."""
         if self.run.first_loss is None:
             self.run.first_loss = loss
+        if self._went_back():
+            self.window_steps = -1  # this step is undone, too
+            loss = torch.zeros_like(loss)
         self.window += loss
         self.right += right
         self.count()
+
+    def _went_back(self) -> bool:
+        """Whether a controller has undone what the window saw, which is forgotten then."""
+        went_back, self.run.prober.went_back = self.run.prober.went_back, False
+        if went_back:
+            self.window.zero_()
+        return went_back
 
     def count(self) -> None:
         """Count a step that was added to the sums already, and look at them when it is time."""
@@ -56,17 +66,21 @@ class Totals:
 
     def _check(self) -> None:
         run = self.run
-        mean = float(self.window) / self.window_steps
-        self.loss_sum += float(self.window)
+        total, steps = float(self.window), self.window_steps
+        mean = total / max(steps, 1)
         self.window.zero_()
-        few = self.window_steps < FEW_STEPS
         self.window_steps = 0
         step = run.epoch * run.steps_per_epoch + self.steps
         self.lr = run.steering.lr(step - 1)
         # A state written before it was kept has none: a uniform guess, where networks usually begin.
         began = math.log(run.task.num_classes) if run.first_loss is None else float(run.first_loss)
         run.first_loss = began
-        if math.isfinite(mean) and (few or mean <= EXPLODED * began or began <= 0):
+        if math.isfinite(mean) and (steps < FEW_STEPS or mean <= EXPLODED * began or began <= 0):
+            self.loss_sum += total
+            self.counted += steps
+            return
+        run.steering.look(run.prober)  # a controller may go back
+        if self._went_back():
             return
         self.stop()
         run.history.append(
@@ -90,7 +104,7 @@ class Totals:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.steps
+        return self.loss_sum / max(self.counted, 1)
 
     @property
     def accuracy(self) -> float:

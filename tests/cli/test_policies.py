@@ -1,4 +1,4 @@
-"""`lrensemble policies`: list, show, plot."""
+"""`lrensemble policies`: list, show, plot, fit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrensemble import load_config, train_pool
 from lrensemble.cli.main import main
 from lrensemble.policies import ALIASES, CONTROLS, FUNCTIONS, Policy, find_definition
+from tests.conftest import tiny_config
 
 BLOCKS = set("▁▂▃▄▅▆▇█")
 
@@ -109,3 +111,16 @@ def test_neither_list_nor_show_loads_torch_or_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_fit(capsys, tmp_path):
+    config = tiny_config(policies=["LRTUNER()", "FIX(0.1)"], control=False)
+    pool = train_pool(load_config(config), tmp_path / "pool", workers=1, threads=1)
+    members = {m.record.spec.policy: m.record for m in pool.complete}
+    tuned, picture = members["LRTUNER()"], tmp_path / "trace.svg"
+    out = said(capsys, "fit", str(pool.path), tuned.id[:6], "-o", str(picture))
+    assert f"LRTUNER() of member {tuned.id}: nearest is" in " ".join(out.split()) and picture.exists()
+    found = json.loads(said(capsys, "fit", str(pool.path), tuned.id, "--format", "json"))
+    assert found["schedule"] == "LRTUNER()" and found["nearest"][0]["error"] < 0.02
+    assert main(["policies", "fit", str(pool.path), members["FIX(k0=0.1)"].id]) == 2
+    assert "has no trace of a controller (FIX(k0=0.1))" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def drive(controller, loss_of):
     for step in itertools.count():
         if controller.is_over:
             return step
-        controller.observe(step, float(loss_of(controller.lr(step))), lambda lrs: [])
+        controller.observe(step, float(loss_of(controller.lr(step))), None)
     raise AssertionError
 
 
@@ -166,14 +166,14 @@ def test_a_restored_sweep_has_the_same_answer(cut):
     losses = [2.3, *sigmoid() + 0.05 * np.sin(np.arange(200))]
     whole, first = sweep(), sweep()
     for step, loss in enumerate(losses):
-        whole.observe(step, loss, lambda lrs: [])
+        whole.observe(step, loss, None)
         if step < cut:
-            first.observe(step, loss, lambda lrs: [])
+            first.observe(step, loss, None)
     second = sweep()
     second.load(json.loads(json.dumps(first.state())))
     for step in range(cut, len(losses)):
         assert second.lr(step) == first.policy(step)
-        second.observe(step, losses[step], lambda lrs: [])
+        second.observe(step, losses[step], None)
     assert second.curve == whole.curve and second.is_over and whole.curve.suggestions
     assert not first.is_over and len(first.known["losses"]) == cut  # a state is a copy
 

@@ -18,6 +18,7 @@ from tests.training.runs import assert_equal, digits, specs_of, train
 
 PLATEAU = "PLATEAU(k0=0.5, factor=0.3, patience=0, threshold=0.2)"  # impatient: the LR falls more than once
 LONG = "training.epochs=8"
+DROPOUT = {"name": "mlp", "hidden": [16], "dropout": 0.2}
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def curious():
 
     class Curious(Controller):
         looks = 3
+        probes = True
 
         def __init__(self, k0: float) -> None:
             super().__init__(lr=k0, seen=[])
@@ -33,10 +35,10 @@ def curious():
         def lr(self, step: int) -> float:
             return self.known["lr"]
 
-        def observe(self, step, loss, probe) -> None:
+        def observe(self, step, loss, probing) -> None:
             lrs = [self.known["lr"] / 2, self.known["lr"], self.known["lr"] * 2]
-            losses = probe(lrs)
-            self.known["seen"].append([step, loss, *losses])
+            losses = probing.along(lrs, step).differences
+            self.known["seen"].append([step, *losses, *probing.trial(lrs, step)])
             self.known["lr"] = min(zip(losses, lrs, strict=True))[1]
 
     register_control("CURIOUS", "", "", Parameter("k0", "LR at the start"))(Curious)
@@ -82,23 +84,14 @@ def test_resumed_after_any_epoch_equals_uninterrupted(curious):
 
 def test_a_probe_changes_nothing(curious):
     """Dropout, momentum, Adam's moments: the run with probes has the bits of its trace without them."""
-    [spec] = specs_of(["CURIOUS(k0=0.01)"], "optimizer=AdamW", model={"name": "mlp", "hidden": [16], "dropout": 0.2})
+    [spec] = specs_of(["CURIOUS(k0=0.01)"], "optimizer=AdamW", model=DROPOUT)
     run = Run(spec, "id", digits())
     curious_run = fit(run)
     seen = run.steering.controller.known["seen"]
-    assert [step for step, *_ in seen] == list(range(2, run.steps_per_epoch * 4, 3))
-    assert all(len({half, same, twice}) == 3 for _, _, half, same, twice in seen)
+    looks = {*range(2, run.steps_per_epoch * 4, 3), *range(run.steps_per_epoch - 1, run.steps_per_epoch * 4, 21)}
+    assert {step for step, *_ in seen} == looks
+    assert all(len({half, same, twice}) == 3 for _, half, same, twice, *_ in seen)
     assert_equal(curious_run, train(spec.model_copy(update={"policy": curious_run.trace})))
-
-
-def test_a_probe_is_the_loss_after_one_step(curious):
-    [spec] = specs_of(["CURIOUS(k0=0.01)"])
-    run = Run(spec, "id", digits())
-    batch = next(run.data.train.chunks(64))
-    probed = run._probe(batch, [0.3])
-    run.steering.apply(0.3)
-    run._optimize(batch)
-    assert probed == [float(run.task.loss(run.model, batch, spec.training)[0].mean().detach())]
 
 
 def test_in_a_pool(tmp_path: Path):

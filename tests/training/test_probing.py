@@ -1,0 +1,298 @@
+"""What controllers may try: the line search through real optimizers, and that nothing of it is left behind."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lrensemble import Policy, Pool, load_config, train_pool
+from lrensemble.errors import UserError
+from lrensemble.policies.control import register_control
+from lrensemble.policies.registry import CONTROLS
+from lrensemble.training.loop import Run, fit
+from lrensemble.training.probing import steady_update
+from lrensemble.training.tuned import TunedLR
+from tests.conftest import PATIENCE, tiny_config
+from tests.training.runs import assert_equal, digits, specs_of, train
+
+DROPOUT = {"name": "mlp", "hidden": [16], "dropout": 0.2}
+
+
+class Bowl(nn.Module):
+    """L(w) = curvature / 2 |w|^2; what a batch adds to the gradient is the batch."""
+
+    def __init__(self, curvature: float, dim: int = 8) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(dim, dtype=torch.float64))
+        self.curvature = curvature
+
+    def forward(self, batch):
+        return self.curvature / 2 * self.w @ self.w + batch @ self.w
+
+
+def tuned_on(bowl: nn.Module, optimizer, schedule: str = "LRTUNER(factor=1)", **options) -> TunedLR:
+    def batches(number: int):
+        return torch.zeros(8, dtype=torch.float64)
+
+    options = {"loss": lambda model, batch: model(batch), "batches": batches, "total_steps": 10_000, **options}
+    return TunedLR(bowl, optimizer, schedule, **options)
+
+
+@pytest.mark.parametrize(
+    ("build", "lr"),
+    [
+        (lambda p: torch.optim.SGD(p), 1 / 50),
+        (lambda p: torch.optim.SGD(p, momentum=0.9), 0.1 / 50),
+        (lambda p: torch.optim.SGD(p, momentum=0.9, nesterov=True), 0.1 / 50),
+        (lambda p: torch.optim.SGD(p, momentum=0.8, dampening=0.5), 0.2 / 0.5 / 50),
+        (lambda p: torch.optim.Adam(p), 1.0),  # its update is 1 long in every weight, and every weight is 1
+        (lambda p: torch.optim.AdamW(p, weight_decay=0), 1.0),
+        (lambda p: torch.optim.NAdam(p), 1.0),
+        (lambda p: torch.optim.Adagrad(p), 10.0),  # after 100 updates
+    ],
+)
+def test_it_finds_the_lr_of_a_known_curvature(build, lr):
+    bowl = Bowl(50.0)
+    optimizer = build(bowl.parameters())
+    found = tuned_on(bowl, optimizer).report["probes"][0]
+    assert found["lr"] == pytest.approx(lr, rel=0.05) and found["source"] == "line"
+    assert optimizer.param_groups[0]["lr"] == found["peak"] == found["lr"]
+    assert torch.equal(bowl.w, torch.ones(8, dtype=torch.float64)) and bowl.w.grad is None
+    assert all(not value.any() for state in optimizer.state.values() for value in state.values())
+
+
+def test_groups_keep_their_ratios():
+    bowl = Bowl(50.0)
+    twice = nn.Parameter(torch.ones(8, dtype=torch.float64))
+    bowl.register_parameter("twice", twice)
+    groups = [{"params": [bowl.w], "lr": 0.1}, {"params": [twice], "lr": 0.2}]
+    optimizer = torch.optim.SGD(groups)
+    tuned = tuned_on(bowl, optimizer, base_lr=0.1, loss=lambda model, batch: model(batch) + 25 * twice @ twice)
+    # The direction is (1, 2): lr = g.d / d.H d = (1 + 2) / (1 + 4) / 50
+    assert tuned.report["probes"][0]["lr"] == pytest.approx(3 / 5 / 50)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.012, 0.024])
+
+
+def test_accumulated_batches_and_clipping():
+    bowl = Bowl(50.0)
+    tuned = tuned_on(bowl, torch.optim.SGD(bowl.parameters()), accumulate=3, clip=1.0)
+    assert tuned.report["probes"][0]["lr"] == pytest.approx(8**0.5)  # a unit step from |w| = sqrt(8)
+
+
+def test_the_steady_update_is_that_of_many_equal_gradients():
+    for build in (lambda p: torch.optim.SGD(p, momentum=0.5, weight_decay=0.1), torch.optim.RAdam, torch.optim.RMSprop):
+        parameter = nn.Parameter(torch.linspace(0.5, 1, 4))
+        optimizer = build([parameter])
+        parameter.grad = torch.linspace(0.1, 1, 4)
+        before = copy.deepcopy(optimizer.state_dict())
+        [update], gain, _ = steady_update(optimizer, [1.0])
+        twin = parameter.detach().clone().requires_grad_()
+        other = build([twin])
+        other.param_groups[0]["lr"] = 1.0
+        steps = []
+        for _ in range(100):
+            twin.data.copy_(parameter.data)
+            twin.grad = parameter.grad.clone()
+            other.step()
+            steps.append(twin.detach() - parameter.detach())
+        torch.testing.assert_close(update, steps[-1])
+        assert gain == pytest.approx(float(steps[-1].norm() / steps[0].norm()))
+        assert optimizer.state_dict() == before and torch.equal(parameter, torch.linspace(0.5, 1, 4))
+
+
+def test_probed_and_ignored_is_fix_bit_for_bit():
+    for overrides in ((), ("optimizer=AdamW",), ("training.augment=[crop]", "training.clip=1")):
+        [probed] = specs_of(["LRTUNER(k0=0.05, explore=0)"], *overrides, model=DROPOUT)
+        outcome = train(probed)
+        assert_equal(outcome, train(probed.model_copy(update={"policy": "FIX(0.05)"})))
+        assert outcome.trace == "POINTS(at=[0], k=[0.05], between=hold)"
+        assert outcome.control["probes"][0]["peak"] > 0 and outcome.costs["probe_seconds"] > 0
+
+
+def test_it_learns_resumes_and_replays():
+    [spec] = specs_of(["LRTUNER()"], "training.epochs=20", model={"name": "mlp", "hidden": [16]})
+    states = []
+
+    def keep(run: Run) -> None:
+        torch.save(run.state(), file := io.BytesIO())
+        states.append(file)
+
+    whole = fit(Run(spec, "id", digits()), after_epoch=keep)
+    assert whole.history[-1]["val_accuracy"] > 0.9
+    for file in states[::7]:
+        file.seek(0)
+        resumed = fit(Run(spec, "id", digits()), state=torch.load(file, weights_only=True))
+        assert_equal(resumed, whole)
+        assert (resumed.trace, resumed.control) == (whole.trace, whole.control)
+    assert_equal(whole, train(spec.model_copy(update={"policy": whole.trace})))
+    lrs = Policy.parse(whole.trace)(np.arange(300))
+    assert lrs[0] == whole.control["probes"][0]["peak"] and 0 < lrs[-1] < lrs[0] / 100
+
+
+@pytest.fixture
+def reckless():
+    """LRTUNER with a peak that is 1,000 times what it measured."""
+    tuner = CONTROLS["LRTUNER"].make
+
+    class Reckless(tuner):
+        def begin(self, probing) -> None:
+            super().begin(probing)
+            self.known["peak"] *= 1000
+
+    parameters = CONTROLS["LRTUNER"].parameters
+    register_control("RECKLESS", "", "", *parameters)(Reckless)
+    yield
+    del CONTROLS["RECKLESS"]
+
+
+def test_the_guard_goes_back(reckless):
+    """To where the loss was best, and as often as it takes; an average of the weights goes back, too."""
+    from lrensemble.pool import Named
+
+    [spec] = specs_of(["RECKLESS()"], "training.epochs=20")
+    ema = {"e": Named.model_validate({"name": "ema", "decay": 0.9})}
+    run = Run(spec, "id", digits(), averages=ema)
+    outcome = fit(run)
+    returns = outcome.control["returns"]
+    assert outcome.status == "complete" and len(returns) >= 2
+    peaks = [outcome.control["probes"][0]["peak"] * 1000 / 4**i for i in range(len(returns))]
+    assert [went["lr"] for went in returns] == pytest.approx(peaks, rel=0.3)  # it falls a little on the way
+    assert outcome.history[-1]["val_accuracy"] > 0.8
+    assert all(np.isfinite(line["train_loss"]) for line in outcome.history)
+    assert all(torch.isfinite(value).all() for value in run.averages["e"].model.state_dict().values())
+    [unguarded] = specs_of(["RECKLESS(guard=1)"], "training.epochs=20")
+    assert train(unguarded).status == "diverged"
+
+
+def test_a_bit_equal_model_after_any_probe():
+    """Batch norm, dropout, gradients, random states, the optimizer: in a plain loop with a loader."""
+    torch.manual_seed(0)
+    x, y = digits().train.arrays["x"].flatten(1), digits().train.labels
+    model = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=64, shuffle=True)
+
+    def loss(model, batch):
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    loss(model, next(iter(loader))).backward()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    gradients = [p.grad for p in model.parameters()]
+    random_state = torch.get_rng_state()
+    tuned = TunedLR(model, optimizer, "LRTUNER()", loss=loss, batches=loader, total_steps=400)
+    trial = tuned.prober.trial([0.1] * 5, 7)
+    assert trial == tuned.prober.trial([0.1] * 5, 7) and len(set(trial)) == 5
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is gradient for p, gradient in zip(model.parameters(), gradients, strict=True))
+    assert torch.equal(torch.get_rng_state(), random_state) and not optimizer.state
+    state = None
+    for step, batch in zip(range(60), (batch for _ in range(9) for batch in loader), strict=False):
+        optimizer.zero_grad()
+        (value := loss(model, batch)).backward()
+        optimizer.step()
+        tuned.step(value)
+        if step == 30:
+            state = copy.deepcopy(tuned.state_dict())
+    again = TunedLR(model, optimizer, "LRTUNER()", loss=loss, batches=loader, total_steps=400, state=state)
+    assert again.steps == 31 and again.report["probes"] == tuned.report["probes"]
+    assert float(value.detach()) < 1.0
+
+
+def test_a_loss_that_is_not_the_same_twice_is_measured():
+    rng = np.random.default_rng(0)  # of its own
+
+    def loss(model, batch):
+        return model(batch) * (1 + 0.01 * rng.random())
+
+    bowl = Bowl(1.0)
+    with pytest.warns(UserWarning, match="the loss of one batch differs by .* between two computations"):
+        tuned = tuned_on(bowl, torch.optim.SGD(bowl.parameters()), loss=loss)
+    assert 0 < tuned.report["probes"][0]["noise"] < 0.01
+
+
+def test_errors():
+    bowl = Bowl(1.0)
+    with pytest.raises(UserError, match="LRTUNER probes the optimizer's update, which LBFGS makes of a closure"):
+        tuned_on(bowl, torch.optim.LBFGS(bowl.parameters()))
+    with pytest.raises(UserError, match="LRTUNER probes"):
+        train_pool(load_config(tiny_config(policies=["LRTUNER()"], optimizer="LBFGS", control=False)), "nowhere")
+    rows = torch.utils.data.TensorDataset(torch.zeros(4, 8))
+    with pytest.raises(UserError, match="probes draw rows by their numbers"):
+        tuned_on(bowl, torch.optim.SGD(bowl.parameters()), batches=torch.utils.data.DataLoader(rows, batch_size=None))
+
+
+def test_autolrs_tries_and_keeps_nothing():
+    [spec] = specs_of(["AUTOLRS(low=1e-3, high=1, stages=3, trials=5)"], "training.epochs=6", model=DROPOUT)
+    run = Run(spec, "id", digits())
+    outcome = fit(run)
+    assert_equal(outcome, train(spec.model_copy(update={"policy": outcome.trace})))
+    probes = outcome.control["probes"]
+    assert [probe["step"] for probe in probes] == [0, 30, 60]
+    for probe in probes:
+        best = probe["forecasts"].index(min(f for f in probe["forecasts"] if f is not None))
+        assert probe["lr"] == probe["lrs"][best] == float(Policy.parse(outcome.trace)(probe["step"]))
+
+
+def test_in_a_pool(tmp_path):
+    """The record has what was measured; members that were planned by an older version have none."""
+    config = load_config(tiny_config(policies=["LRTUNER()", "FIX(0.1)"], control=False, model=DROPOUT))
+    pool = train_pool(config, tmp_path / "pool", workers=1, threads=1)
+    records = {m.record.spec.policy: m.record for m in pool.complete}
+    assert records["FIX(k0=0.1)"].control is None and "probe_seconds" not in records["FIX(k0=0.1)"].costs
+    assert records["LRTUNER()"].control["probes"][0]["step"] == 0 and records["LRTUNER()"].costs["probe_seconds"] > 0
+
+
+CHILD = """
+import sys
+from lrensemble import load_config, train_pool
+from lrensemble.training import member
+member.CHECKPOINT_SECONDS, member.CHECKPOINT_SHARE = 0.0, 1e9  # a state after every epoch
+train_pool(load_config(sys.argv[2]), sys.argv[1], workers=1, threads=1)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_is_bit_equal(tmp_path):
+    """40 kills of runs that probe all the time: in the end the members are those of a quiet run."""
+    config = tmp_path / "config.json"
+    schedules = ["LRTUNER()", "AUTOLRS(stages=6, trials=6)"]
+    changes = {"policies": schedules, "control": False, "model": DROPOUT, "training": {"epochs": 12, "batch_size": 64}}
+    config.write_text(json.dumps(tiny_config(**changes)))
+
+    def begin(pool: str) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / pool), str(config)])
+
+    start = time.monotonic()
+    assert begin("quiet").wait(PATIENCE) == 0
+    usual, rng = time.monotonic() - start, random.Random(0)
+    kills = 0
+    for _ in range(400):
+        if kills == 40:
+            break
+        path = tmp_path / "killed"
+        if (path / "pool.json").exists() and {m.status for m in Pool.open(path).members} == {"complete"}:
+            shutil.rmtree(path)  # done before it was killed often enough: once more
+        process = begin("killed")
+        try:
+            assert process.wait(rng.uniform(0.3, 1.0) * usual) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    assert kills == 40 and begin("killed").wait(PATIENCE) == 0
+    for member in Pool.open(tmp_path / "quiet").complete:
+        other = Pool.open(tmp_path / "killed").find(member.id)
+        assert (other.record.trace, other.record.control) == (member.record.trace, member.record.control)
+        for name in ("weights.safetensors", "predictions/val.npy", "predictions/test.npy"):
+            assert (other.path / name).read_bytes() == (member.path / name).read_bytes()
