@@ -155,7 +155,7 @@ def _fill(argument: str, names: dict[str, str]) -> str:
         (["train", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["select", "{pool}", "--selector", "gredy"], "did you mean 'greedy'"),
         (["select", "{pool}", "--size", "99"], "size 99"),
-        (["select", "{pool}", "--objective", "acc"], "invalid choice: 'acc'"),
+        (["select", "{pool}", "--objective", "acc"], "unknown objective 'acc'"),
         (["select", "{nowhere}"], "is not a pool"),
         (["evaluate", "{pool}", "--team", "greedy"], "has no team 'greedy'"),
         (["evaluate", "{pool}"], "has no teams yet"),

@@ -206,11 +206,11 @@ def test_names_are_no_code(entries, marker):
     """They stand in the Python code that torch makes of a graph."""
     path = marker.with_name("team.pt2")
     code = f"open({str(marker)!r}, 'w')"
-    refused(renamed(entries, path, "images", f"images={code}"), "a name is")
+    refused(renamed(entries, path, "rows", f"rows={code}"), "a name is")
     refused(renamed(entries, path, "relu", f"relu = {code}; relu"), "a name is")
     refused(renamed(entries, path, "members.0.1.weight", f'members_x"+str({code})+"'), "a weight's name is")
     refused(renamed(entries, path, "members.0.1.weight", "__class__.x"), "a weight's name is")
-    refused(renamed(entries, path, "images", "torch"), "a name is 'torch', which means something else")
+    refused(renamed(entries, path, "rows", "torch"), "a name is 'torch', which means something else")
     assert not marker.exists()
 
 

@@ -149,7 +149,7 @@ def test_names():
         All(vote="bord").fit(*make())
 
 
-def test_a_vote_is_never_left_out():
+def test_a_vote_is_never_left_out(monkeypatch):
     """A team selected for one vote and used with another is a mistake, not a default."""
     from lrensemble import selection
 
@@ -157,12 +157,9 @@ def test_a_vote_is_never_left_out():
         def __init__(self, objective="nll"):
             self.objective = objective
 
-    selection.SELECTORS["only-soft"] = Soft
-    try:
-        assert isinstance(make_selector("only-soft", vote="weighted", size=3), Soft)
-        with pytest.raises(UserError, match="vote borda is not possible with only-soft: use best-single"):
-            make_selector("only-soft", vote="borda")
-        with pytest.raises(UserError, match="temperature True is not possible with only-soft"):
-            make_selector("only-soft", temperature=True)
-    finally:
-        del selection.SELECTORS["only-soft"]
+    monkeypatch.setattr(selection.SELECTORS, "_values", {**selection.SELECTORS, "only-soft": Soft})
+    assert isinstance(make_selector("only-soft", vote="weighted", size=3), Soft)
+    with pytest.raises(UserError, match="vote borda is not possible with only-soft: use best-single"):
+        make_selector("only-soft", vote="borda")
+    with pytest.raises(UserError, match="temperature True is not possible with only-soft"):
+        make_selector("only-soft", temperature=True)
