@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     first = proposals[0]
     output.say(
-        f"Train {first.spec.policy} next: the team's NLL is expected to gain {output.number(first.gain, 5)} nats, predicted "
-        f"accuracy {output.percent(first.accuracy)} ± {output.percent(first.accuracy_sd)} % on validation "
+        f"Train {first.spec.policy} next: expected to lower the team's NLL by {output.number(first.gain, 5)} nats, "
+        f"itself {output.percent(first.accuracy)} ± {output.percent(first.accuracy_sd)} % accurate on validation "
         f"(n = {pool.task.rows['val']:,})"
     )
     output.print_rows(
