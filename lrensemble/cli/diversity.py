@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
     everyone = next(iter(info.named.values()))
     output.say(
         f"{args.pool}: {METRICS[info.metric].title} of all {everyone['members']} members "
-        f"{_cell(everyone[info.metric])} on validation (n = {info.rows:,}); accuracy of their average {output.percent(everyone['accuracy'])} %"
+        f"{_cell(everyone[info.metric])} on validation (n = {info.rows:,}); accuracy of their average "
+        f"{output.percent(everyone['accuracy'])} %"
     )
     order = [info.metric, *(metric for metric in METRICS if metric != info.metric)]
     arrow = {True: "↑", False: "↓"}  # the way to more diversity

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 GAP = "  "
 HEADING = 10  # cells that a heading may take whatever is below it
+LEAST = 16  # cells of a last column of text
 TEXT_SHARE = 0.4  # of the width that one column of text may take; longer texts are wrapped
 
 
@@ -24,10 +25,9 @@ class Column(NamedTuple):
     cells: tuple[str, ...]
     is_text: bool
 
-    def lines(self, width: int | None) -> list[list[str]]:
-        """The heading's lines and every cell's; a number has one, a heading is about as wide as what is below it."""
-        room = int(width * TEXT_SHARE) if width and self.is_text else None
-        cells = [wrap(cell, room) for cell in self.cells]
+    def lines(self, room: int | None) -> list[list[str]]:
+        """The heading's lines and every cell's, a text's within `room`; a heading is as wide as what is below it."""
+        cells = [wrap(cell, room if self.is_text else None) for cell in self.cells]
         widest = max((size(line) for lines in cells for line in lines), default=0)
         return [wrap(self.name, max(widest, HEADING)), *cells]
 
@@ -86,11 +86,17 @@ class Block(NamedTuple):
 
 def blocks_of(columns: Sequence[Column], width: int | None = None) -> list[Block]:
     """The table in blocks that are no wider than `width` cells if that can be; without a width it is one block."""
-    for room in (None, width):
-        drawn = [column.lines(room) for column in columns]
-        widths = [max(size(line) for lines in column for line in lines) for column in drawn]
-        if width is None or sum(widths) + len(GAP) * (len(widths) - 1) <= width:
-            break
+    drawn = [column.lines(None) for column in columns]
+    widths = [_widest(lines) for lines in drawn]
+    if width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        drawn = [column.lines(int(width * TEXT_SHARE)) for column in columns]
+        widths = [_widest(lines) for lines in drawn]
+        if columns[-1].is_text:  # it has what the others leave
+            rest = width - sum(widths[:-1]) - len(GAP) * (len(widths) - 1)
+            drawn[-1] = columns[-1].lines(max(rest, LEAST))
+            widths[-1] = _widest(drawn[-1])
+    if not any(column.name for column in columns):
+        drawn = [lines[1:] for lines in drawn]
     groups = [[0]]
     for i in range(1, len(columns)):
         used = sum(widths[k] + len(GAP) for k in groups[-1])
@@ -108,6 +114,10 @@ def blocks_of(columns: Sequence[Column], width: int | None = None) -> list[Block
         )
         for group in groups
     ]
+
+
+def _widest(cells: Sequence[Sequence[str]]) -> int:
+    return max((size(line) for lines in cells for line in lines), default=0)
 
 
 def _row(
