@@ -67,8 +67,9 @@ def _sync(args: argparse.Namespace) -> int:
     left = "".join(f", {count} left out ({reason})" for reason, count in sorted(result.left_out.items()))
     output.say(
         f"{store.url}: {result.added} runs added, {result.known} were there, from {result.pools} pools and "
-        f"{result.tasks} tasks{left}. Next: lrensemble database ls"
+        f"{result.tasks} tasks{left}"
     )
+    output.say_next("lrensemble database ls")
     return 0
 
 
@@ -120,10 +121,10 @@ def print_ranking(title: str, rows: Sequence[Any], target: float | None) -> None
                 "accuracy %": output.percent(row.accuracy),
                 "± se": output.percent(row.se),
                 "sd over seeds": output.percent(row.sd),
-                "NLL": output.number(row.nll),
                 f"steps to {goal}": "-" if row.steps is None else f"{row.steps:,.0f}",
-                "seconds to it": output.number(row.seconds_to, 2),
                 "reached": f"{row.reached}/{row.asked}",
+                "NLL": output.number(row.nll),
+                "seconds to it": output.number(row.seconds_to, 2),
                 "val - train loss": output.number(row.loss_difference, 3),
                 "mean (worst) % over LR factors": "-"
                 if row.robustness is None
@@ -169,9 +170,9 @@ def _ls(args: argparse.Namespace) -> int:
             {
                 "<task": str(one.task),
                 "policies": str(len({run.policy for run in one.runs})),
-                **{status: str(count) for status, count in counts.items()},
                 "best val accuracy %": output.percent(best.accuracy if best else None),
                 "± se": output.standard_error(best.accuracy, best.val_rows) if best else "-",
+                **{status: str(count) for status, count in counts.items()},
                 "<with": best.policy if best else "-",
             }
             for one, counts, best in rows

@@ -82,16 +82,28 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
+    everyone = next(iter(info.named.values()))
+    output.say(
+        f"{args.pool}: {METRICS[info.metric].title} of all {everyone['members']} members "
+        f"{_cell(everyone[info.metric])} on validation (n = {info.rows:,}); accuracy of their average "
+        f"{output.percent(everyone['accuracy'])} %"
+    )
+    order = [info.metric, *(metric for metric in METRICS if metric != info.metric)]
     arrow = {True: "↑", False: "↓"}  # the way to more diversity
     output.print_table(
-        f"{args.pool}: diversity on validation (n = {info.rows:,}), arrows point to more diversity",
-        ["<team", "members", "accuracy %", *(f"{m.name} {arrow[m.higher_is_diverse]}" for m in METRICS.values())],
+        "Diversity of all members and of the saved teams, arrows point to more diversity",
+        [
+            "<team",
+            "members",
+            "accuracy %",
+            *(f"{METRICS[m].name} {arrow[METRICS[m].higher_is_diverse]}" for m in order),
+        ],
         [
             [
                 name,
                 str(values["members"]),
                 output.percent(values["accuracy"]),
-                *(_cell(values[metric]) for metric in METRICS),
+                *(_cell(values[metric]) for metric in order),
             ]
             for name, values in info.named.items()
         ],
@@ -138,7 +150,7 @@ def _print_best(info: Any, tops: list[dict[str, Any]]) -> None:
     )
     if info.correlation:
         pairs = ", ".join(f"{size}: {value:+.2f}" for size, value in info.correlation.items())
-        output.say(f"Rank correlation of accuracy with diversity ({info.metric}) among teams of one size: {pairs}")
+        output.say_more(f"Rank correlation of accuracy with diversity ({info.metric}) among teams of one size: {pairs}")
 
 
 def _cell(value: float) -> str:

@@ -17,7 +17,8 @@ from lrensemble.cli import output
 from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
-    from lrensemble.evaluation import Details, Evaluation, Gain, OverPools, Repeated
+    from lrensemble.evaluation import Details, Evaluation, Gain, OverPools, Repeated, Score
+    from lrensemble.pool import Pool
 
 HELP = "score teams on the test split"
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json(results[0].to_dict() | ({"classes": found} if found else {}))
         return 0
-    _print(results[0], pools[0].find(results[0].best_single).record.spec.label)
+    _print(results[0], pools[0])
     for row in found:
         _print_classes(row)
     return 0
@@ -94,7 +95,54 @@ def _run_several(results: Sequence[Evaluation], format: str) -> int:
     return 0
 
 
-def _print(result: Evaluation, best_policy: str) -> None:
+def _print(result: Evaluation, pool: Pool) -> None:
+    """The verdict on the team to use, and all teams; with -v everything that was found."""
+    from lrensemble.pool import best_team
+
+    best = best_team([pool.team(name) for name in pool.team_names if name in result.verdicts])
+    answer, *lines = result.verdicts[best.name].split("\n")
+    for line in [answer, *lines[:1]]:
+        output.say(f"{line}.")
+    output.print_rows(
+        f"{result.pool}: teams on the test split (n = {result.rows:,}), gains over the best single member with 95 % "
+        "intervals",
+        [_row(result, score, best.objective) for score in result.scores],
+    )
+    if output.view.verbose:
+        _print_all(result, pool.find(result.best_single).record.spec.label)
+    if result.scores[0].metrics:
+        _print_metrics(result)
+    for name, reason in (result.left_out | result.metrics_left_out).items():
+        output.say(f"left out: {name}: {reason}")
+    for line in lines[1:]:
+        output.say(f"{line}.")
+    if output.view.verbose:
+        for name in sorted(result.verdicts):
+            output.say(f"{name}: " + ". ".join(result.verdicts[name].split("\n")) + ".")
+        if result.caution:
+            output.say(f"Note: {result.caution}.")
+    worth = answer.startswith("Worth")
+    output.say_next(
+        f"lrensemble export {pool.path} {best.name} -o {best.name}" if worth else f"lrensemble report {pool.path}"
+    )
+
+
+def _row(result: Evaluation, score: Score, objective: str) -> dict[str, str]:
+    """A team in the table of all: the gain in what was selected for comes first."""
+    met = {row.baseline: row for row in result.comparisons if row.name == score.name}
+    pairs = []
+    for baseline, end in (("best single", ""), ("seeds-only", " over seeds-only")):
+        row = met.get(baseline)
+        nll, points = (row.nll_gain, row.accuracy_gain) if row else (None, None)
+        pairs.append([(f"<NLL gain{end}", _gain(nll, 4)), (f"<points{end}", _gain(points, 2))])
+    values = [("NLL", output.number(score.nll)), ("accuracy %", output.percent(score.accuracy))]
+    cells = [cell for value, gain in zip(values, pairs[0], strict=True) for cell in (gain, value)]
+    if objective == "accuracy":
+        cells, pairs[1] = cells[2:] + cells[:2], pairs[1][::-1]
+    return {"<team": score.name, "members": str(score.members)} | dict(cells + pairs[1])
+
+
+def _print_all(result: Evaluation, best_policy: str) -> None:
     output.print_table(
         f"{result.pool}: test split (n = {result.rows:,}), intervals 95 %",
         ["<team", "members", "accuracy %", "[interval]", "top-5 %", "NLL", "Brier", "ECE", "adaptive", "promised %"],
@@ -139,34 +187,31 @@ def _print(result: Evaluation, best_policy: str) -> None:
         "best: on these rows, known in hindsight only. oracle: at least one member is right. AC, CV, CVAC: confidence "
         "in what is right, its deviation, and that of its means over classes.",
     )
-    if names := list(result.scores[0].metrics):
-        output.print_table(
-            "Metrics",
-            ["<team", *(head for name in names for head in (name.rpartition(":")[2], "better than best single"))],
-            [
-                [
-                    score.name,
-                    *(
-                        cell
-                        for name in names
-                        for cell in (
-                            output.number(score.metrics.get(name)),
-                            _gain(score.metric_gains.get(name), 4) if i else "-",
-                        )
-                    ),
-                ]
-                for i, score in enumerate(result.scores)
-            ],
-            "better: + is better, whatever the metric's sign; interval by the standard error of a paired bootstrap.",
-        )
     if result.against("seeds-only"):
         output.say(result.control_note)
-    for name, reason in (result.left_out | result.metrics_left_out).items():
-        output.say(f"left out: {name}: {reason}")
-    for name, text in sorted(result.verdicts.items()):
-        output.say(f"{name}: {text}")
-    if result.caution:
-        output.say(f"Note: {result.caution}.")
+
+
+def _print_metrics(result: Evaluation) -> None:
+    names = list(result.scores[0].metrics)
+    output.print_table(
+        "Metrics",
+        ["<team", *(head for name in names for head in (name.rpartition(":")[2], "better than best single"))],
+        [
+            [
+                score.name,
+                *(
+                    cell
+                    for name in names
+                    for cell in (
+                        output.number(score.metrics.get(name)),
+                        _gain(score.metric_gains.get(name), 4) if i else "-",
+                    )
+                ),
+            ]
+            for i, score in enumerate(result.scores)
+        ],
+        "better: + is better, whatever the metric's sign; interval by the standard error of a paired bootstrap.",
+    )
 
 
 def _comparisons(result: Evaluation) -> list[list[str]]:

@@ -106,5 +106,5 @@ def run(args: argparse.Namespace) -> int:
     )
     if diverged := sum(member.record.status == "diverged" for member in members):
         output.note(f"{diverged} with predictions that are not finite: kept as diverged, never selected")
-    output.say(f"Next: lrensemble select {pool.path}")
+    output.say_next(f"lrensemble select {pool.path}")
     return 0

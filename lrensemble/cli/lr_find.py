@@ -28,7 +28,7 @@ BLOCKS = 60  # of the loss in the terminal
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file; its policies do not matter")
-    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    output.add_overrides(parser)
     parser.add_argument("--low", metavar="LR", type=output.real(1e-12, 1e6), default=1e-5, help="first (default: 1e-5)")
     parser.add_argument("--high", metavar="LR", type=output.real(1e-12, 1e6), default=10.0, help="last (default: 10)")
     parser.add_argument(

@@ -1,17 +1,28 @@
-"""List the members of a pool, best validation accuracy first, and its teams."""
+"""List the members of a pool, best validation accuracy first, and its teams; or the pools in a folder."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
 
-HELP = "what is in a pool"
+if TYPE_CHECKING:
+    from lrensemble.pool import Pool
+
+HELP = "what is in a pool, or which pools there are"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
+    parser.add_argument(
+        "pool",
+        metavar="POOL",
+        nargs="?",
+        default="checkpoints",
+        help="a pool, or a folder of pools (default: checkpoints)",
+    )
     output.add_format(parser)
 
 
@@ -19,6 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.errors import UserError
     from lrensemble.pool import Pool
 
+    below = sorted(Path(args.pool).glob("*/pool.json")) if not (Path(args.pool) / "pool.json").exists() else []
+    if below:
+        return _list_pools([Pool.open(path.parent) for path in below], args)
     pool = Pool.open(args.pool)
     members: list[dict[str, Any]] = []
     for member in pool.members:
@@ -60,31 +74,66 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    rows = pool.task.rows
+    rows, counts = pool.task.rows, Counter(m["status"] for m in members)
+    output.say(
+        f"{pool.path}: {len(members)} members ({', '.join(f'{n} {status}' for status, n in counts.most_common())}), "
+        f"teams: {', '.join(f'{team.name} ({len(team.members)})' for team in teams) or 'none yet'}"
+    )
     output.print_rows(
-        f"{pool.path}: {len(members)} members",
+        f"{pool.task.data['name']}: {rows['train']:,} train, {rows['val']:,} validation, {rows['test']:,} test rows, "
+        f"{len(pool.task.class_names)} classes",
         [
             {
                 "<id": m["id"],
-                "<status": m["status"],
                 "<policy": m.get("label", m["reason"] or ""),
-                "seed": str(m.get("seed", "")),
-                "<model": m.get("model", ""),
                 "val accuracy %": output.percent(m.get("val", {}).get("accuracy")),
                 "± se": output.standard_error(m.get("val", {}).get("accuracy"), rows["val"]),
                 "val NLL": output.number(m.get("val", {}).get("nll")),
+                "<status": m["status"],
+                "seed": str(m.get("seed", "")),
+                "<model": m.get("model", ""),
                 "steps": f"{m.get('costs', {}).get('steps', 0):,}",
                 "seconds": output.number(m.get("costs", {}).get("seconds"), 1),
             }
             for m in members
         ],
-        f"{pool.task.data['name']}: {rows['train']:,} train, {rows['val']:,} validation, {rows['test']:,} test rows, "
-        f"{len(pool.task.class_names)} classes"
-        + (f". Seeds-only control: {pool.control.path}" if pool.control else ""),
+        f"Seeds-only control: {pool.control.path}" if pool.control else "",
     )
     for m in members:
         if m.get("reason") and m["status"] != "damaged":
             output.say(f"{m['id']} {m['status']}: {m['reason']}")
-    if teams:
-        output.say("teams: " + ", ".join(f"{team.name} ({len(team.members)})" for team in teams))
+    if counts["complete"]:
+        output.say_next(f"lrensemble {'evaluate' if teams else 'select'} {pool.path}")
+    return 0
+
+
+def _list_pools(pools: list[Pool], args: argparse.Namespace) -> int:
+    facts = [
+        {
+            "pool": str(pool.path),
+            "data": pool.task.data["name"],
+            "members": dict(Counter(member.status for member in pool.members)),
+            "teams": list(pool.team_names),
+            "control": str(pool.control.path) if pool.control else None,
+        }
+        for pool in pools
+    ]
+    if args.format == "json":
+        output.print_json({"pools": facts})
+        return 0
+    output.print_rows(
+        f"{len(pools)} pools in {args.pool}",
+        [
+            {
+                "<pool": row["pool"],
+                "<data": row["data"],
+                "members": str(sum(row["members"].values())),
+                "complete": str(row["members"].get("complete", 0)),
+                "teams": str(len(row["teams"])),
+                "<control": "yes" if row["control"] else "no",
+            }
+            for row in facts
+        ],
+    )
+    output.say_next("lrensemble ls POOL")
     return 0

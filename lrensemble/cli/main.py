@@ -128,25 +128,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 (members failed, or verify's no), 2 (bad input), 130 (Ctrl-C)."""
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
+        output.configure(args)
         code: int = COMMANDS[args.command].run(args)
         return code
     except UserError as error:
-        output.note(f"error: {error}")
+        terminal.note(f"error: {error}")
         return 2
     except RecursionError:
-        output.note("error: the input is nested too deeply to be read")
+        terminal.note("error: the input is nested too deeply to be read")
         return 2
     except MemoryError as error:
-        output.note(f"error: too little memory ({error or 'none is left'}): nothing is damaged")
+        terminal.note(f"error: too little memory ({error or 'none is left'}): nothing is damaged")
         return 2
     except KeyboardInterrupt:
-        output.note("stopped: everything finished is kept; the same command goes on from here")
+        terminal.note("stopped: everything finished is kept; the same command goes on from here")
         return 130
     except BrokenPipeError:  # `lrensemble ls POOL | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # of the machine, not of the program: a name too long, a folder that cannot be read
-        output.note(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
+        terminal.note(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
         return 2
 
 

@@ -1,4 +1,4 @@
-"""Tables for people and JSON for programs. Results go to stdout, everything else to stderr.
+"""Answers and tables for people, JSON and CSV for programs. Results go to stdout, everything else to stderr.
 
 Every text that reaches the terminal goes through here (tests/test_architecture.py), and so through `shown`: names,
 reasons and errors can come from a stranger's pool.
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
+import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lrensemble import terminal
+from lrensemble.cli.table import Column, blocks_of, columns_of, split_constant, wrap
 from lrensemble.terminal import OBEYED, one_line
-from lrensemble.terminal import note as note
 from lrensemble.terminal import shown as shown
 
 if TYPE_CHECKING:
@@ -25,16 +29,74 @@ if TYPE_CHECKING:
 N = TypeVar("N", int, float)
 
 
+@dataclasses.dataclass
+class View:
+    """How the command that runs is to print."""
+
+    csv: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    printed: bool = False  # something, so that a table stands apart; of csv: the one table
+
+
+view = View()
+
+
+def configure(args: argparse.Namespace) -> None:
+    """Print as the options of `add_format` say."""
+    global view
+    view = View(getattr(args, "format", "") == "csv", getattr(args, "verbose", False), getattr(args, "quiet", False))
+
+
+def terminal_width() -> int | None:
+    """Cells of a line on stdout; None where it is no terminal, so that nothing is wrapped or left out."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def say(text: str = "") -> None:
-    """A line of the result, on stdout."""
-    print(one_line(text))
+    """A line of the answer, on stdout."""
+    if not view.csv:
+        view.printed = True
+        _print_wrapped(text, terminal_width())
+
+
+def say_more(text: str) -> None:
+    """A line that -v adds."""
+    if view.verbose:
+        say(text)
+
+
+def say_next(text: str) -> None:
+    """What to do next, below the answer; a command is not wrapped, so that it can be copied."""
+    if not (view.csv or view.quiet):
+        print(f"Next: {one_line(text)}")
+
+
+def note(text: str) -> None:
+    """A line for people that is no result, on stderr."""
+    if not view.quiet:
+        terminal.note(text)
+
+
+def _print_wrapped(text: str, width: int | None) -> None:
+    if text:
+        print(*(line for part in one_line(text).split("\n") for line in wrap(part, width, "  ")), sep="\n")
+
+
+def _print_csv(columns: Sequence[Column]) -> None:
+    """Cells as in the table; what is not known is empty."""
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow([column.name for column in columns])
+    lines.writerows(
+        ["" if cell == "-" else cell for cell in row] for row in zip(*(c.cells for c in columns), strict=True)
+    )
 
 
 def console(**options: Any) -> Console:
-    """A console of rich that takes texts as they are: no markup, no emoji."""
+    """A console of rich that takes texts as they are: no markup, no emoji; silent with -q."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, **options)
+    return Console(highlight=False, markup=False, emoji=False, quiet=view.quiet, **options)
 
 
 def text(words: str) -> Text:
@@ -45,7 +107,16 @@ def text(words: str) -> Text:
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
+    """``--format``, and how much is said."""
+    parser.add_argument("--format", choices=["table", "json", "csv"], default="table", help="default: table")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("-v", "--verbose", action="store_true", help="everything: all columns, tables and reasons")
+    how_much.add_argument("-q", "--quiet", action="store_true", help="the answer alone: no table, notes or progress")
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """``KEY.SUB=VALUE ...``."""
+    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", default=[], help="change the configuration")
 
 
 def add_workers(parser: argparse.ArgumentParser, threads: int | None = None) -> None:
@@ -75,26 +146,32 @@ def print_json(data: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:
-    """A table on stdout; columns whose name starts with ``<`` are text (left-aligned), the others numbers."""
-    from rich.table import Table
+    """A table on stdout; columns whose name starts with ``<`` are text (left-aligned), the others numbers.
 
-    table = Table(
-        title=text(title),
-        caption=text(caption) if caption else None,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in columns:
-        words = name.startswith("<")
-        table.add_column(
-            text(name.removeprefix("<")),
-            justify="left" if words else "right",
-            overflow="fold" if words else "ellipsis",
-        )
-    for row in rows:
-        table.add_row(*map(text, row))
-    # A pipe has no width: do not cut there.
-    console(width=None if sys.stdout.isatty() else 220).print(table)
+    What matters comes first: columns that a terminal has no room for are named below the table, and drawn with -v.
+    With ``--format csv`` the first table of a command is all that it prints.
+    """
+    drawn = columns_of(columns, [[shown(cell) for cell in row] for row in rows])
+    if view.csv:
+        if not view.printed:
+            _print_csv(drawn)
+        view.printed = True
+        return
+    if view.quiet or not drawn:
+        return
+    width = terminal_width()
+    drawn, same = split_constant(drawn)
+    if view.printed:
+        print()
+    view.printed = True
+    _print_wrapped(title, width)
+    _print_wrapped(f"In every row: {', '.join(same)}" if same else "", width)
+    blocks = blocks_of(drawn, width)
+    for i, block in enumerate(blocks if view.verbose else blocks[:1]):
+        print(*([""] if i else []), *block.lines, sep="\n")
+    if not view.verbose and (hidden := [column.name for column in drawn if column not in blocks[0].columns]):
+        _print_wrapped(f"-v shows: {', '.join(hidden)}", width)
+    _print_wrapped(caption, width)
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, str]], caption: str = "") -> None:

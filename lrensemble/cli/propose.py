@@ -7,6 +7,7 @@ are ranked by the expected gain of the team per second of training. Nothing is t
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from lrensemble.cli import output
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
+    from lrensemble.pool.links import CONFIGURATION
     from lrensemble.recommend.propose import propose
 
     pool = Pool.open(args.pool)
@@ -40,24 +42,34 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
+    first = proposals[0]
+    output.say(
+        f"Train {first.spec.policy} next: expected to lower the team's NLL by {output.number(first.gain, 5)} nats, "
+        f"itself {output.percent(first.accuracy)} ± {output.percent(first.accuracy_sd)} % accurate on validation "
+        f"(n = {pool.task.rows['val']:,})"
+    )
     output.print_rows(
         f"{pool.path}: what to train next, best first",
         [
             {
                 "<policy": p.spec.policy,
-                "seed": str(p.spec.seed),
+                "gain, nats": output.number(p.gain, 5),
                 "accuracy %": output.percent(p.accuracy),
                 "± sd": output.percent(p.accuracy_sd),
-                "errors differ %": output.percent(p.disagreement),
-                "gain, nats": output.number(p.gain, 5),
-                "diverges %": output.percent(p.diverges),
                 "seconds": output.number(p.seconds, 1),
+                "errors differ %": output.percent(p.disagreement),
+                "diverges %": output.percent(p.diverges),
+                "seed": str(p.spec.seed),
             }
             for p in proposals
         ],
-        f"Predictions for validation (n = {pool.task.rows['val']:,}), by a surrogate. Errors differ: share of rows on "
-        "which just one of it and a member of the team is right. Gain: of the team's NLL, given those above.",
+        "Predictions by a surrogate, not results. Gain: of the team's NLL, given the rows above.",
     )
+    output.say_more("Errors differ: share of rows on which just one of it and a member of the team is right.")
     for p in proposals:
-        output.say(f"{p.spec.policy}: {p.explanation}")
+        output.say_more(f"{p.spec.policy}: {p.explanation}")
+    if (config := pool.path / CONFIGURATION).exists():
+        seed = f" seeds=[{first.spec.seed}]" if first.spec.seed else ""
+        policy = shlex.quote(f'policies=["{first.spec.policy}"]')
+        output.say_next(f"lrensemble train {config} --pool {pool.path} {policy}{seed}")
     return 0

@@ -23,7 +23,7 @@ WORST = 10.0  # points below the best: a policy to avoid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file; its policies do not matter")
-    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    output.add_overrides(parser)
     parser.add_argument(
         "--pool", metavar="DIR", type=Path, help="where members go (default: checkpoints/<name>-search)"
     )
@@ -97,31 +97,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(found: Any) -> None:
-    output.say(f"task: {found.task}")
-    test = found.test
-    output.say(
-        f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: LRs from {test.low:.3g} to "
-        f"{test.high:.3g} train)"
-        + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
+    best, target, test = found.best[0], found.target, found.test
+    output.say(f"Use {best.policy}: {_claim(best)}")
+    for name, row in found.defaults.items():
+        output.say(f"{name}, {row.policy}: {_claim(row)}{_ratio(best, row)}")
+    print_ranking(
+        f"{found.task}: the best of {len(found.tried)} policies with fresh seeds ({found.seeds[0]} on)",
+        [*found.best, *found.defaults.values()],
+        target,
     )
-    target = found.target
-    print_ranking(f"searched with one seed: {len(found.tried)} policies, the best 10", found.tried[:10], target)
-    best = max(row.accuracy for row in found.tried if row.accuracy is not None)
-    avoid = [row for row in found.tried if row.diverged]
-    low = [row for row in found.tried if row.accuracy is not None and row.accuracy < best - WORST / 100]
-    pruned = [row for row in found.tried if row.stopped and not row.n]
-    for row in [*avoid, *low]:
-        reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
-        output.say(f"avoid {row.policy}: {reason}")
-    if pruned:
-        output.say(f"stopped early: {len(pruned)} policies, such as {', '.join(row.policy for row in pruned[:3])}")
-    print_ranking(f"the best with {len(found.seeds)} fresh seeds ({found.seeds[0]} on)", found.best, target)
-    for row in found.best:
-        output.say(f"{row.policy}: {_claim(row)}")
-    if found.defaults:
-        print_ranking("the defaults with the same seeds", list(found.defaults.values()), target)
-        for name, row in found.defaults.items():
-            output.say(f"{name}, {row.policy}: {_claim(row)}{_ratio(found.best[0], row)}")
+    if output.view.verbose:
+        print_ranking(f"searched with one seed: {len(found.tried)} policies, the best 10", found.tried[:10], target)
+        output.say(
+            f"peak LRs searched: {found.k0[0]:g} to {found.k0[1]:g} (range test: LRs from {test.low:.3g} to "
+            f"{test.high:.3g} train)"
+            + (f"; begun with the best of: {found.similar}" if found.similar else "; no similar task in the database")
+        )
+    highest = max(row.accuracy for row in found.tried if row.accuracy is not None)
+    for row in found.tried:
+        if row.diverged or (row.accuracy is not None and row.accuracy < highest - WORST / 100):
+            reason = found.reasons.get(row.policy) or f"validation accuracy {output.percent(row.accuracy)} %"
+            output.say_more(f"avoid {row.policy}: {reason}")
+    if pruned := [row.policy for row in found.tried if row.stopped and not row.n]:
+        output.say_more(f"stopped early: {len(pruned)} policies, such as {', '.join(pruned[:3])}")
+    output.say_next(f"give {best.policy} to your training loop (docs/policies.md), or to policies: of a configuration")
 
 
 def _claim(row: Any) -> str:

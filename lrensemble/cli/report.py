@@ -39,15 +39,15 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{path}: a report is a page of html: name it .html (--format json prints its numbers)")
     with output.working("gathering the numbers of the report"):
         report = report_info(pool, args.team)
-    if args.output or args.format == "table":
+    if args.output or args.format != "json":
         write_report(report, path)
         output.note(f"written: {path} ({size_text(path.stat().st_size)})")
     if args.format == "json":
         output.print_json({"split": "test", **report.to_dict()})
         return 0
-    output.say(report.answer.heading)
-    for line in report.answer.lines:
-        output.say(line)
+    for line in [report.answer.heading, *report.answer.lines]:
+        output.say(line.removesuffix(".") + ".")
     for note in report.notes:
-        output.say(f"note: {note}")
+        output.say_more(f"note: {note}")
+    output.say_next(f"open {path} in a browser")
     return 0

@@ -15,7 +15,7 @@ from lrensemble.cli import output
 from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
-    from lrensemble.recommend.rounds import Round
+    from lrensemble.recommend.rounds import Result, Round
 
 HELP = "rounds of train, select, propose"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -25,7 +25,7 @@ TEAMS = ("best-single", "all", "greedy")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
-    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    output.add_overrides(parser)
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
     parser.add_argument(
         "--rounds", metavar="N", type=output.whole(), default=5, help="after the configuration (default: 5)"
@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 0
     rows = pool.task.rows["val"]
+    first, last = found[0], found[-1]
+    output.say(f"Ended after {ended}: {_joined(last, first, rows)}")
     output.print_rows(
         f"{pool.path}: the greedy team after every round, on validation (n = {rows:,})",
         [
@@ -100,18 +102,29 @@ def run(args: argparse.Namespace) -> int:
                 "runs": str(r.trained),
                 "complete": str(r.complete),
                 "in the team": str(r.team),
+                "of them new": str(r.new),
+                "NLL": output.number(r.nll),
                 "accuracy %": output.percent(r.accuracy),
                 "± se": output.percent(r.accuracy_se),
-                "NLL": output.number(r.nll),
                 "training s": f"{r.seconds:.1f}",
             }
             for r in found
         ],
         "These are promises: the rows that chose a team flatter it, the more members to choose from the more.",
     )
-    control = f" lrensemble train {args.config} trains the control." if config.control else ""
-    output.say(f"Ended after {ended}.{control} Next: lrensemble evaluate {pool.path}")
+    control = f" (lrensemble train {args.config} trains the control)" if config.control else ""
+    output.say_next(f"lrensemble evaluate {pool.path}{control}")
     return 0
+
+
+def _joined(last: Result, first: Result, rows: int) -> str:
+    """What the rounds brought."""
+    joined = (
+        f"{last.new} of {last.trained - first.trained} new members joined the team of {last.team}"
+        if last.new
+        else f"none of the {last.trained - first.trained} new members joined the team"
+    )
+    return f"{joined}; its NLL was {first.nll:.4f} and is {last.nll:.4f} on validation (n = {rows:,})"
 
 
 def _tell(current: Round) -> None:

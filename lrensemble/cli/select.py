@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
 from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
-    from lrensemble.pool import Team
+    from lrensemble.pool import Pool, Record, Team
 
 HELP = "select teams on the validation split"
+SCORES = {"nll": "NLL", "accuracy": "accuracy %", "brier": "Brier", "ece": "ECE"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    n = pool.task.rows["val"]
     members = {member.id: member.record for member in pool.complete}
     objective = args.objective or ("accuracy" if any(record.is_labels for record in members.values()) else "nll")
     if hard := sum(record.is_labels for record in members.values()):
@@ -98,33 +98,54 @@ def run(args: argparse.Namespace) -> int:
             f"{hard} of {len(members)} members give labels alone: selected for {objective}, {teams[0].vote} vote; "
             "labels have no NLL, Brier score or ECE"
         )
-    more = [] if objective in ("nll", "accuracy", "brier", "ece") else [objective]
-    output.print_table(
-        f"{pool.path}: teams from {len(members)} members, selected for {objective} on validation (n = {n:,})",
-        [
-            "<team",
-            "members",
-            "accuracy %",
-            "± se",
-            "NLL",
-            "Brier",
-            "ECE",
-            *(key.rpartition(":")[2] for key in more),
-            "teams tried",
-        ],
-        [
-            [
-                team.name,
-                str(len(team.members)),
-                output.percent(team.validation["accuracy"]),
-                output.standard_error(team.validation["accuracy"], n),
-                *(output.number(team.validation.get(key)) for key in ("nll", "brier", "ece", *more)),
-                f"{team.teams_tried:,}",
-            ]
-            for team in teams
-        ],
+    _print_teams(pool, teams, objective, len(members))
+    if output.view.verbose:
+        _print_members(teams, members)
+    if args.stability:
+        _print_stability(teams, objective)
+    for team in teams:
+        if team.stopped:
+            output.say(f"{team.name}: {team.stopped}")
+    output.say_next(f"lrensemble evaluate {pool.path}")
+    return 0
+
+
+def _print_teams(pool: Pool, teams: Sequence[Team], objective: str, members: int) -> None:
+    """The team to use, and all of them by what they were selected for."""
+    from lrensemble.pool.team import best_team, team_order
+
+    n, best = pool.task.rows["val"], best_team(teams)
+    keys = [objective, *(key for key in SCORES if key != objective)]
+    heads = {key: SCORES.get(key, key.rpartition(":")[2]) for key in keys}
+    value = f"{heads[objective].removesuffix(' %')} {_score(objective, best.validation.get(objective))}"
+    value += f" {'%' if objective == 'accuracy' else ''}".rstrip()
+    if len(best.members) > 1:
+        output.say(f"Team {best.name}: {len(best.members)} of {members} members, {value} on validation (n = {n:,})")
+    else:
+        output.say(
+            f"No team of two or more: {best.name} is member {', '.join(best.members)}, {value} on validation "
+            f"(n = {n:,})"
+        )
+    rows = []
+    for team in sorted(teams, key=team_order):
+        row = {"<team": team.name, "members": str(len(team.members))}
+        for key in keys:
+            row[heads[key]] = _score(key, team.validation.get(key))
+            if key == "accuracy":
+                row["± se"] = output.standard_error(team.validation[key], n)
+        rows.append(row | {"teams tried": f"{team.teams_tried:,}"})
+    output.print_rows(
+        f"{pool.path}: teams by validation {objective}, best first",
+        rows,
         "These are promises: the rows that chose a team flatter it, the more teams were tried the more.",
     )
+
+
+def _score(key: str, value: float | None) -> str:
+    return output.percent(value) if key == "accuracy" else output.number(value)
+
+
+def _print_members(teams: Sequence[Team], members: Mapping[str, Record]) -> None:
     output.print_table(
         "Members and weights",
         ["<team", "weight", "<member", "<policy", "seed", "<model"],
@@ -143,13 +164,6 @@ def run(args: argparse.Namespace) -> int:
         ],
         "Teams of all members are left out.",
     )
-    if args.stability:
-        _print_stability(teams, objective)
-    for team in teams:
-        if team.stopped:
-            output.say(f"{team.name}: {team.stopped}")
-    output.say(f"Next: lrensemble evaluate {pool.path}")
-    return 0
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

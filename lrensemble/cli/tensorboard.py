@@ -42,5 +42,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for line in skipped:
         output.note(f"left out: {line}")
-    output.say(f"{folder}: {len(runs)} runs. Next: tensorboard --logdir {folder}")
+    output.say(f"{folder}: {len(runs)} runs")
+    output.say_next(f"tensorboard --logdir {folder}")
     return 0

@@ -9,15 +9,19 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+
+if TYPE_CHECKING:
+    from lrensemble.pool import Pool
 
 HELP = "train the pool of a configuration"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
-    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    output.add_overrides(parser)
     parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: checkpoints/<name>)")
     output.add_workers(parser)
     parser.add_argument(
@@ -70,13 +74,24 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        next_step = f" Next: lrensemble select {pool.path}" if counts["complete"] else ""
-        output.say(f"{pool.path}: {what}.{next_step}")
+        output.say(f"{pool.path}: {what}{_best(pool) if counts['complete'] else ''}")
+        if counts["complete"]:
+            output.say_next(f"lrensemble select {pool.path}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1
     pool.usable()  # says so when every member diverged
     return 0
+
+
+def _best(pool: Pool) -> str:
+    """The member that a team must beat."""
+    record, n = pool.best_single().record, pool.task.rows["val"]
+    accuracy = record.val["accuracy"]
+    return (
+        f". Best: {record.spec.label} seed {record.spec.seed}, validation accuracy {output.percent(accuracy)} ± "
+        f"{output.standard_error(accuracy, n)} % (n = {n:,})"
+    )
 
 
 def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # Plan would import torch here

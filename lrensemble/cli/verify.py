@@ -24,7 +24,7 @@ HELP = "does a policy reach a target within a budget"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="POLICY", help='for example "COS(k0=0.1, l=100%%)"')
     parser.add_argument("config", metavar="CONFIG", type=Path, help="YAML file, or folder of a pool")
-    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    output.add_overrides(parser)
     parser.add_argument(
         "--target", metavar="ACCURACY", type=float, required=True, help="validation accuracy, for example 0.91"
     )
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to-the-end", action="store_true", help="give up no run before its budget is spent, however hopeless"
     )
-    parser.add_argument("--pool", metavar="DIR", type=Path, help="folder of the pool (default: the configuration's)")
+    parser.add_argument(
+        "--pool", metavar="DIR", type=Path, help="where runs go (default: POOL, or checkpoints/<name>-verify)"
+    )
     output.add_workers(parser)
     parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
     output.add_trust(parser)

@@ -28,6 +28,8 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
     `average` is the name of the average of all members, which takes part too; none if empty.
     """
     control = pool.control
+    if control is None and not pool.runs:
+        return ControlVotes(note="no seeds-only control: lrensemble train did not train these members")
     if control is None:
         return ControlVotes(note="no seeds-only control was trained (control: true in the configuration trains one)")
     if control.task.data_fingerprint != pool.task.data_fingerprint:

@@ -41,6 +41,10 @@ class RowScores(NamedTuple):
         """Without the NLL where labels take part."""
         return self._replace(nll=np.full_like(self.nll, np.nan)) if hard else self
 
+    def equals(self, other: RowScores) -> bool:
+        """Whether it is the same vote under another name."""
+        return np.array_equal(self.correct, other.correct) and np.allclose(self.nll, other.nll, 1e-5, equal_nan=True)
+
     @property
     def is_vote(self) -> bool:
         """Whether every row is right or wrong."""

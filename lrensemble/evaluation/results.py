@@ -107,7 +107,7 @@ class Evaluation:
     members_left_out : id of a damaged member -> what is wrong with it; nothing here knows of it
     metrics_left_out : name of a metric -> why it was not computed
     caution : what to keep in mind about several teams on the same rows; empty for one team
-    verdicts : team -> one line in words
+    verdicts : team -> four lines in words: worth it or not, the gains, and what they are owed to
     """
 
     pool: str

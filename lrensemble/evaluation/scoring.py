@@ -92,7 +92,9 @@ def evaluate(
     promised |= {team.name: team.validation for team in chosen}
 
     baselines = (single_name, average_name)
-    rivals, note, not_controlled = _rivals(pool, members, chosen, found, baselines, labels, measures)
+    rivals, note, not_controlled = _rivals(pool, members, chosen, entries, found, baselines, labels, measures)
+    objectives = {team.name: team.objective for team in chosen}
+    objective = next(iter(objectives.values())) if len(set(objectives.values())) == 1 else "nll"  # of the baselines
     rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals)])
     order = {name: i for i, name in enumerate(entries)}
     comparisons = [_compare(rows, order[rival.name], len(order) + k, rival, measures) for k, rival in enumerate(rivals)]
@@ -118,17 +120,20 @@ def evaluate(
         comparisons=comparisons,
         control_note=note,
         verdicts={
-            name: verdict([row for row in comparisons if row.name == name], len(labels), not_controlled.get(name, note))
+            name: verdict(
+                [row for row in comparisons if row.name == name],
+                len(labels),
+                not_controlled.get(name, note),
+                objectives.get(name, objective),
+            )
             for name in entries
-            if name != single_name
+            if name != f"({BEST_SINGLE})"
         },
         caution=caution(len(chosen)),
         left_out=left_out,
         members_left_out=dict(pool.left_out),
         metrics_left_out=measures.left_out,
     )
-    if single_name != f"({BEST_SINGLE})":
-        result.verdicts[single_name] = "this team is the best single member"
     for team in chosen if save else ():
         write_evaluation(pool, result, team, known)
     if save and teams is None:
@@ -163,6 +168,7 @@ def _rivals(
     pool: Pool,
     members: list[Member],
     chosen: list[Team],
+    entries: dict[str, Entry],
     found: dict[str, _Scored],
     baselines: tuple[str, str],
     labels: Array,
@@ -170,8 +176,15 @@ def _rivals(
 ) -> tuple[list[_Rival], str, dict[str, str]]:
     """Every team's baselines, a note about the control, and why single teams do not meet it."""
     single, average = baselines
-    rivals = [_Rival(name, BEST_SINGLE, 1, found[single].rows) for name in found if name != single]
-    rivals += [_Rival(name, ALL_AVERAGE, len(members), found[average].rows) for name in found if name not in baselines]
+    rivals = [
+        _Rival(name, baseline, size, found[same].rows)
+        for baseline, size, same in ((BEST_SINGLE, 1, single), (ALL_AVERAGE, len(members), average))
+        for name in found
+        if name not in (single, same)
+        and not (
+            entries[name].weights.keys() == entries[same].weights.keys() and found[name].rows.equals(found[same].rows)
+        )
+    ]
     same_size = SameSize(pool, members, labels)
     hard = any(member.record.is_labels for member in members)  # may be among others of the same size
     for team in chosen:

@@ -1,4 +1,4 @@
-"""Differences with intervals, in words that a careful reader would sign."""
+"""Worth it or not, in words that a careful reader would sign; the same in Python, commands, page and card."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from lrensemble.evaluation.results import (
     Gain,
 )
 
+IS_SINGLE = "This team is the best single member: one model is no ensemble"
 _SHOWN = {1: "better than", 0: "not shown to differ from", -1: "worse than"}
-_SELECTION = {
+_SEARCH = {
     ALL_AVERAGE: "the average of all",
     TOP_K: "top-k of its size",
     RANDOM: "random teams of its size",
 }
+_PAYS = {1: "The search pays", 0: "The search is not shown to pay", -1: "The search does not pay"}
 DIVERSITY = {
     1: "LR diversity helps here",
     0: "LR diversity is not shown to help here",
@@ -28,39 +30,80 @@ DIVERSITY = {
 }
 
 
-def verdict(comparisons: Sequence[Comparison], rows: int, note: str) -> str:
-    """One line: what a team gains over each baseline, and what that does and does not show.
+def judged(row: Comparison, objective: str) -> tuple[Gain, str, str, int]:
+    """The gain in what a team was selected for, with the objective's name, unit and digits.
+
+    Accuracy stands in where members give labels, which have no NLL, and for metrics that were not computed.
+    """
+    if objective == "nll" and row.nll_gain is not None:
+        return row.nll_gain, "NLL", " nats", 4
+    if objective in row.metric_gains:
+        return row.metric_gains[objective], objective.rpartition(":")[2], "", 4
+    return row.accuracy_gain, "accuracy", " points", 2
+
+
+def verdict(comparisons: Sequence[Comparison], rows: int, note: str, objective: str = "nll") -> str:
+    """Four lines: worth it or not, the gains, whether the policies are the reason, and whether the search is.
 
     Parameters
     ----------
     comparisons : sequence of Comparison
-        Of this team; the best single member must be among them.
+        Of this team; without the best single member among them, the team is that member.
     rows : int
         Of the test split.
     note : str
         Why there is no seeds-only control, where there is none.
+    objective : str
+        What the team was selected for, and so is judged by.
     """
     met = {row.baseline: row for row in comparisons}
+    if BEST_SINGLE not in met:
+        return IS_SINGLE
     single = met[BEST_SINGLE]
-    shown = _SHOWN[single.accuracy_gain.direction]
-    value, interval = _words(single.accuracy_gain)
-    parts = [f"{value} points (95 % CI {interval}, n = {rows:,}): {shown} the best single member{_holm(single)}"]
+    gain, what, *_ = judged(single, objective)
+    better, worse = {
+        "NLL": ("has a lower NLL than", "has a higher NLL than"),
+        "accuracy": ("is more accurate than", "is less accurate than"),
+    }.get(what, (f"is better in {what} than", f"is worse in {what} than"))
+    answer = {
+        1: f"Worth it: team {single.name} {better} the best single member",
+        0: f"Not shown to be worth it: the {what} of team {single.name} cannot be told from the best single member's",
+        -1: f"Not worth it: team {single.name} {worse} the best single member",
+    }[gain.direction]
+    gains = dict.fromkeys([_words(single, objective), _words(single, "accuracy")])
+    return "\n".join(
+        [
+            answer,
+            f"Gains over the best single member on test (n = {rows:,}, 95 % intervals): {', '.join(gains)}",
+            f"Different policies or just more models? {_policies(met.get(SEEDS_ONLY), note, objective)}",
+            f"Search or just averaging? {_search(met, objective)}",
+        ]
+    )
+
+
+def _policies(row: Comparison | None, note: str, objective: str) -> str:
+    if row is None:
+        return f"Open: {note}"
+    return f"{DIVERSITY[judged(row, objective)[0].direction]}: {_words(row, objective)} over seeds-only"
+
+
+def _search(met: dict[str, Comparison], objective: str) -> str:
+    there = {name: judged(met[name], objective) for name in _SEARCH if name in met}
+    _, what, *_ = judged(met[BEST_SINGLE], objective)
+    there = {name: found for name, found in there.items() if found[1] == what}  # random has no further metrics
+    if not there:
+        return "It is the average of all: nothing was searched for"
+    directions = [there[name][0].direction for name in (ALL_AVERAGE, TOP_K) if name in there]
+    parts = []
     for direction, words in _SHOWN.items():
         others = [
-            f"{name} ({', CI '.join(_words(met[baseline].accuracy_gain))}){_holm(met[baseline])}"
-            for baseline, name in _SELECTION.items()
-            if baseline in met and met[baseline].accuracy_gain.direction == direction
+            f"{_SEARCH[name]} ({_words(met[name], objective)})"
+            for name, found in there.items()
+            if found[0].direction == direction
         ]
         if others:
             parts.append(f"{words} {', '.join(others)}")
-    if SEEDS_ONLY in met:
-        row = met[SEEDS_ONLY]
-        value, interval = _words(row.accuracy_gain)
-        words = DIVERSITY[row.accuracy_gain.direction]
-        parts.append(f"{value} points (95 % CI {interval}) over seeds-only: {words}{_holm(row)}")
-    else:
-        parts.append(note)
-    return "; ".join(parts)
+    return f"{_PAYS[min(directions, default=0)]}: {'; '.join(parts)}"
 
 
 def caution(teams: int) -> str:
@@ -73,13 +116,11 @@ def caution(teams: int) -> str:
     )
 
 
-def _words(gain: Gain) -> tuple[str, str]:
-    value, low, high = gain.words()
-    return value, f"{low} to {high}"
-
-
-def _holm(row: Comparison) -> str:
-    """A reservation where a difference is shown for this team alone, but not as one of several."""
-    if row.accuracy_gain.direction and row.p_holm is not None and row.p_holm >= 1 - LEVEL:
-        return f" (not as one of several teams: Holm's p = {row.p_holm:.2f})"
-    return ""
+def _words(row: Comparison, objective: str) -> str:
+    """A gain with its interval, and a reservation where it is shown for this team alone, not as one of several."""
+    gain, what, unit, digits = judged(row, objective)
+    value, low, high = gain.words(digits)
+    text = f"{what} {value}{unit} [{low}, {high}]"
+    if gain is row.accuracy_gain and gain.direction and row.p_holm is not None and row.p_holm >= 1 - LEVEL:
+        text += f" (not as one of several teams: Holm's p = {row.p_holm:.2f})"
+    return text

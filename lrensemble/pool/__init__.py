@@ -4,6 +4,18 @@ from lrensemble.pool.member import Member
 from lrensemble.pool.pool import Pool
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import Header, MemberSpec, Named, Record, RunSpec, Training
-from lrensemble.pool.team import Team
+from lrensemble.pool.team import Team, best_team
 
-__all__ = ["Header", "Member", "MemberSpec", "Named", "Pool", "Predictions", "Record", "RunSpec", "Team", "Training"]
+__all__ = [
+    "Header",
+    "Member",
+    "MemberSpec",
+    "Named",
+    "Pool",
+    "Predictions",
+    "Record",
+    "RunSpec",
+    "Team",
+    "Training",
+    "best_team",
+]

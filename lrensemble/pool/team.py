@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lrensemble.errors import UserError
+from lrensemble.metrics import find_metric
 from lrensemble.pool.files import read_model
 from lrensemble.votes import canonical_vote
 
@@ -102,6 +104,11 @@ class Team(BaseModel):
         return self
 
     @property
+    def objective(self) -> str:
+        """What it was selected for."""
+        return str(self.parameters.get("objective", "nll"))
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is the weighted mean of its members' probabilities as they are."""
         return self.vote == "soft" and not self.temperatures
@@ -113,3 +120,23 @@ class Team(BaseModel):
         if team.name != path.stem:
             raise UserError(f"{path} is a copy of team {team.name}: a team and its file have one name")
         return team
+
+
+def best_team(teams: Sequence[Team]) -> Team:
+    """The one to use: the best on validation by what it was selected for, of two or more members if there is one.
+
+    Where teams were selected for several objectives it is one of the newest team's. Ties: accuracy, then fewer members.
+    """
+    objective = max(teams, key=lambda team: team.created).objective
+    alike = [team for team in teams if team.objective == objective]
+    return min([team for team in alike if len(team.members) > 1] or alike, key=team_order)
+
+
+def team_order(team: Team) -> tuple[float, float, int, str]:
+    """Sorts teams of one objective, best on validation first."""
+    value = team.validation.get(team.objective)
+    try:
+        sign = find_metric(team.objective).sign
+    except UserError:  # one of the user's own, that nobody imports here
+        value, sign = team.validation.get("nll"), -1
+    return (math.inf if value is None else -sign * value, -team.validation["accuracy"], len(team.members), team.name)

@@ -43,7 +43,7 @@ class Row:
     n : complete runs, with different seeds; accuracy, nll, loss_difference and seconds are means over them
     sd : standard deviation of the accuracy over seeds (None with one)
     se : standard error of the accuracy by the rows of validation alone (binomial)
-    interval : 95 % t-interval of the mean accuracy over seeds; says nothing of other rows
+    interval : 95 % t-interval of the mean accuracy over seeds, within 0 to 1; says nothing of other rows
     asked, reached : runs that could tell of the target, and those that reached it
     steps, seconds_to : means over the runs that reached it
     """
@@ -130,7 +130,7 @@ def _row(policy: str, runs: list[FinishedRun], target: float | None, scaled: Rob
         accuracy=accuracy,
         sd=float(np.std(accuracies, ddof=1)) if several else None,
         se=standard_error(accuracy, rows) if accuracy is not None else None,
-        interval=t_interval(accuracies),
+        interval=_within_one(t_interval(accuracies)),
         nll=_mean([run.val.get("nll") for run in complete]),
         loss_difference=_mean([run.loss_difference for run in complete]),
         seconds=_mean([run.costs.get("seconds") for run in complete]),
@@ -140,6 +140,11 @@ def _row(policy: str, runs: list[FinishedRun], target: float | None, scaled: Rob
         seconds_to=_mean([seconds for _, _, seconds, _ in reached]),
         robustness=scaled,
     )
+
+
+def _within_one(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Of few seeds a t-interval goes beyond what an accuracy can be."""
+    return interval and (max(interval[0], 0.0), min(interval[1], 1.0))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

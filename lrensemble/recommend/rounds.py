@@ -202,7 +202,7 @@ class Result:
     Attributes
     ----------
     trained : runs in the pool, diverged ones included
-    team : members with a weight
+    team : members with a weight; `new` of them are not of round 0
     nll, accuracy, accuracy_se : of the team; the standard error is binomial over `rows`
     seconds : that all runs took so far
     """
@@ -211,6 +211,7 @@ class Result:
     trained: int
     complete: int
     team: int
+    new: int
     nll: float
     accuracy: float
     accuracy_se: float
@@ -222,6 +223,7 @@ def results(pool: Pool) -> list[Result]:
     """A result for every round after which a run is complete; snapshots and averages are left out."""
     rounds = read_rounds(pool)
     labels = pool.labels("val")
+    configured = {member.id for member in members_of(pool, rounds[:1])}
     found = []
     for done in rounds:
         members = members_of(pool, rounds[: done.number + 1])
@@ -238,6 +240,7 @@ def results(pool: Pool) -> list[Result]:
                 trained=len(members),
                 complete=len(complete),
                 team=int(np.count_nonzero(weights)),
+                new=sum(member.id not in configured for member, w in zip(complete, weights, strict=True) if w),
                 nll=float(nll_rows(team, labels).mean()),
                 accuracy=accuracy,
                 accuracy_se=standard_error(accuracy, len(labels)),

@@ -64,7 +64,8 @@ def verify(
     give_up : bool
         End a run early when its curve says that the target is out of reach.
     pool : path, optional
-        Where the runs are members; default: the configuration's pool.
+        Where the runs are members; default: the configuration's with ``-verify`` behind its name, so that the pool of
+        which teams are made holds no stopped runs.
     trust : bool
         False: `config` is a pool's own, so that its model is built as a record's is (see `make_plan`).
     tell : callable
@@ -82,7 +83,7 @@ def verify(
         if not least <= value <= most:
             raise UserError(f"{name} = {value} is not possible: it must be from {least} to {most}")
     text = str(Policy.parse(policy))
-    where = Path(pool or default_pool(config))
+    where = Path(pool or f"{default_pool(config)}-verify")
     length = _length(budget)
     epochs = int(length.value) if length and length.unit == "e" else config.training.epochs
     asked = _asking(config, text, target, seeds, epochs)

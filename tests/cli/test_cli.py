@@ -229,7 +229,7 @@ def test_ls_shows_damaged_members_and_teams(pool: Pool, capsys):
     (pool.path / "teams" / "mine.json").unlink()
     with pytest.warns(UserWarning, match="delete the folder"):
         assert main(["select", str(pool.path), "--selector", "all"]) == 0
-    assert "3 members, selected for nll" in capsys.readouterr().out.replace("\n", "")
+    assert "Team all: 3 of 3 members" in capsys.readouterr().out.replace("\n", "")
 
 
 def interrupts(*, input_shape, num_classes, mark: str, number: int):

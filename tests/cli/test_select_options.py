@@ -75,7 +75,7 @@ def test_an_objective_by_its_name(pool: Pool, capsys):
     words = ["select", str(pool.path), "--selector", "greedy,top-k", "--objective"]
     assert main([*words, "macro_f1"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "selected for macro_f1 on validation" in shown and "greedy-macro_f1" in shown
+    assert "by validation macro_f1" in shown and "greedy-macro_f1" in shown
     value = pool.team("greedy-macro_f1").validation["macro_f1"]
     assert f"{value:.4f}" in shown
     assert main([*words, "macro-f1"]) == 2

@@ -5,51 +5,75 @@ from __future__ import annotations
 import pytest
 
 from lrensemble.evaluation import Comparison, Gain, verdict
-from lrensemble.evaluation.verdict import caution
+from lrensemble.evaluation.verdict import IS_SINGLE, caution
 
 NOTHING = Gain(0.0, -0.1, 0.1)
+SAVES, COSTS = Gain(0.0205, 0.0019, 0.041), Gain(-0.02, -0.04, -0.01)
 
 
-def comparison(baseline: str, gain: Gain, **changes) -> Comparison:
-    return Comparison("greedy", baseline, 1, 0.9, 0.8, 0.3, 0.4, gain, NOTHING, **changes)
+def comparison(baseline: str, gain: Gain, nll: Gain | None = NOTHING, **changes) -> Comparison:
+    return Comparison("greedy", baseline, 1, 0.9, 0.8, 0.3, 0.4, gain, nll, **changes)
+
+
+def lines(objective: str, *comparisons: Comparison) -> list[str]:
+    return verdict(comparisons, 10_000, "no control", objective).split("\n")
+
+
+def test_the_objective_decides_whether_it_is_worth_it():
+    row = comparison("best single", NOTHING, SAVES)
+    answer, gains, *_ = lines("nll", row)
+    assert answer == "Worth it: team greedy has a lower NLL than the best single member"
+    assert gains == (
+        "Gains over the best single member on test (n = 10,000, 95 % intervals): NLL +0.0205 nats [+0.0019, +0.0410], "
+        "accuracy +0.00 points [-0.10, +0.10]"
+    )
+    answer, gains, *_ = lines("accuracy", row)
+    assert answer.startswith("Not shown to be worth it: the accuracy of team greedy cannot be told from")
+    assert "NLL" not in gains
+    row = comparison("best single", Gain(1.1, 0.7, 1.5), COSTS, metric_gains={"my:auroc": SAVES})
+    assert lines("nll", row)[0] == "Not worth it: team greedy has a higher NLL than the best single member"
+    assert lines("accuracy", row)[0] == "Worth it: team greedy is more accurate than the best single member"
+    assert lines("my:auroc", row)[0] == "Worth it: team greedy is better in auroc than the best single member"
+
+
+def test_labels_have_no_nll_and_are_judged_by_accuracy():
+    answer, gains, *_ = lines("nll", comparison("best single", Gain(-1, -2, -0.1), None))
+    assert answer == "Not worth it: team greedy is less accurate than the best single member"
+    assert gains.endswith("intervals): accuracy -1.00 points [-2.00, -0.10]")
+
+
+def test_the_best_single_member_is_not_compared_with_itself():
+    assert lines("nll", comparison("all-average", NOTHING)) == [IS_SINGLE]
 
 
 @pytest.mark.parametrize(
-    ("gains", "words"),
+    ("gain", "words"),
     [
-        (
-            {"best single": Gain(1.1, 0.7, 1.5), "seeds-only": Gain(0.3, -0.1, 0.7)},
-            [
-                "+1.10 points (95 % CI +0.70 to +1.50, n = 10,000): better than the best single member",
-                "+0.30 points (95 % CI -0.10 to +0.70) over seeds-only: LR diversity is not shown to help here",
-            ],
-        ),
-        ({"best single": Gain(1.1, 0.7, 1.5), "seeds-only": Gain(0.3, 0.1, 0.7)}, ["LR diversity helps here"]),
-        (
-            {"best single": Gain(0.1, 0.0, 0.5), "seeds-only": Gain(-0.3, -0.5, -0.1)},
-            ["not shown to differ from the best single", "LR diversity hurts here"],
-        ),
-        ({"best single": Gain(-1, -2, -0.1)}, ["worse than the best single", "; no control"]),
-        (
-            {
-                "best single": Gain(1.1, 0.7, 1.5),
-                "all-average": Gain(-0.3, -0.5, -0.1),
-                "top-k": Gain(0.004, -0.2, 0.2),
-                "random": Gain(0.3, 0.1, 0.5),
-            },
-            [
-                "; better than random teams of its size (+0.30, CI +0.10 to +0.50)",
-                "; not shown to differ from top-k of its size (+0.00, CI -0.20 to +0.20)",
-                "; worse than the average of all (-0.30, CI -0.50 to -0.10)",
-            ],
-        ),
+        (SAVES, "LR diversity helps here: NLL +0.0205 nats [+0.0019, +0.0410] over seeds-only"),
+        (NOTHING, "LR diversity is not shown to help here"),
+        (COSTS, "LR diversity hurts here"),
     ],
 )
-def test_verdict(gains, words):
-    text = verdict([comparison(name, gain) for name, gain in gains.items()], 10_000, "no control")
-    for some in words:
-        assert some in text
-    assert ("no control" in text) == ("seeds-only" not in gains)
+def test_different_policies_or_just_more_models(gain, words):
+    line = lines("nll", comparison("best single", NOTHING), comparison("seeds-only", NOTHING, gain))[2]
+    assert line.startswith(f"Different policies or just more models? {words}")
+    assert lines("nll", comparison("best single", NOTHING))[2].endswith("? Open: no control")
+
+
+@pytest.mark.parametrize(
+    ("average", "top", "words"),
+    [
+        (SAVES, SAVES, "The search pays: better than the average of all (NLL +0.0205 nats [+0.0019, +0.0410]), top-k"),
+        (SAVES, NOTHING, "The search is not shown to pay: better than the average of all"),
+        (COSTS, SAVES, "The search does not pay: better than top-k of its size"),
+    ],
+)
+def test_search_or_just_averaging(average, top, words):
+    rows = [comparison("best single", NOTHING), comparison("random", NOTHING)]
+    rows += [comparison("all-average", NOTHING, average), comparison("top-k", NOTHING, top)]
+    line = lines("nll", *rows)[3]
+    assert line.startswith(f"Search or just averaging? {words}")
+    assert "not shown to differ from" in line and "random teams of its size" in line
 
 
 def test_an_interval_that_the_test_does_not_confirm_shows_nothing():
@@ -61,6 +85,6 @@ def test_an_interval_that_the_test_does_not_confirm_shows_nothing():
 
 def test_what_several_teams_take_away_is_said():
     row = comparison("best single", Gain(1.1, 0.1, 2.1, p_value=0.04), p_holm=0.12)
-    assert "better than the best single member (not as one of several teams: Holm's p = 0.12)" in verdict([row], 9, "")
+    assert "[+0.10, +2.10] (not as one of several teams: Holm's p = 0.12)" in verdict([row], 9, "", "accuracy")
     assert caution(1) == ""
     assert caution(3).startswith("3 teams met the same test rows")

@@ -13,7 +13,7 @@ from lrensemble.evaluation import Evaluation, evaluate
 from lrensemble.evaluation.stored import stored_evaluation
 from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
-from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool import Member, Pool, Team, best_team
 from lrensemble.pool.files import now
 from lrensemble.pool.member import count_statuses
 from lrensemble.report.diversity_info import best_first
@@ -95,7 +95,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     What `evaluate` found last is taken over where nothing that it depends on has changed since; else it is found anew.
 
     `team` is the name of the team that the page is about. Default: of the teams of two or more members the one with
-    the lowest validation NLL. What the test split says has no part in that.
+    the best validation score of what it was selected for. What the test split says has no part in that.
 
     Raises
     ------
@@ -135,8 +135,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         team=chosen,
         why_team="asked for"
         if team
-        else "of the teams of two or more the one with the "
-        + ("highest validation accuracy" if chosen and "nll" not in chosen.validation else "lowest validation NLL"),
+        else f"of the teams of two or more the best on validation by {chosen.objective if chosen else 'nll'}",
         selected=selected,
         evaluation=evaluation,
         members=[_row(numbers[m.id], m, weights.get(m.id, 0.0), test[numbers[m.id] - 1]) for m in members],
@@ -160,12 +159,7 @@ def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
         team = pool.team(name)
         pool.members_of(team, "val", "test")
         return team
-    several = [team for team in teams if len(team.members) > 1] or teams
-    return min(
-        several,
-        key=lambda t: (t.validation.get("nll", np.inf), -t.validation["accuracy"], len(t.members), t.name),
-        default=None,
-    )
+    return best_team(teams) if teams else None
 
 
 def _other(pool: Pool, member: Member) -> MemberRow:

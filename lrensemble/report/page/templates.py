@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +17,13 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_with_minus,
     )
+
+
+def _with_minus(value: Any) -> Any:
+    """Sentences of the verdict come with the hyphen of a terminal; the page has one minus sign, that of its numbers."""
+    return re.sub(r"(?<![^\s(\[])-(?=\d)", "−", value) if type(value) is str else value  # noqa: RUF001
 
 
 @functools.cache
