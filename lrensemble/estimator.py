@@ -111,6 +111,8 @@ class LREnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if len(self.classes_) < 2:
             raise ValueError("there is one class only, and two are needed")
         random = check_random_state(self.random_state)
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction={self.val_fraction} is not possible: a share above 0 and below 1 is needed")
         splits = self._splits(X, numbers, random)
         before = set(OBJECTS)
         try:

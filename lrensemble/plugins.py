@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError, did_you_mean, first_line
 from lrensemble.own import current_folder
 
 T = TypeVar("T")
@@ -138,9 +138,8 @@ class Registry(Mapping[str, T]):
         try:
             return point.load()
         except Exception as error:
-            reason = next(iter(str(error).splitlines()), "")
             what = f"{self.what}: {_shown(point)} cannot be loaded"
-            raise UserError(f"{what}: {type(error).__name__}: {reason}") from error
+            raise UserError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
 
     # Other processes
 

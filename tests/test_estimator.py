@@ -97,6 +97,8 @@ def test_a_pool_that_stays_has_a_test_split_and_is_not_trained_again(tmp_path):
         ({"policies": "FIXX(k0=0.1)"}, "FIXX"),
         ({"model": "mlpp"}, "did you mean 'mlp'"),
         ({"epochs": 0}, "training.epochs = 0"),
+        ({"val_fraction": 2}, "val_fraction=2 is not possible"),
+        ({"val_fraction": 0}, "val_fraction=0 is not possible"),
     ],
 )
 def test_options_that_are_not_possible(changes, words):

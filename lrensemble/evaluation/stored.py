@@ -116,9 +116,16 @@ def stored_evaluation(pool: Pool, teams: Sequence[Team]) -> Evaluation | None:
     except UserError:  # it is found again
         return None
     there = found.evaluation.scores[0].metrics.keys() | found.evaluation.metrics_left_out.keys()
-    if found.basis != _basis(pool, teams) or not there >= set(Measures(pool, teams).names):
+    asked = Measures(pool, teams)
+    if found.basis != _basis(pool, teams) or not there >= set(asked.names):
         return None
-    return dataclasses.replace(found.evaluation, pool=str(pool.path), left_out={}, members_left_out=dict(pool.left_out))
+    return dataclasses.replace(
+        found.evaluation,
+        pool=str(pool.path),
+        left_out={},
+        members_left_out=dict(pool.left_out),
+        metrics_left_out=found.evaluation.metrics_left_out | asked.left_out,
+    )
 
 
 def write_evaluation(pool: Pool, result: Evaluation, team: Team, members: Mapping[str, Member]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrensemble.errors import UserError
+from lrensemble.errors import UserError, first_line
 from lrensemble.metrics.calibration import adaptive_calibration_error, expected_calibration_error
 from lrensemble.metrics.classes import confusion
 from lrensemble.metrics.detection import share_below
@@ -58,8 +58,7 @@ class PredictionMetric:
         try:
             value = np.asarray(self.function(*views))
         except Exception as error:
-            why = next(iter(str(error).splitlines()), "")
-            raise UserError(f"metric {self.name} raises {type(error).__name__}: {why:.300}") from error
+            raise UserError(f"metric {self.name} raises {type(error).__name__}: {first_line(error):.300}") from error
         if value.shape != () or value.dtype.kind not in "fiu":
             what = f"an array of shape {value.shape}" if value.shape else f"{value.item()!r:.60}"
             raise UserError(f"metric {self.name} returns {what}: one number is needed")
@@ -142,6 +141,8 @@ def register_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """
     names = []
     for name, metric in metrics.items():
+        if not callable(metric):
+            raise UserError(f"metric {name}: {metric!r:.60} is no function of probabilities and labels")
         known = metric if isinstance(metric, PredictionMetric) else register_metric(name)(metric)
         names.append(import_name(metric, known.function) or name)
         for alias in {name, names[-1]}:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError, did_you_mean, first_line
 from lrensemble.models.objects import is_users_own
 from lrensemble.opening import clear_read_errors, damaged, open_regular
 
@@ -96,10 +96,10 @@ def read_weights(name: str, weights: str, expected: str | None) -> dict[str, Ten
             warnings.simplefilter("ignore")  # of formats that are old
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        why = next(iter(str(error).splitlines()), "")[:120]
-        raise UserError(f"{path}: it holds more than tensors, or is no file of torch.save: not read ({why})") from None
+        fix = ": save model.state_dict(), not the model" if "Unsupported global" in str(error) else ""
+        raise UserError(f"{path}: it holds more than tensors, or is no file of torch.save: not read{fix}") from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        raise damaged(path, next(iter(str(error).splitlines()), type(error).__name__)) from None
+        raise damaged(path, type(error).__name__ if isinstance(error, LookupError) else first_line(error)) from None
     return _state_dict(path, content)
 
 
@@ -252,7 +252,7 @@ def _check_fetch(what: str, address: str, cache: Path, fetch: bool) -> None:
 
 
 def _not_fetched(what: str, address: str, error: Exception) -> UserError:
-    reason = next(iter(str(getattr(error, "reason", None) or error).splitlines()), type(error).__name__)
+    reason = first_line(getattr(error, "reason", None) or error)
     return UserError(f"{what}: its weights cannot be fetched from {address} ({reason}): give a file, weights=FILE")
 
 

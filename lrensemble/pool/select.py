@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,8 +85,17 @@ def select_teams(
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
     vote = vote and canonical_vote(vote)
     metric = load_metric(objective or "nll", "objective")
+    besides = {*(selectors or ())} - {"convex"}
+
+    def made(name: str, **parameters: Any) -> Selector:
+        """Convex has the NLL for its objective: beside selectors that have the one asked for, it keeps to its own."""
+        aim = "nll" if name == "convex" and besides else parameters["objective"]
+        return make_selector(name, **{**parameters, "objective": aim})
+
     for name in selectors or ():  # names are checked before the first file is read
-        make_selector(name, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
+        made(name, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
+    if objective not in (None, "nll") and "convex" in (selectors or ()):
+        warnings.warn(f"convex minimises the NLL, and nothing else: not {objective}", stacklevel=2)
     members = pool.usable("val")
     hard = [member.id for member in members if member.record.is_labels]
     vote, objective = _asked(hard, len(members), vote, objective, temperature, selectors)
@@ -99,7 +109,7 @@ def select_teams(
         **(options or {}),
     }
     names = [n for n in DEFAULT_SELECTORS if _votes(n, vote, temperature)] if selectors is None else selectors
-    chosen = [(name, make_selector(name, **parameters)) for name in dict.fromkeys(names)]
+    chosen = [(name, made(name, **parameters)) for name in dict.fromkeys(names)]
     _check_options(options or {}, [selector for _, selector in chosen])
     labels = pool.labels("val")
     predictions = pool.predictions("val", members).within(memory)

@@ -61,7 +61,7 @@ def make_selector(name: str, /, **parameters: Any) -> Selector:
     """
     wanted = SELECTORS.find(name)
     known = inspect.signature(wanted).parameters
-    if name == "convex" and (objective := parameters.get("objective", "nll")) not in OBJECTIVES:
+    if name == "convex" and (objective := parameters.get("objective", "nll")) != "nll":
         raise UserError(f"objective {objective} is not possible with convex, whose weights are those of least NLL")
     if "vote" in parameters:
         parameters["vote"] = canonical_vote(parameters["vote"])

@@ -72,6 +72,8 @@ class ArrayTask(Task):
         if standardise and (x is None or self._items is not None):
             standardise = False  # a Dataset makes its rows what they are to be
         self._standardise = standardise
+        if not (loss is None or callable(loss)):
+            raise UserError(f"loss = {loss!r:.60} is no function: one of ours has its name in training.loss")
         self._loss = loss
         self.metrics = dict(metrics or {})
         shape = {} if x is None else {"input_shape": tuple(x.shape[1:])}
@@ -110,6 +112,8 @@ class ArrayTask(Task):
     ) -> tuple[Tensor, Tensor | None]:
         if self._loss is None:
             return super().loss(model, batch, training)
+        if training.loss.name != "cross_entropy" or training.loss.parameters or training.label_smoothing:
+            raise UserError("training.loss and label_smoothing change nothing: the task has a loss of its own")
         scores = self.scores(model, batch)
         return self._loss(scores, batch["y"]), scores
 
@@ -122,8 +126,9 @@ def checked_arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch] 
         check_rows(batch, count, name)
         rows = {key: value.numpy() for key, value in batch.items()}
     if not isinstance(rows, Mapping):
-        if len(rows) != 2:
-            raise UserError(f"{name}: (x, y) is needed: inputs and labels, not {len(rows)} things")
+        if not hasattr(rows, "__len__") or len(rows) != 2:
+            what = f"{len(rows)} things" if hasattr(rows, "__len__") else type(rows).__name__
+            raise UserError(f"{name}: (x, y) is needed: inputs and labels, not {what}")
         rows = {"x": rows[0], "y": rows[1]}
     arrays = {key: _array(name, key, value) for key, value in rows.items()}
     if "y" not in arrays:
@@ -136,9 +141,13 @@ def checked_arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch] 
 
 
 def _array(name: str, key: str, value: Any) -> Array:
-    array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    try:
+        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    except ValueError:
+        raise UserError(f"{name}: the rows of {key} are of different lengths") from None
     if array.dtype.kind not in "fiub":
-        raise UserError(f"{name}: {key} holds {array.dtype}, numbers are needed")
+        fix = ": classes, classes_by_number = np.unique(y, return_inverse=True)" if key == "y" else ""
+        raise UserError(f"{name}: {key} holds {array.dtype}, numbers are needed{fix}")
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
 from lrensemble.opening import read_bytes
+from lrensemble.patterns import find_pattern
 from lrensemble.tasks.labels import Labels, few
 
 Groups = NDArray[Any]  # (N,) texts
@@ -32,14 +32,11 @@ def as_groups(values: NDArray[Any], where: str) -> Groups:
 
 def groups_of_paths(paths: Iterable[str], pattern: str, where: str) -> Groups:
     """What a regular expression finds in every path (CLASS/NAME.png): its first group in brackets, else all of it."""
-    try:
-        finder = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"data.groups = {pattern}: not a regular expression ({error})") from None
-    found = {path: finder.search(path) for path in paths}
-    if unknown := [path for path, match in found.items() if not match]:
+    names = tuple(paths)
+    found = find_pattern(pattern, names, "data.groups")
+    if unknown := [name for name, group in zip(names, found, strict=True) if group is None]:
         raise UserError(f"data.groups = {pattern}: it finds nothing in {few(unknown)} ({where})")
-    return np.array([match[bool(finder.groups)] or "" for match in found.values() if match])
+    return np.array(found)
 
 
 def read_groups(path: Path) -> Groups:

@@ -25,8 +25,10 @@ def checked_labels(labels: NDArray[Any], where: str) -> Labels:
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         one_hot = labels.ndim == 2 and labels.dtype.kind in "iubf"
-        whole = labels.ndim == 1 and labels.dtype.kind == "f"
+        whole = labels.ndim == 1 and labels.dtype.kind == "f" and bool((labels % 1 == 0).all())
         fix = ": labels.argmax(1) of one-hot ones" if one_hot else ": labels.astype('int64')" if whole else ""
+        if labels.ndim == 1 and labels.dtype.kind == "f" and not whole:
+            fix = ": numbers to be predicted (regression) are no classes"
         raise UserError(
             f"{where}: labels must be one whole number a row, not {labels.dtype} of shape {labels.shape}{fix}"
         )

@@ -87,8 +87,6 @@ def load_task(name: str, **options: Any) -> Task:
             task = made(**given)
         except TypeError as error:
             raise UserError(f"task {name}: {error}") from None
-    if not isinstance(task, Task):
-        raise UserError(f"task {name} is {type(task).__name__}, a lrensemble.Task is needed")
     check_task(task, name)
     return task
 
@@ -109,11 +107,13 @@ def _called(loader: Callable[..., Task], options: Mapping[str, Any]) -> Task:
 UNSPLIT = ("split_seed", 0)  # of a configuration that does not say it
 
 
-def check_task(task: Task, name: str) -> None:
+def check_task(task: object, name: str) -> None:
     """Raise `UserError` for a task that cannot be trained for: no labels, other numbers of rows, classes that are none.
 
     Only what is cheap is looked at: the shapes, and the labels.
     """
+    if not isinstance(task, Task):
+        raise UserError(f"task {name} is {type(task).__name__}, a lrensemble.Task is needed")
     labels = {split: task.labels(split) for split in SPLITS}
     for split, y in labels.items():
         where, rows = f"task {name}, {split}", task.split(split)

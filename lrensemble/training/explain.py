@@ -98,7 +98,9 @@ def _yaml_problem(text: str, error: Exception) -> str:
     number = error.problem_mark.line
     line = next(iter(text.splitlines()[number:]), "")
     fix = ""
-    if "\t" in line:
+    if "escape" in (error.problem or ""):
+        fix = "; in single quotes a backslash is itself"
+    elif "\t" in line:
         fix = "; indent with spaces, not tabs"
     elif "(" in line and "[" in line:
         fix = f"; {QUOTE}"
@@ -148,6 +150,8 @@ def _check_plain(kind: type[BaseModel] | None, data: Any, where: str, path: str,
                 raise UserError(f"{where}: {inside} = {value} is not possible: a number is needed")
             of = _inside(field.annotation) if field else kind if kind is Named else None
             _check_plain(of, value, where, inside, seen)
+    elif path == "optimizer.groups.params":  # a pattern may be a number: of names such as 0.weight
+        return
     elif kind is Named and isinstance(data, str) and "." in path and (hint := _number_hint(data)):
         raise UserError(f"{where}: {path} = {data!r} is a text: {hint}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.patterns import find_pattern
 
 KEYS = ("groups", "no_decay", "layer_decay")  # of an optimizer, beside its own parameters
 Parameter = tuple[str, nn.Parameter]
@@ -59,17 +59,15 @@ def parameter_groups(model: nn.Module, options: Mapping[str, Any], known: Sequen
 
 
 def _matching(named: Sequence[Parameter], pattern: str, where: str) -> list[Parameter]:
-    try:
-        found = [(name, parameter) for name, parameter in named if re.search(pattern, name)]
-    except (re.error, TypeError) as error:
-        raise UserError(f"{where}: {pattern!r} is no regular expression ({error})") from None
+    groups = find_pattern(pattern, tuple(name for name, _ in named), where)
+    found = [parameter for parameter, group in zip(named, groups, strict=True) if group is not None]
     if not found:
         raise UserError(f"{where}: {pattern!r} matches no parameter: {did_you_mean(pattern, [n for n, _ in named])}")
     return found
 
 
 def _checked(rule: Any, known: Sequence[str]) -> Mapping[str, Any]:
-    if not isinstance(rule, Mapping) or "params" not in rule:
+    if not isinstance(rule, Mapping) or not isinstance(rule.get("params"), str):
         raise UserError(f"optimizer.groups: {rule!r} is no group: {{params: PATTERN, lr: RATIO, ...}} is needed")
     for key in rule:
         if key not in ("params", "lr", *known):

@@ -217,6 +217,8 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
         _check_shape(f"model {spec.model} gives", found, (2, task.num_classes), "one score a class")
         losses, _ = task.loss(model, batch, spec.training)
         _check_shape("the loss is", losses, (2,), "one number a row")
+        if not (losses.is_floating_point() and losses.requires_grad):
+            raise UserError("the loss has no gradient: it must be made of the scores by functions that have one")
         if not torch.isfinite(losses).all():
             raise UserError(f"the loss of the first rows is {losses.tolist()} before any training: it must be finite")
         batch = {key: value[:rows] for key, value in batch.items()}
@@ -252,8 +254,6 @@ def _check_control(spec: RunSpec, task: Task, optimizer: torch.optim.Optimizer) 
 
 
 def _check_shape(what: str, found: Any, wanted: tuple[int, ...], why: str) -> None:
-    if found is None:
-        return
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if shape != wanted:
         raise UserError(f"{what} {shape} for 2 rows, a tensor of shape {wanted} is needed: {why}")

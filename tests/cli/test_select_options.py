@@ -10,6 +10,7 @@ import pytest
 from lrensemble import Pool
 from lrensemble.cli.main import main
 from lrensemble.diversity import all_teams
+from lrensemble.pool.select import select_teams
 from lrensemble.selection import BruteForce, brute_force
 
 
@@ -82,3 +83,13 @@ def test_an_objective_by_its_name(pool: Pool, capsys):
     assert "unknown objective 'macro-f1': did you mean 'macro_f1'?" in capsys.readouterr().err
     assert main(["select", str(pool.path), "--selector", "convex", "--objective", "auroc"]) == 2
     assert "objective auroc is not possible with convex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "macro_f1"])
+def test_convex_never_pretends_to_another_objective(pool: Pool, capsys, objective: str):
+    assert main(["select", str(pool.path), "--selector", "convex", "--objective", objective]) == 2
+    assert f"objective {objective} is not possible with convex" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=f"convex minimises the NLL, and nothing else: not {objective}"):
+        convex, greedy = select_teams(pool, ["convex", "greedy"], objective=objective)
+    assert convex.members == select_teams(pool, ["convex"])[0].members
+    assert greedy.name == f"greedy-{objective}"

@@ -135,6 +135,22 @@ def test_nothing_of_a_pool_is_imported(moons: Path, tmp_path: Path, monkeypatch)
         (moons / "teams" / "evil.json").unlink()
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"metrics": 3}', b"\xff\xfe", b""])
+def test_a_damaged_configuration_is_a_note(moons: Path, capsys, content: bytes):
+    config = (moons / "config.json").read_bytes()
+    select_teams(Pool.open(moons), ["all"])
+    assert main(["evaluate", str(moons)]) == 0  # so that there is an evaluation whose numbers hold
+    try:
+        (moons / "config.json").write_bytes(content)
+        assert "config.json" in info.stored_evaluation(Pool.open(moons), Pool.open(moons).teams).metrics_left_out
+        capsys.readouterr()
+        assert main(["evaluate", str(moons)]) == 0
+        assert "left out: config.json: " in capsys.readouterr().out
+        assert any("Left out: config.json: " in note for note in report_info(Pool.open(moons)).notes)
+    finally:
+        (moons / "config.json").write_bytes(config)
+
+
 def boom(p, y):
     raise RuntimeError("no luck")
 

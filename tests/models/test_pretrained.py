@@ -167,6 +167,7 @@ class Evil:
     ("content", "words"),
     [
         (pickle.dumps(Evil()), "it holds more than tensors"),
+        (torch.nn.Linear(2, 2), "more than tensors, .*: not read: save model.state_dict.., not the model$"),
         (b"nonsense", "no file of torch.save|damaged"),
         ({"state_dict": [1, 2]}, "it holds no weights: tensors by name"),
         ({"fc.weight": "text"}, "it holds no weights"),

@@ -13,6 +13,7 @@ from lrensemble import UserError
 from lrensemble.tasks.arrays import ArrayTask
 from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Run, fit
+from lrensemble.training.plan import _try
 from tests.training.runs import CPU, assert_equal, specs_of
 
 X, Y = load_breast_cancer(return_X_y=True)
@@ -77,7 +78,14 @@ def test_the_fingerprint_knows_every_row():
         ((X[:400],), "train: \\(x, y\\) is needed"),
         ({"x": X[:400]}, "train has no labels: 'y' is missing"),
         ((X[:400], Y[:399]), "train: 400 rows of x, but 399 labels"),
-        ((X[:400], Y[:400] + 0.5), "labels must be one whole number"),
+        (
+            (X[:400], Y[:400] + 0.5),
+            "labels must be one whole number .*: numbers to be predicted .regression. are no cl",
+        ),
+        ((X[:400], Y[:400] + 0.0), "labels must be one whole number .*: labels.astype.'int64'.$"),
+        ((X[:400], Y[:400].astype(str)), "y holds <U.*, numbers are needed: .* = np.unique.y, return_inverse=True."),
+        (([[1.0, 2.0], [1.0]], [0, 1]), "train: the rows of x are of different lengths"),
+        (None, "train: .x, y. is needed: inputs and labels, not NoneType"),
         ((X[:400], Y[:400] - 1), "train labels run from -1 to 0"),
         ((X[:400], Y[:400] * 10**9), "a train label is 1000000000, but there are only 400 rows"),
         ((X[:400, :7], Y[:400]), "rows of val have the shapes"),
@@ -153,12 +161,27 @@ def test_a_class_that_train_lacks_is_one_line_and_one_that_test_lacks_is_said():
         ArrayTask((x[y == 1], y[y == 1]), (x[y == 1], y[y == 1]), (x, y), class_names=names)
 
 
-def test_a_loss_of_the_wrong_shape_is_one_line():
-    from lrensemble.training.plan import _try
+@pytest.mark.parametrize(
+    "change", ["loss=focal", "label_smoothing=0.1", "loss={name: cross_entropy, weights: balanced}"]
+)
+def test_options_of_a_loss_that_is_not_used_are_one_line(change):
+    task = ArrayTask(*SPLITS, loss=torch.nn.CrossEntropyLoss(reduction="none"))
+    with pytest.raises(UserError, match="change nothing: the task has a loss of its own"):
+        _try(specs_of(["FIX(0.05)"], f"training.{change}")[0], task, 2, True, str)
 
+
+def test_a_loss_is_a_function():
+    with pytest.raises(UserError, match=r"loss = 'focal' is no function: one of ours has its name in training.loss"):
+        ArrayTask(*SPLITS, loss="focal")
+
+
+def test_a_loss_of_the_wrong_shape_is_one_line():
     for loss, words in (
         (lambda scores, y: scores.sum(), "the loss is \\(\\) for 2 rows"),
         (lambda scores, y: scores.sum(1) * torch.nan, "must be finite"),
+        (lambda scores, y: None, "the loss is NoneType for 2 rows"),
+        (lambda scores, y: scores.argmax(1) != y, "the loss has no gradient"),
+        (lambda scores, y: scores.detach().sum(1), "the loss has no gradient"),
     ):
         with pytest.raises(UserError, match=words):
             _try(specs_of(["FIX(0.05)"])[0], ArrayTask(*SPLITS, loss=loss), 2, True, str)

@@ -158,7 +158,7 @@ def test_groups_by_file_names(pictures):
     assert whole.fingerprint == data.fingerprint
     with pytest.raises(UserError, match=r"it finds nothing in cat/p00_0.png, .* and 59 more \(train\)"):
         load_task("folder", root=pictures, groups=r"patient(\d+)")
-    with pytest.raises(UserError, match="not a regular expression"):
+    with pytest.raises(UserError, match="is no regular expression"):
         load_task("folder", root=pictures, groups=r"p(\d+")
     with pytest.raises(UserError, match=r"0, 1, 2, 3 have rows in train and in test"):
         load_task("folder", root=pictures, groups=r"_(\d)")

@@ -79,3 +79,12 @@ def test_objects_do_not_travel(tmp_path, dataset):
 def test_what_is_no_model_is_one_line():
     with pytest.raises(UserError, match="a class, a function or a "):
         load_config(CONFIG, task=ArrayTask(*SPLITS), model=3)
+
+
+def test_what_is_no_task_or_metric_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"task int is int, a lrensemble.Task is needed"):
+        load_config(CONFIG, task=3)
+    config = load_config(CONFIG, task=ArrayTask(*SPLITS, metrics={"best": 3}), model=small)
+    with pytest.raises(UserError, match="metric best: 3 is no function"):
+        train_pool(config, tmp_path / "pool")
+    assert not (tmp_path / "pool").exists()

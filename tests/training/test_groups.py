@@ -102,6 +102,7 @@ def test_frozen_weights_stay_as_they_are():
         ({"groups": [{"params": HEAD, "momentun": 0.5}]}, "unknown option 'momentun': did you mean 'momentum'"),
         ({"groups": [{"params": HEAD, "lr": 0}]}, "lr = 0 is not possible"),
         ({"groups": ["head"]}, "'head' is no group"),
+        ({"groups": [{"params": ["head"]}]}, "is no group: {params: PATTERN"),
         ({"layer_decay": 1.5}, "layer_decay = 1.5 is not possible"),
     ],
 )

@@ -111,9 +111,11 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         for member, array in zip(members, found, strict=True):
             check_finite(array, f"the {split} predictions of member {member.id}", ": move it out of the pool")
     selected, left_out = whole_teams(pool, "val", "test")
-    notes = [f"Team {name} is left out: {why}." for name, why in left_out.items()]
     chosen = _chosen(pool, selected, team)
     evaluation = stored_evaluation(pool, selected) or evaluate(pool, selected, save=False) if selected else None
+    notes = [f"Team {name} is left out: {why}." for name, why in left_out.items()]
+    if evaluation:
+        notes += [f"Left out: {name}: {why}." for name, why in evaluation.metrics_left_out.items()]
     test: list[dict[str, float | None]] = [dict(summary(np.asarray(p), labels["test"])) for p in predictions["test"]]
     for scores, member in zip(test, members, strict=True):
         if member.record.is_labels:
@@ -197,7 +199,7 @@ def _notes(pool: Pool, rest: list[Member], members: list[Member], unlogged: list
             member.history()
         except UserError as error:
             notes.append(str(error))
-        notes += [f"Left out: {why}." for why in pool.left_out.values()]
+    notes += [f"Left out: {why}." for why in pool.left_out.values()]
     if unlogged:
         notes.append(f"{len(unlogged)} of {len(members)} members have no training history: they have no curves here.")
     test = pool.task.rows["test"]
