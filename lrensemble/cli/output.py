@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrensemble import terminal
-from lrensemble.cli.table import Column, blocks_of, columns_of, split_constant, wrap
+from lrensemble.cli.table import TableColumn, blocks_of, columns_of, split_constant, wrap
 from lrensemble.terminal import OBEYED, one_line
 from lrensemble.terminal import shown as shown
 
@@ -30,7 +30,7 @@ N = TypeVar("N", int, float)
 
 
 @dataclasses.dataclass
-class View:
+class Printing:
     """How the command that runs is to print."""
 
     csv: bool = False
@@ -39,13 +39,15 @@ class View:
     printed: bool = False  # something, so that a table stands apart; of csv: the one table
 
 
-view = View()
+view = Printing()
 
 
 def configure(args: argparse.Namespace) -> None:
     """Print as the options of `add_format` say."""
     global view
-    view = View(getattr(args, "format", "") == "csv", getattr(args, "verbose", False), getattr(args, "quiet", False))
+    view = Printing(
+        getattr(args, "format", "") == "csv", getattr(args, "verbose", False), getattr(args, "quiet", False)
+    )
 
 
 def terminal_width() -> int | None:
@@ -83,7 +85,7 @@ def _print_wrapped(text: str, width: int | None) -> None:
         print(*(line for part in one_line(text).split("\n") for line in wrap(part, width, "  ")), sep="\n")
 
 
-def _print_csv(columns: Sequence[Column]) -> None:
+def _print_csv(columns: Sequence[TableColumn]) -> None:
     """Cells as in the table; what is not known is empty."""
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow([column.name for column in columns])

@@ -48,6 +48,6 @@ def run(args: argparse.Namespace) -> int:
     for line in [report.answer.heading, *report.answer.lines]:
         output.say(line.removesuffix(".") + ".")
     for note in report.notes:
-        output.say_more(f"note: {note}")
+        output.say(f"note: {note}")
     output.say_next(f"open {path} in a browser")
     return 0

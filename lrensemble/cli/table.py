@@ -18,7 +18,7 @@ LEAST = 16  # cells of a last column of text
 TEXT_SHARE = 0.4  # of the width that one column of text may take; longer texts are wrapped
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A column as it is drawn: `name` and `cells` without line feeds, `is_text` is left-aligned and may be wrapped."""
 
     name: str
@@ -55,11 +55,11 @@ def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
     return lines
 
 
-def columns_of(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Column]:
+def columns_of(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[TableColumn]:
     """Columns whose name starts with ``<`` are text, the others numbers."""
     cells = zip(*rows, strict=True) if rows else ((),) * len(names)
     return [
-        Column(_flat(name.removeprefix("<")), tuple(map(_flat, column)), name.startswith("<"))
+        TableColumn(_flat(name.removeprefix("<")), tuple(map(_flat, column)), name.startswith("<"))
         for name, column in zip(names, cells, strict=True)
     ]
 
@@ -68,7 +68,7 @@ def _flat(text: str) -> str:
     return re.sub(r"[\n\t]", " ", text)
 
 
-def split_constant(columns: Sequence[Column]) -> tuple[list[Column], list[str]]:
+def split_constant(columns: Sequence[TableColumn]) -> tuple[list[TableColumn], list[str]]:
     """The columns that differ between rows (and the first), and in words what the others say of every row."""
     if len(columns[0].cells) < 2:
         return list(columns), []
@@ -77,14 +77,14 @@ def split_constant(columns: Sequence[Column]) -> tuple[list[Column], list[str]]:
     return [column for column in columns if column not in same], said
 
 
-class Block(NamedTuple):
+class TableBlock(NamedTuple):
     """Columns that stand beside each other, and the lines of them."""
 
-    columns: list[Column]
+    columns: list[TableColumn]
     lines: list[str]
 
 
-def blocks_of(columns: Sequence[Column], width: int | None = None) -> list[Block]:
+def blocks_of(columns: Sequence[TableColumn], width: int | None = None) -> list[TableBlock]:
     """The table in blocks that are no wider than `width` cells if that can be; without a width it is one block."""
     drawn = [column.lines(None) for column in columns]
     widths = [_widest(lines) for lines in drawn]
@@ -104,7 +104,7 @@ def blocks_of(columns: Sequence[Column], width: int | None = None) -> list[Block
             groups.append([0])
         groups[-1].append(i)
     return [
-        Block(
+        TableBlock(
             [columns[i] for i in group],
             [
                 line
@@ -121,7 +121,7 @@ def _widest(cells: Sequence[Sequence[str]]) -> int:
 
 
 def _row(
-    block: Sequence[int], cells: Sequence[Sequence[str]], columns: Sequence[Column], widths: Sequence[int]
+    block: Sequence[int], cells: Sequence[Sequence[str]], columns: Sequence[TableColumn], widths: Sequence[int]
 ) -> list[str]:
     """One row of a block: as many lines as its longest cell."""
     lines = []

@@ -146,6 +146,7 @@ def expected_scores(files: Files, control: Files, own: str) -> dict[str, float]:
         "answer.accuracy.low": found[f"score.{own}.accuracy.low"],
         "answer.accuracy.high": found[f"score.{own}.accuracy.high"],
         "answer.gain": found["vs.best single.gain.value"],
+        "answer.nll": found["vs.best single.nll.value"],
         "answer.single.accuracy": files.accuracy("test", single),
         "answer.control.gain": found["vs.seeds-only.gain.value"],
         "answer.control.accuracy": control.accuracy("test", controls[own]),
