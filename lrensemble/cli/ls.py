@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     )
     output.print_rows(
         f"{pool.task.data['name']}: {rows['train']:,} train, {rows['val']:,} validation, {rows['test']:,} test rows, "
-        f"{len(pool.task.class_names)} classes",
+        f"{len(pool.task.class_names)} classes, chance {output.percent(pool.chance('val'))} %",
         [
             {
                 "<id": m["id"],

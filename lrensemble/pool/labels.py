@@ -148,6 +148,25 @@ def labels_hash(labels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
 
 
+def checked_choices(
+    choices: Mapping[str, ArrayLike], labels: Mapping[str, Array], classes: int
+) -> dict[str, NDArray[np.bool]]:
+    """Which of the C choices every row has, (N, C) of every split: at least 2, its label among them."""
+    found = {}
+    for split, y in labels.items():
+        mask = np.asarray(choices.get(split))
+        if mask.dtype != bool or mask.shape != (len(y), classes):
+            have = f"{mask.dtype} of shape {mask.shape}" if split in choices else "nothing"
+            raise UserError(f"choices of {split}: {have}; truth values of shape ({len(y)}, {classes}) are needed")
+        if (few := mask.sum(1) < 2).any():
+            raise UserError(f"choices of {split}: row {few.argmax()} has {mask[few][0].sum()}; at least 2 are needed")
+        if (outside := ~mask[np.arange(len(y)), y]).any():
+            row = int(outside.argmax())
+            raise UserError(f"choices of {split}: row {row} does not have its label, {y[row]}")
+        found[split] = mask
+    return found
+
+
 def checked_labels(
     labels: Mapping[str, ArrayLike], class_names: Sequence[str] | None
 ) -> tuple[dict[str, NDArray[np.int64]], list[str]]:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
-from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
+from lrensemble.pool.labels import PREDICTED, checked_choices, checked_labels, labels_hash
 from lrensemble.pool.links import POOL, folder_at
 from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from lrensemble.pool.recorder import Recorder
 
 FORMAT = 1
+CHOICES = ".choices"  # in the names of files beside the labels
 CONTROL = "control"  # folder of the seeds-only pool inside the pool
 
 
 def _is_unfinished(path: Path) -> bool:
     """True for a folder in which nothing but the beginning of a pool is, as a killed `Pool.create` leaves it."""
-    ours = {Path("labels")} | {Path("labels") / f"{split}.npy" for split in PREDICTED}
+    ours = {Path("labels")} | {Path("labels") / f"{split}{what}.npy" for split in PREDICTED for what in ("", CHOICES)}
     return path.is_dir() and all(
         not file.is_symlink() and (file.relative_to(path) in ours or file.name.endswith(".tmp"))
         for file in path.rglob("*")
@@ -89,6 +90,7 @@ class Pool:
         train_rows: int = 0,
         normalisation: dict[str, list[float]] | None = None,
         columns: Sequence[Any] = (),
+        choices: Mapping[str, ArrayLike] | None = None,
     ) -> Self:
         """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
 
@@ -104,12 +106,18 @@ class Pool:
         data_fingerprint : str, optional
             Equal only for the same rows in the same order: predictions of one fingerprint can be compared. Default:
             of the labels.
+        choices : dict, optional
+            For multiple choice with rows of different lengths: of ``val`` and ``test`` (N, C) truth values, which of
+            the C choices a row has. Predictions give the others 0 (logits: minus infinity).
         """
         path = Path(path)
         arrays, class_names = checked_labels(labels, class_names)
+        masks = checked_choices(choices, arrays, len(class_names)) if choices else {}
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
+        masks_hashes = {split: labels_hash(mask) for split, mask in masks.items()}
         if data_fingerprint is None:
-            data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
+            text = repr((hashes, tuple(class_names), *([masks_hashes] if masks else [])))
+            data_fingerprint = hashlib.sha256(text.encode()).hexdigest()[:32]
         if (path / POOL).exists():
             pool = cls.open(path)
             if pool.task.data_fingerprint != data_fingerprint:
@@ -124,6 +132,8 @@ class Pool:
             path.mkdir(parents=True, exist_ok=True)
         for split in PREDICTED:
             write_array(path / "labels" / f"{split}.npy", arrays[split])
+            if masks:
+                write_array(path / "labels" / f"{split}{CHOICES}.npy", masks[split])
         task = Header(
             name=name or path.name,
             data=data or {"name": name or path.name},
@@ -134,6 +144,7 @@ class Pool:
             normalisation=normalisation or {},
             columns=tuple(columns),
             labels_sha256=hashes,
+            choices_sha256=masks_hashes,
             created=now(),
             version=__version__,
         )
@@ -322,11 +333,27 @@ class Pool:
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels of the rows that the predictions are for: (N,)."""
         self._check_split(split)
-        path = self.path / "labels" / f"{split}.npy"
+        return self._labels(f"{split}.npy", (self.task.rows[split],), self.task.labels_sha256[split])
 
-        def read() -> NDArray[np.int64]:
+    def choices(self, split: str) -> NDArray[np.bool] | None:
+        """Which classes each row has: (N, C) truth values; None where all rows have all."""
+        self._check_split(split)
+        if not self.task.choices_sha256:
+            return None
+        shape = (self.task.rows[split], len(self.task.class_names))
+        return self._labels(f"{split}{CHOICES}.npy", shape, self.task.choices_sha256[split])
+
+    def chance(self, split: str) -> float:
+        """Accuracy of guessing among the classes that each row has: the mean of 1 / choices."""
+        choices = self.choices(split)
+        return 1 / len(self.task.class_names) if choices is None else float((1 / choices.sum(1)).mean())
+
+    def _labels(self, name: str, shape: tuple[int, ...], sha256: str) -> NDArray[Any]:
+        path = self.path / "labels" / name
+
+        def read() -> NDArray[Any]:
             labels = np.asarray(read_array(path))
-            if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
+            if labels.shape != shape or labels_hash(labels) != sha256:
                 raise UserError(f"{path}: these are not the labels that the pool was made with")
             return labels
 
@@ -341,7 +368,7 @@ class Pool:
         shape = (self.task.rows[split], len(self.task.class_names))
         name = f"predictions/{split}.npy"
         members = self.complete if members is None else members
-        return Predictions((member.check_file(name) for member in members), shape)
+        return Predictions((member.check_file(name) for member in members), shape, self.choices(split))
 
     def _check_split(self, split: str) -> None:
         if split not in PREDICTED:

@@ -283,6 +283,7 @@ class Header(BaseModel):
     normalisation: dict[str, list[float]]  # mean and std of every channel over train; {}: the task alone knows
     columns: tuple[Column, ...] = ()  # how a CSV file becomes rows
     labels_sha256: dict[str, str]  # val, test: hash of the raw labels
+    choices_sha256: dict[str, str] = {}  # the same of which classes a row has, where that differs from row to row
     created: str
     version: str
 
@@ -291,6 +292,7 @@ class Header(BaseModel):
         for name, wanted, found in (
             ("rows", {"train", "val", "test"}, self.rows),
             ("labels_sha256", {"val", "test"}, self.labels_sha256),
+            ("choices_sha256", {"val", "test"} if self.choices_sha256 else set(), self.choices_sha256),
             ("normalisation", {"mean", "std"} if self.normalisation else set(), self.normalisation),
         ):
             if wanted != found.keys():

@@ -88,6 +88,7 @@ class Recorder:
             len(self._pool.task.class_names),
             {split: kind for split, (_, kind) in self._given.items()},
             {split: f"predictions of {split}" for split in self._given},
+            self._pool.choices,
         )
         self._probabilities = converted.probabilities
 
