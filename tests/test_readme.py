@@ -190,7 +190,9 @@ def test_own_loops(tmp_path, monkeypatch, capsys):
     assert {model: models.count(model) for model in models} == expected
     for member in Pool.open("checkpoints/own").complete:
         assert bool(member.history()) == (member.record.spec.source == "loop")
-    assert "n = 360" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "n = 360" in out
+    assert "chance: 37.5%" in out
     for arguments in commands(OWN_LOOPS):
         assert main(arguments) == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,29 @@ def test_the_guard_lets_a_right_one_through(tmp_path):
     trainer = guarded(tmp_path, lambda model: pair(model.parameters()))
     trainer.train()
     assert logged(trainer) == pytest.approx(expected(COSINE, 3))
+
+
+def test_updates_that_loss_scaling_skipped_are_the_trainers_alone():
+    """In float16 the Trainer counts an update that the scaler skipped, and does not step the scheduler."""
+    model = llama()
+    optimizer, scheduler = pair(model.parameters())
+    args = SimpleNamespace(fp16=True, deepspeed=None)
+    given = {"lr_scheduler": scheduler, "optimizer": optimizer, "model": model}
+    guard, state = PolicyGuard(), SimpleNamespace(global_step=0)
+    guard.on_train_begin(args, state, None, **given)
+    for state.global_step, skipped in enumerate([True, False, True], start=1):
+        optimizer.step_was_skipped = skipped
+        if not skipped:
+            optimizer.step()
+            scheduler.step()
+        guard.on_step_end(args, state, None, **given)
+    assert scheduler.last_epoch == 1
+    again = PolicyGuard()  # resumed: the policy goes on at its own step
+    again.on_train_begin(args, state, None, **given)
+    assert scheduler.last_epoch == 1
+    state.global_step, optimizer.step_was_skipped = 4, False
+    with pytest.raises(UserError, match="after 2 updates the policy is at step 1"):
+        again.on_step_end(args, state, None, **given)
 
 
 def test_two_schedules_are_refused(tmp_path):
