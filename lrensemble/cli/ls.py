@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "pool": str(pool.path),
                 "task": pool.task,
+                "chance": pool.chance("val"),
                 "members": members,
                 "teams": teams,
                 "control": str(pool.control.path) if pool.control else None,
