@@ -104,8 +104,8 @@ def _print(result: Evaluation, pool: Pool) -> None:
     for line in [answer, *lines[:1]]:
         output.say(f"{line}.")
     output.print_rows(
-        f"{result.pool}: teams on the test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, gains over the best single member with 95 % "
-        "intervals",
+        f"{result.pool}: teams on the test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, "
+        "gains over the best single member with 95 % intervals",
         [_row(result, score, best.objective) for score in result.scores],
     )
     if output.view.verbose:

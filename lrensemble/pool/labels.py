@@ -171,7 +171,7 @@ def read_labels(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[Any]
 
 def checked_choices(
     choices: Mapping[str, ArrayLike], labels: Mapping[str, Array], classes: int
-) -> dict[str, NDArray[np.bool]]:
+) -> dict[str, NDArray[Any]]:
     """Which of the C choices every row has, (N, C) by ``SPLIT.choices``: at least 2, its label too."""
     found = {}
     for split, y in labels.items():
