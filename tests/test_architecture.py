@@ -18,6 +18,7 @@ FLOORS = {
     "robustness": 3,
     "recommend": 3,
     "export": 3,
+    "integrations": 3,
     "training": 2,
     "evaluation": 2,
     "pool": 1,
@@ -145,6 +146,16 @@ def test_no_two_classes_of_one_name():
     counts = Counter(class_names())
     assert counts["Pool"] == counts["Task"] == counts["Run"] == 1
     assert not [name for name, count in counts.items() if count > 1]
+
+
+def test_foreign_trainers_are_imported_in_their_own_modules_alone():
+    foreign = {"transformers", "accelerate", "lightning", "trl", "peft"}
+    importing = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if foreign & {n.split(".")[0] for n in imported(path)}
+    }
+    assert importing == {f"integrations/{name}.py" for name in ("transformers", "accelerate", "lightning")}
 
 
 def test_optuna_is_used_by_its_public_face():

@@ -104,8 +104,8 @@ def _print(result: Evaluation, pool: Pool) -> None:
     for line in [answer, *lines[:1]]:
         output.say(f"{line}.")
     output.print_rows(
-        f"{result.pool}: teams on the test split (n = {result.rows:,}), gains over the best single member with 95 % "
-        "intervals",
+        f"{result.pool}: teams on the test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, "
+        "gains over the best single member with 95 % intervals",
         [_row(result, score, best.objective) for score in result.scores],
     )
     if output.view.verbose:
@@ -144,7 +144,7 @@ def _row(result: Evaluation, score: Score, objective: str) -> dict[str, str]:
 
 def _print_all(result: Evaluation, best_policy: str) -> None:
     output.print_table(
-        f"{result.pool}: test split (n = {result.rows:,}), intervals 95 %",
+        f"{result.pool}: test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, intervals 95 %",
         ["<team", "members", "accuracy %", "[interval]", "top-5 %", "NLL", "Brier", "ECE", "adaptive", "promised %"],
         [
             [

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "pool": str(pool.path),
                 "task": pool.task,
+                "chance": pool.chance("val"),
                 "members": members,
                 "teams": teams,
                 "control": str(pool.control.path) if pool.control else None,
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     )
     output.print_rows(
         f"{pool.task.data['name']}: {rows['train']:,} train, {rows['val']:,} validation, {rows['test']:,} test rows, "
-        f"{len(pool.task.class_names)} classes",
+        f"{len(pool.task.class_names)} classes, chance {output.percent(pool.chance('val'))} %",
         [
             {
                 "<id": m["id"],

@@ -135,7 +135,7 @@ def _print_teams(pool: Pool, teams: Sequence[Team], objective: str, members: int
                 row["± se"] = output.standard_error(team.validation[key], n)
         rows.append(row | {"teams tried": f"{team.teams_tried:,}"})
     output.print_rows(
-        f"{pool.path}: teams by validation {objective}, best first",
+        f"{pool.path}: teams by validation {objective}, best first (chance {output.percent(pool.chance('val'))} %)",
         rows,
         "These are promises: the rows that chose a team flatter it, the more teams were tried the more.",
     )

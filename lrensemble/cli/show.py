@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         accuracy = metrics.get("accuracy")
         texts.insert(0, f"accuracy {output.percent(accuracy)} ± {output.standard_error(accuracy, n)} %")
         facts.append((f"{split} (n = {n:,})", ", ".join(texts)))
+    guessed = [f"{split} {output.percent(pool.chance(split))} %" for split in ("val", "test")]
+    facts.append(("chance", f"accuracy {', '.join(guessed)}"))
     facts += [
         (f"{float(target):.2%} reached", f"at step {first['step']:,}, {first['seconds']:.1f} s" if first else "never")
         for target, first in record.targets.items()

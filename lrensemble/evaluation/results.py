@@ -121,6 +121,7 @@ class Evaluation:
     left_out: dict[str, str] = field(default_factory=dict)
     members_left_out: dict[str, str] = field(default_factory=dict)
     metrics_left_out: dict[str, str] = field(default_factory=dict)
+    chance: float | None = None  # accuracy of guessing; older evaluations do not know it
 
     def score(self, name: str) -> Score:
         """Of the team called `name`; KeyError when it was not evaluated."""

@@ -133,6 +133,7 @@ def evaluate(
         left_out=left_out,
         members_left_out=dict(pool.left_out),
         metrics_left_out=measures.left_out,
+        chance=pool.chance("test"),
     )
     for team in chosen if save else ():
         write_evaluation(pool, result, team, known)

@@ -6,7 +6,7 @@ when one reading is possible.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,7 @@ def convert(
     classes: int,
     kinds: Mapping[str, str],
     where: Mapping[str, str] | None = None,
+    choices: Callable[[str], Array | None] | None = None,
 ) -> Converted:
     """Bring predictions of all splits of one member to (N, C) probabilities, float32 (float16 stays).
 
@@ -55,12 +56,14 @@ def convert(
         ``auto``: rows with one constant sum (1, 100, the number of networks) and nothing below 0 are probabilities;
         with most rows outside of [0, 1] it is logits; one whole number a row is a label.
     where : by split, for messages: which file or argument this is
+    choices : of a split (N, C) truth values, which classes its rows have (`Pool.choices`)
 
     Raises
     ------
     UserError
-        Wrong shape, labels out of range, rows that are no probabilities, more than one possible reading. Rows that
-        are not finite are let through: whoever writes the member decides what they mean.
+        Wrong shape, labels out of range, rows that are no probabilities, something for a choice that does not exist,
+        more than one possible reading. Rows that are not finite are let through: whoever writes the member decides
+        what they mean.
     """
     arrays: dict[str, Array] = {}
     names = where or {split: split for split in predictions}
@@ -86,6 +89,13 @@ def convert(
             probabilities.update({split: tables[names[split]] for split in splits})
             found.update(dict.fromkeys(splits, kind))
             notes += [note] if note else []
+    for split, table in probabilities.items():
+        if (mask := choices and choices(split)) is not None and (given := np.where(mask, 0, table) > 0).any():
+            row, choice = np.argwhere(given)[0]
+            raise UserError(
+                f"{names[split]}: row {row} gives {table[row, choice]:.4g} to choice {choice}, which it does not have: "
+                "let the logits of such choices be minus infinity, or their probabilities 0"
+            )
     return Converted({s: probabilities[s] for s in arrays}, {s: found[s] for s in arrays}, tuple(notes))
 
 
@@ -132,7 +142,8 @@ def _convert_tables(arrays: dict[str, Array], classes: int, kind: str) -> tuple[
         return kind, {name: _keep_type(_softmax(a), a) for name, a in arrays.items()}, ""
     tables = {}
     for name, array in arrays.items():
-        values = np.maximum(array, 0) if array.dtype.kind == "f" and (array < 0).any() else array  # NaN stays
+        # NaN stays; -0.0 does not, as it marks what does not exist.
+        values = np.maximum(array, 0) + 0 if array.dtype.kind == "f" and np.signbit(array).any() else array
         if total != 1:
             with np.errstate(invalid="ignore", divide="ignore"):
                 values = values / values.sum(1, keepdims=True, dtype=np.float64)

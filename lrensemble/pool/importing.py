@@ -131,7 +131,8 @@ def import_members(
     notes = dict.fromkeys(layout.notes)
 
     def read(i: int) -> Converted:
-        return _convert(tables, sources[i], {s: picks[i, s] for s in sources[i].files}, true, layout, kind)
+        picked = {s: picks[i, s] for s in sources[i].files}
+        return _convert(tables, sources[i], picked, true, layout, kind, pool.choices if pool else None)
 
     # Every file is read more than once where together they may be more than the memory.
     for i, (source, spec) in enumerate(zip(sources, specs, strict=True)):
@@ -181,7 +182,13 @@ def _labels(
 
 
 def _convert(
-    tables: _Tables, source: Source, picks: dict[str, Pick], true: dict[str, Array], layout: Layout, kind: str
+    tables: _Tables,
+    source: Source,
+    picks: dict[str, Pick],
+    true: dict[str, Array],
+    layout: Layout,
+    kind: str,
+    choices: Callable[[str], Array | None] | None,
 ) -> Converted:
     """The predictions of a source as probabilities."""
     read = {split: tables.read(file, split) for split, file in source.files.items()}
@@ -191,6 +198,7 @@ def _convert(
         len(layout.class_names),
         dict.fromkeys(read, kind),
         {split: table.where for split, table in read.items()},
+        choices,
     )
 
 

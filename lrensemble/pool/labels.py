@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.pool.files import read_array
 
 PREDICTED = ("val", "test")  # splits that members leave predictions for
 MOST_CLASSES = 100_000  # where no column says that there are more
@@ -146,6 +148,44 @@ def listed(numbers: Sequence[int] | Array) -> str:
 
 def labels_hash(labels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
+
+
+def is_unfinished(path: Path) -> bool:
+    """True for a folder in which nothing but the beginning of a pool is, as a killed `Pool.create` leaves it."""
+    ours = {Path("labels")} | {
+        Path("labels") / f"{split}{what}.npy" for split in PREDICTED for what in ("", ".choices")
+    }
+    return path.is_dir() and all(
+        not file.is_symlink() and (file.relative_to(path) in ours or file.name.endswith(".tmp"))
+        for file in path.rglob("*")
+    )
+
+
+def read_labels(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[Any]:
+    """The labels or choices of a split; `UserError` where they are others than the pool was made with."""
+    labels = np.asarray(read_array(path))
+    if labels.shape != shape or labels_hash(labels) != sha256:
+        raise UserError(f"{path}: these are not the labels that the pool was made with")
+    return labels
+
+
+def checked_choices(
+    choices: Mapping[str, ArrayLike], labels: Mapping[str, Array], classes: int
+) -> dict[str, NDArray[Any]]:
+    """Which of the C choices every row has, (N, C) by ``SPLIT.choices``: at least 2, its label too."""
+    found = {}
+    for split, y in labels.items():
+        mask = np.asarray(choices.get(split))
+        if mask.dtype != bool or mask.shape != (len(y), classes):
+            have = f"{mask.dtype} of shape {mask.shape}" if split in choices else "nothing"
+            raise UserError(f"choices of {split}: {have}; truth values of shape ({len(y)}, {classes}) are needed")
+        if (few := mask.sum(1) < 2).any():
+            raise UserError(f"choices of {split}: row {few.argmax()} has {mask[few][0].sum()}; at least 2 are needed")
+        if (outside := ~mask[np.arange(len(y)), y]).any():
+            row = int(outside.argmax())
+            raise UserError(f"choices of {split}: row {row} does not have its label, {y[row]}")
+        found[f"{split}.choices"] = mask
+    return found
 
 
 def checked_labels(

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrensemble.errors import MachineError, UserError, did_you_mean
-from lrensemble.pool.files import Once, clear_disk_errors, now, read_array, read_model, write_array, write_sealed
-from lrensemble.pool.labels import PREDICTED, checked_labels, labels_hash
+from lrensemble.pool.files import Once, clear_disk_errors, now, read_model, write_array, write_sealed
+from lrensemble.pool.labels import PREDICTED, checked_choices, checked_labels, is_unfinished, labels_hash, read_labels
 from lrensemble.pool.links import POOL, folder_at
 from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONTROL = "control"  # folder of the seeds-only pool inside the pool
-
-
-def _is_unfinished(path: Path) -> bool:
-    """True for a folder in which nothing but the beginning of a pool is, as a killed `Pool.create` leaves it."""
-    ours = {Path("labels")} | {Path("labels") / f"{split}.npy" for split in PREDICTED}
-    return path.is_dir() and all(
-        not file.is_symlink() and (file.relative_to(path) in ours or file.name.endswith(".tmp"))
-        for file in path.rglob("*")
-    )
 
 
 def _by_accuracy(member: Member) -> tuple[float, float]:
@@ -89,6 +80,7 @@ class Pool:
         train_rows: int = 0,
         normalisation: dict[str, list[float]] | None = None,
         columns: Sequence[Any] = (),
+        choices: Mapping[str, ArrayLike] | None = None,
     ) -> Self:
         """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
 
@@ -104,9 +96,12 @@ class Pool:
         data_fingerprint : str, optional
             Equal only for the same rows in the same order: predictions of one fingerprint can be compared. Default:
             of the labels.
+        choices : dict, optional
+            Multiple choice: of ``val`` and ``test`` (N, C) truth values, which choices a row has; others are given 0.
         """
         path = Path(path)
         arrays, class_names = checked_labels(labels, class_names)
+        arrays |= checked_choices(choices, arrays, len(class_names)) if choices else {}
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
         if data_fingerprint is None:
             data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
@@ -118,19 +113,19 @@ class Pool:
                     f"{pool.task.data_fingerprint[:8]}, this is {data_fingerprint[:8]}): choose another folder for it"
                 )
             return pool
-        if path.exists() and not _is_unfinished(path):
+        if path.exists() and not is_unfinished(path):
             raise UserError(f"{path} exists and is not a pool: choose another folder for it")
         with clear_disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        for split in PREDICTED:
-            write_array(path / "labels" / f"{split}.npy", arrays[split])
+        for name, array in arrays.items():
+            write_array(path / "labels" / f"{name}.npy", array)
         task = Header(
             name=name or path.name,
             data=data or {"name": name or path.name},
             data_fingerprint=data_fingerprint,
             class_names=tuple(class_names),
             input_shape=tuple(input_shape),
-            rows={"train": train_rows, **{split: len(array) for split, array in arrays.items()}},
+            rows={"train": train_rows, **{split: len(arrays[split]) for split in PREDICTED}},
             normalisation=normalisation or {},
             columns=tuple(columns),
             labels_sha256=hashes,
@@ -322,15 +317,23 @@ class Pool:
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels of the rows that the predictions are for: (N,)."""
         self._check_split(split)
-        path = self.path / "labels" / f"{split}.npy"
+        return self._labels(split, self.task.rows[split])
 
-        def read() -> NDArray[np.int64]:
-            labels = np.asarray(read_array(path))
-            if labels.shape != (self.task.rows[split],) or labels_hash(labels) != self.task.labels_sha256[split]:
-                raise UserError(f"{path}: these are not the labels that the pool was made with")
-            return labels
+    def choices(self, split: str) -> NDArray[np.bool] | None:
+        """Which classes each row has: (N, C) truth values; None where all rows have all."""
+        self._check_split(split)
+        if f"{split}.choices" not in self.task.labels_sha256:
+            return None
+        return self._labels(f"{split}.choices", self.task.rows[split], len(self.task.class_names))
 
-        return self._once(path, read)
+    def chance(self, split: str) -> float:
+        """Accuracy of guessing among the classes that each row has: the mean of 1 / choices."""
+        choices = self.choices(split)
+        return 1 / len(self.task.class_names) if choices is None else float((1 / choices.sum(1)).mean())
+
+    def _labels(self, name: str, *shape: int) -> NDArray[Any]:
+        path = self.path / "labels" / f"{name}.npy"
+        return self._once(path, lambda: read_labels(path, shape, self.task.labels_sha256[name]))
 
     def predictions(self, split: str, members: Sequence[Member] | None = None) -> Predictions:
         """Probabilities of `members` (default: all complete ones): (M, N, C), memory-mapped.
@@ -341,7 +344,7 @@ class Pool:
         shape = (self.task.rows[split], len(self.task.class_names))
         name = f"predictions/{split}.npy"
         members = self.complete if members is None else members
-        return Predictions((member.check_file(name) for member in members), shape)
+        return Predictions((member.check_file(name) for member in members), shape, self.choices(split))
 
     def _check_split(self, split: str) -> None:
         if split not in PREDICTED:

@@ -17,11 +17,13 @@ class Predictions(Sequence[NDArray[Any]]):
     """Members x rows x classes. Indexing by member gives a memory-mapped (N, C) array; ``np.asarray`` stacks all.
 
     A file is open only as long as its array is used, so that a pool may have more members than a process descriptors;
-    one that has changed since it was first opened is a `UserError`.
+    one that has changed since it was first opened is a `UserError`. Where rows have choices of their own, -0.0 marks
+    those that do not exist, as `selection.votes` says.
     """
 
-    def __init__(self, paths: Iterable[Path], shape: tuple[int, int]) -> None:
+    def __init__(self, paths: Iterable[Path], shape: tuple[int, int], choices: NDArray[np.bool] | None = None) -> None:
         self._files: list[tuple[Path, State]] = []
+        self._choices = choices
         dtypes = []
         for path in paths:
             self._files.append((path, file_state(path)))
@@ -41,7 +43,7 @@ class Predictions(Sequence[NDArray[Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         found = self._files[index]
-        return [_read(*file) for file in found] if isinstance(found, list) else _read(*found)
+        return [self._read(*file) for file in found] if isinstance(found, list) else self._read(*found)
 
     def within(self, memory: int) -> NDArray[Any] | Self:
         """One array, where it takes no more than half of `memory` bytes; else what stays on disk."""
@@ -55,9 +57,8 @@ class Predictions(Sequence[NDArray[Any]]):
             row[:] = array
         return stacked
 
-
-def _read(path: Path, state: State) -> NDArray[Any]:
-    array = read_array(path)
-    if file_state(path) != state:
-        raise UserError(f"{path} was written again meanwhile: run the same command again")
-    return array
+    def _read(self, path: Path, state: State) -> NDArray[Any]:
+        array = read_array(path)
+        if file_state(path) != state:
+            raise UserError(f"{path} was written again meanwhile: run the same command again")
+        return array if self._choices is None else np.where(self._choices, array, -0.0)

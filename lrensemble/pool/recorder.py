@@ -49,25 +49,20 @@ class Recorder:
         self._start = time.perf_counter()
         self._shown = self._start
 
-    def scheduler(
-        self,
-        optimizer: Optimizer,
-        *,
-        total_steps: int | None = None,
-        steps_per_epoch: int | None = None,
-        base_lr: float | None = None,
-    ) -> PolicyLR:
+    @property
+    def policy(self) -> Policy:
+        """The member's policy, for a trainer that makes the scheduler itself (`lrensemble.integrations`)."""
+        text = self._member.record.spec.policy
+        if text is None:
+            raise UserError("this member has no policy: give one to pool.member(policy=...)")
+        return Policy.parse(text)
+
+    def scheduler(self, optimizer: Optimizer, **options: Any) -> PolicyLR:
         """The member's policy for this optimizer: call ``step()`` after every optimizer step.
 
-        `total_steps` is needed when the policy has shares of the budget (``l=50%``), `steps_per_epoch` for ``e``;
-        `base_lr` for parameter groups with two readings, see `PolicyLR`.
+        `options` as of `Policy.scheduler`: total_steps for shares of the budget (``l=50%``), steps_per_epoch for ``e``.
         """
-        policy = self._member.record.spec.policy
-        if policy is None:
-            raise UserError("this member has no policy: give one to pool.member(policy=...)")
-        return Policy.parse(policy).scheduler(
-            optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch, base_lr=base_lr
-        )
+        return self.policy.scheduler(optimizer, **options)
 
     def log(self, **values: float) -> None:
         """Add a line to the history; use step, epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy."""
@@ -93,6 +88,7 @@ class Recorder:
             len(self._pool.task.class_names),
             {split: kind for split, (_, kind) in self._given.items()},
             {split: f"predictions of {split}" for split in self._given},
+            self._pool.choices,
         )
         self._probabilities = converted.probabilities
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from lrensemble.metrics import TINY
+from lrensemble.selection.votes import logarithm
 
 Array = NDArray[Any]
 # A member that is right on every row would be made certain (T -> 0), one worse than chance uniform (T -> infinity).
@@ -27,7 +27,7 @@ def fit_temperature(probabilities: Array, labels: Array) -> float:
     probabilities : (N, C) array
     labels : (N,) array of int
     """
-    z = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), TINY))
+    z = logarithm(np.asarray(probabilities, dtype=np.float64))
     true = z[np.arange(len(labels)), labels].mean()
 
     def slope(b: float) -> float:

@@ -13,6 +13,9 @@ Borda count. Ties of the final arg max go to the lower class, and so does a memb
 decides none of them. Weights that are shares of whole numbers (greedy's counts, equal weights) vote as these numbers,
 so that plurality and Borda are exact; shares within `TIE` (1e-12) of the largest are tied with it, for every vote.
 
+Rows may have choices of their own, fewer than C: -0.0 marks a choice that does not exist (`Pool.predictions` sets it).
+It is a zero in every sum, survives cutting and stacking, and gets exactly 0 from every vote at every temperature.
+
 Averages and hard votes: Kuncheva, "Combining Pattern Classifiers" (2nd ed. 2014), ch. 4 and 5.
 """
 
@@ -31,6 +34,7 @@ from lrensemble.metrics import TINY, settled
 
 Array = NDArray[Any]
 _MORE = 1e-9  # more than half by more than rounding
+_NEVER = -1e6  # the logarithm of what does not exist: 0 by exp, also divided by the highest temperature
 _MOST, _NEAR = 1000, 1e-9  # the largest sum of whole numbers that weights are compared with, and how near they are
 
 
@@ -94,9 +98,10 @@ def _same(x: Array) -> Array:
     return x
 
 
-def _logarithm(p: Array) -> Array:
+def logarithm(p: Array) -> Array:
+    """log p with a floor under zeros; of choices that do not exist so low that it stays 0 at any temperature."""
     clipped: Array = np.log(np.maximum(p, np.asarray(TINY, dtype=p.dtype)))
-    return clipped
+    return np.asarray(np.where(np.signbit(p), _NEVER, clipped)) if np.signbit(p).any() else clipped
 
 
 def _softmax(x: Array) -> Array:
@@ -120,17 +125,22 @@ def _majority(x: Array) -> Array:
 
 def _points(p: Array) -> Array:
     # Whole and half points are exact in floating point: equal sums are equal numbers.
-    return np.asarray(rankdata(p, axis=-1) - 1, dtype=p.dtype)
+    missing = np.signbit(p)
+    points = rankdata(np.where(missing, -1, p), axis=-1) - 1 - missing.sum(-1, keepdims=True)
+    return np.asarray(np.where(missing, 0, points), dtype=p.dtype)
 
 
 def _share_of_points(x: Array) -> Array:
     classes = x.shape[-1]
-    return np.asarray(x / (classes * (classes - 1) / 2)) if classes > 1 else np.ones_like(x)
+    if classes == 1:
+        return np.ones_like(x)
+    given, most = x.sum(-1, keepdims=True), classes * (classes - 1) / 2
+    return np.asarray(x / np.where(given < most - 0.5, given, most))  # less of rows with fewer choices
 
 
 VOTES: dict[str, Vote] = {
     "soft": Vote(_same, _same),
-    "logit": Vote(_logarithm, _softmax, linear=False),
+    "logit": Vote(logarithm, _softmax, linear=False),
     "plurality": Vote(_first_choice, _same),
     "majority": Vote(_majority_ballot, _majority, linear=False, ordered=False),
     "borda": Vote(_points, _share_of_points),
@@ -141,5 +151,6 @@ def scaled(probabilities: Array, temperature: float) -> Array:
     """Probabilities (..., C) at another temperature: p^(1/T), normalised. 1 leaves them as they are."""
     if temperature == 1:
         return probabilities
-    logits = _logarithm(probabilities).astype(np.float64) / temperature
-    return np.asarray(np.exp(log_softmax(logits, axis=-1)), dtype=probabilities.dtype)
+    logits = logarithm(probabilities).astype(np.float64) / temperature
+    flat = np.asarray(np.exp(log_softmax(logits, axis=-1)), dtype=probabilities.dtype)
+    return np.asarray(np.copysign(flat, probabilities))  # what does not exist stays marked

@@ -55,7 +55,7 @@ def test_the_whole_way(config_file, tmp_path, monkeypatch, capsys):
     assert "n = 337" in out
     assert main(["evaluate", "checkpoints/tiny", "--team", "greedy-2"]) == 0
     out = capsys.readouterr().out
-    assert "test split (n = 450)" in out
+    assert "test split (n = 450), chance 10.00 %" in out
     assert "over seeds-only" in out
     assert main(["ls", "checkpoints/tiny"]) == 0
     assert "greedy-2 (" in capsys.readouterr().out

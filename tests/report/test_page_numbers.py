@@ -260,7 +260,7 @@ def test_every_number_equals_an_independent_one(reported):
             intervals |= {f"{key}.low": row.nll_gain.low, f"{key}.high": row.nll_gain.high}
     for key, source in (("answer.gain", "vs.best single.gain"), ("answer.control.gain", "vs.seeds-only.gain")):
         intervals |= {f"{key}.low": intervals[f"{source}.low"], f"{key}.high": intervals[f"{source}.high"]}
-    expected |= intervals
+    expected |= intervals | {f"chance.{split}": 1 / files.p[split].shape[2] for split in files.p}
     points = {key for key in found.numbers if key.startswith("point.")}  # the next test's
     assert set(found.numbers) - points == set(expected)
     for key, value in expected.items():

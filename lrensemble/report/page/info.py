@@ -66,6 +66,7 @@ class Report:
     created: str
     version: str
     rows: dict[str, int]
+    chance: dict[str, float]  # accuracy of guessing, of val and test
     class_names: tuple[str, ...]
     data: dict[str, Any]
     answer: Headline
@@ -131,6 +132,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         created=now(),
         version=__version__,
         rows=pool.task.rows,
+        chance={split: pool.chance(split) for split in labels},
         class_names=pool.task.class_names,
         data=pool.task.data,
         answer=answer(evaluation, chosen, len(members), pool.path),

@@ -1,0 +1,1 @@
+"""Policies and members in the trainers of other libraries: one module each, which imports that library."""
