@@ -19,6 +19,8 @@ from lrensemble.cli import (
     evaluate,
     events,
     export,
+    fastest,
+    fastspiker,
     gc,
     import_,
     lr_find,
@@ -62,6 +64,8 @@ COMMANDS = {
     "database": database,
     "recommend": recommend,
     "lr-find": lr_find,
+    "fastest": fastest,
+    "fastspiker": fastspiker,
     "policies": policies,
     "events": events,
 }
