@@ -16,6 +16,7 @@ from lrensemble import terminal
 from lrensemble.cli import (
     database,
     diversity,
+    energy,
     evaluate,
     events,
     export,
@@ -58,6 +59,7 @@ COMMANDS = {
     "export": export,
     "predict": predict,
     "ls": ls,
+    "energy": energy,
     "show": show,
     "tensorboard": tensorboard,
     "gc": gc,
