@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.pool.energy import JOULES, WATTS, WORLD, YEAR, carbon_intensity, energy_of, has_own_energy
 
-    country = (args.country or WORLD).lower() if (args.country or WORLD).lower() == WORLD else args.country.upper()
+    country = args.country or WORLD
     grams_per_kwh = carbon_intensity(country)
     pool = Pool.open(args.pool)
     members = [member for member in pool.readable if has_own_energy(member)]

@@ -21,7 +21,6 @@ import numpy as np
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
-from lrensemble.policies import Policy
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool
 from lrensemble.pool.files import now, write_sealed
@@ -68,7 +67,7 @@ def find_fastest(
         raise UserError(f"training.epochs = {epochs} is not possible here: the rule needs {2 * WINDOW} or more")
     trainer = Trainer(plan, options)
     trials = Trials(trainer)
-    base = Candidate(policy=str(Policy.parse(baseline)), epochs=epochs, why="baseline")
+    base = Candidate(policy=baseline, epochs=epochs, why="baseline")
     known = range(seeds)
     tell(f"0. baseline {base.policy}, {seeds} seeds of {epochs} epochs, and constant LRs")
     [base_members] = trainer.train([base], known)

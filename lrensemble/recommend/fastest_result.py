@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pydantic import field_validator
+
+from lrensemble.policies import Policy
 from lrensemble.pool import Pool
 from lrensemble.pool.files import read_model
 from lrensemble.pool.record import Strict
@@ -18,6 +21,11 @@ class Candidate(Strict):
     policy: str
     epochs: int
     why: str = ""
+
+    @field_validator("policy")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(Policy.parse(text))
 
 
 class Row(Strict):
