@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lrensemble import Pool, UserError
+from lrensemble import Pool, UserError, select_teams
 from lrensemble.cli.main import main
 from lrensemble.pool.energy import carbon_intensity, energy_of
 
@@ -70,3 +71,18 @@ def test_the_command(trained, capsys):
     assert "W x seconds" in capsys.readouterr().out
     assert main(["energy", str(trained), "--country", "Frankreich"]) == 2
     assert "unknown country 'Frankreich'" in capsys.readouterr().err
+
+
+def test_pareto_weighs_what_is_asked_for(trained, tmp_path, capsys):
+    pool = Pool.open(shutil.copytree(trained, tmp_path / "pool"))
+    [team] = select_teams(pool, ["pareto"], cost="energy")
+    assert team.cost_unit == "energy"
+    joules = [energy_of(pool.find(i).record, **GRAMS).joules for i in team.members]
+    assert team.cost == pytest.approx(sum(joules))
+    [team] = select_teams(pool, ["pareto"], cost="parameters")
+    assert team.cost == sum(pool.find(i).record.costs["parameters"] for i in team.members)
+    assert team.cost_unit == "parameters"
+    [default], [same] = select_teams(pool, ["pareto"]), select_teams(pool, ["pareto"], cost="flops")
+    assert (default.cost_unit, default.cost) == (same.cost_unit, same.cost) == ("FLOPs per sample", default.cost)
+    assert main(["select", str(pool.path), "--selector", "pareto", "--cost", "enrgy"]) == 2
+    assert "cost = enrgy is not known of all members: did you mean 'energy'?" in capsys.readouterr().err

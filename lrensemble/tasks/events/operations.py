@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from lrensemble.models.spiking.layers import Spiking
-
 
 def fan_out(synapses: nn.Module, shape: torch.Size) -> Tensor:
     """Synapses of every input (*shape): of a row without its batch."""
@@ -46,25 +44,25 @@ def counting(model: nn.Module, rows: int) -> Iterator[Callable[[], dict[str, Ten
     ``dense_macs`` (every input at every synapse), ``effective_macs``, ``acs`` and ``spikes`` (that reach synapses).
     """
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(rows))
-    first: list[nn.Module] = []
+    called: list[nn.Module] = []
 
     def by_row(values: Tensor) -> Tensor:
         """(steps, B, ...) -> (rows,): of a row all steps, crops or frames."""
         return values.flatten(2).sum((0, 2)).double().view(rows, -1).sum(1).cpu()
 
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        assert isinstance(module, Spiking)
+    def hook(module: Any, args: tuple[Any, ...]) -> None:
         x: Tensor = args[0]
-        first.append(module)
+        called.append(module)
         fan = fan_out(module.synapses, x.shape[2:])
         sums["dense_macs"] = sums["dense_macs"] + by_row(fan.expand_as(x))
-        if module is first[0]:
+        if module is called[0]:
             sums["effective_macs"] = sums["effective_macs"] + by_row((x != 0) * fan)
         else:
             sums["acs"] = sums["acs"] + by_row(x * fan) * module.pooled
             sums["spikes"] = sums["spikes"] + by_row(x) * module.pooled
 
-    handles = [m.register_forward_pre_hook(hook) for m in model.modules() if isinstance(m, Spiking)]
+    layers = [module for module in model.modules() if hasattr(module, "synapses") and hasattr(module, "pooled")]
+    handles = [layer.register_forward_pre_hook(hook) for layer in layers]
     try:
         yield lambda: dict(sums)
     finally:
