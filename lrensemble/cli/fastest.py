@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lrensemble.cli import output
 
 if TYPE_CHECKING:
-    from lrensemble.recommend.fastest_result import Fastest
+    from lrensemble.pool.fastest import Fastest
     from lrensemble.training import Config
 
 HELP = "the policy that trains fastest to a baseline's accuracy"

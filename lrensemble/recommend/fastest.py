@@ -23,8 +23,8 @@ from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool
+from lrensemble.pool.fastest import FILE, Candidate, Confirmation, Fastest, Row
 from lrensemble.pool.files import now, write_sealed
-from lrensemble.recommend.fastest_result import FILE, Candidate, Confirmation, Fastest, Row
 from lrensemble.recommend.fastest_trials import Trainer, Trials, largest_lr, search_policies
 from lrensemble.recommend.iso_accuracy import WINDOW, Curves, Verdict, decide, judge, non_inferior, row_error
 from lrensemble.recommend.ranking import shape_and_peak

@@ -12,9 +12,9 @@ import numpy as np
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.pool import Member, MemberSpec, Named, Pool, RunSpec
+from lrensemble.pool.fastest import Candidate
 from lrensemble.pool.files import read_model, write_sealed
 from lrensemble.pool.record import FINISHED, Strict
-from lrensemble.recommend.fastest_result import Candidate
 from lrensemble.recommend.iso_accuracy import WINDOW, Curves
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.range_test import range_test

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from lrensemble import Pool, UserError, load_config
 from lrensemble.cli.main import main
+from lrensemble.pool.fastest import read_fastest
 from lrensemble.recommend import fastest_trials
 from lrensemble.recommend.fastest import find_fastest
-from lrensemble.recommend.fastest_result import read_fastest
 from lrensemble.training import make_plan
 from tests.conftest import tiny_config
 
@@ -121,3 +122,18 @@ def test_the_command(folder, tmp_path, capsys):
     assert out.startswith(found.recommended.policy) and "baseline without its decay" in out
     assert f"{found.speed_ups['full baseline']:.2f} times: the baseline's whole budget" in out
     assert f"repaid after {found.repaid_after} trainings" in out
+
+
+def test_the_report_page_has_it(folder, tmp_path):
+    pool, found = Pool.open(folder), read_fastest(Pool.open(folder))
+    assert main(["report", str(folder), "-o", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    values = dict(re.findall(r'data-key="(fastest[^"]*)" value="([^"]*)"', text))
+    assert float(values["fastest.search"]) == found.search_seconds
+    for i, row in enumerate(found.rows):
+        assert float(values[f"fastest.{i}.final"]) == row.final
+    for name, ratio in found.speed_ups.items():
+        assert ratio is None or float(values[f"fastest.ratio.{name.replace(' ', '-')}"]) == ratio
+    section = text[text.index('<section id="fastest"') : text.index('<section id="members"')]
+    assert section.count("<path") == len(found.rows) + 1  # a line each, and the target band
+    assert pool.task.name in text

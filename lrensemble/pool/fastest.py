@@ -1,4 +1,4 @@
-"""What `fastest` found: the candidates of its decision, the confirmation, and how many times faster that is."""
+"""What `lrensemble fastest` found in a pool: the candidates of its decision, and how many times faster that is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import field_validator
 
 from lrensemble.policies import Policy
-from lrensemble.pool import Pool
 from lrensemble.pool.files import read_model
+from lrensemble.pool.pool import Pool
 from lrensemble.pool.record import Strict
 
 FILE = "fastest.json"
