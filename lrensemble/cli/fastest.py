@@ -96,14 +96,15 @@ def _print(found: Fastest, pool: str) -> None:
                 "seconds": output.number(row.seconds, 1),
                 "points": "-" if row.difference is None else f"{100 * row.difference:+.2f}",
                 "95 % bound": "-" if row.bound is None else f"{100 * row.bound:+.2f}",
-                "Holm's p": output.number(row.p_holm, 3) if row.why != "baseline" else "-",
+                "p": output.number(row.p, 3) if row.why != "baseline" else "-",
                 "s to target": output.number(row.to_target, 1),
             }
             for row in found.rows
         ],
         f"Target: {output.percent(found.target)} %, the baseline's mean over its last evaluations. As accurate: of "
         "every seed all of the last 5 evaluations at most 0.5 points below it, and the one-sided bound of the mean "
-        f"difference above that. Seconds: {'CPU seconds' if found.clock == 'cpu_seconds' else 'of training'}, medians.",
+        f"difference above that, p at Holm's level for so many. "
+        f"Seconds: {'CPU seconds' if found.clock == 'cpu_seconds' else 'of training'}, medians.",
     )
     for name, ratio in found.speed_ups.items():
         shown = "not known: that never gets there" if ratio is None else f"{ratio:.2f} times"

@@ -15,7 +15,7 @@ from lrensemble.pool.record import Strict
 FILE = "fastest.json"
 
 
-class Candidate(Strict):
+class Contestant(Strict):
     """A policy and its budget in epochs."""
 
     policy: str
@@ -28,7 +28,7 @@ class Candidate(Strict):
         return str(Policy.parse(text))
 
 
-class Row(Strict):
+class Contested(Strict):
     """A candidate of the decision, and what the rule says; seconds are medians over the seeds.
 
     Attributes
@@ -48,7 +48,7 @@ class Row(Strict):
     final: float | None
     difference: float | None
     bound: float | None
-    p_holm: float
+    p: float
     holds: bool
     curve: tuple[float | None, ...]
 
@@ -88,14 +88,14 @@ class Fastest(Strict):
     killed: tuple[float, ...]
     largest: float
     tried: int
-    rows: tuple[Row, ...]
+    rows: tuple[Contested, ...]
     winner: int | None
     confirmation: Confirmation | None
     search_seconds: float
     created: str
 
     @property
-    def recommended(self) -> Row:
+    def recommended(self) -> Contested:
         """The winner where fresh seeds confirm it, else the baseline."""
         confirmed = self.winner is not None and self.confirmation is not None and self.confirmation.holds
         return self.rows[self.winner if confirmed and self.winner is not None else 0]

@@ -23,7 +23,7 @@ from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, Pool
-from lrensemble.pool.fastest import FILE, Candidate, Confirmation, Fastest, Row
+from lrensemble.pool.fastest import FILE, Confirmation, Contestant, Contested, Fastest
 from lrensemble.pool.files import now, write_sealed
 from lrensemble.recommend.fastest_trials import Trainer, Trials, largest_lr, search_policies
 from lrensemble.recommend.iso_accuracy import WINDOW, Curves, Verdict, decide, judge, non_inferior, row_error
@@ -67,7 +67,7 @@ def find_fastest(
         raise UserError(f"training.epochs = {epochs} is not possible here: the rule needs {2 * WINDOW} or more")
     trainer = Trainer(plan, options)
     trials = Trials(trainer)
-    base = Candidate(policy=baseline, epochs=epochs, why="baseline")
+    base = Contestant(policy=baseline, epochs=epochs, why="baseline")
     known = range(seeds)
     tell(f"0. baseline {base.policy}, {seeds} seeds of {epochs} epochs, and constant LRs")
     [base_members] = trainer.train([base], known)
@@ -80,8 +80,8 @@ def find_fastest(
 
     steps = steps_per_epoch(plan.task.rows("train"), trainer.base.training.batch_size)
     peak = (shape_and_peak(base.policy, steps, steps * epochs) or (b"", largest))[1]
-    plain = Candidate(policy=f"FIX(k0={peak:g})", epochs=epochs, why="baseline without its decay")
-    constant = Candidate(policy=trials.best_constant, epochs=epochs, why="best constant LR")
+    plain = Contestant(policy=f"FIX(k0={peak:g})", epochs=epochs, why="baseline without its decay")
+    constant = Contestant(policy=trials.best_constant, epochs=epochs, why="best constant LR")
     chosen = [base, plain, constant, *trials.finalists(target, finalists)]
     tell(f"3. {len(chosen) - 1} candidates with {seeds} seeds")
     members = trainer.train(chosen, known)
@@ -135,7 +135,7 @@ def _row_error(pool: Path, members: Sequence[Member], baseline: Sequence[Member]
     return math.inf if right is None or base is None else row_error(right, base)
 
 
-def _confirm(trainer: Trainer, base: Candidate, winner: Candidate, epoch: int, seeds: Sequence[int]) -> Confirmation:
+def _confirm(trainer: Trainer, base: Contestant, winner: Contestant, epoch: int, seeds: Sequence[int]) -> Confirmation:
     [base_members] = trainer.train([base], seeds)
     [members] = trainer.train([winner], seeds, snapshots=[epoch])
     snapshots = [trainer.snapshot(member, epoch) for member in members]
@@ -156,9 +156,9 @@ def _test(right: Array, base: Array) -> dict[str, float]:
     return {"accuracy": accuracy, "baseline": baseline, "bound": bound, "p": p, "rows": right.shape[1]}
 
 
-def _row(candidate: Candidate, curves: Curves, verdict: Verdict | None, target: float) -> Row:
+def _row(candidate: Contestant, curves: Curves, verdict: Verdict | None, target: float) -> Contested:
     """`verdict` is None for the baseline itself."""
-    return Row(
+    return Contested(
         **candidate.model_dump(),
         epoch=verdict.epoch if verdict else None,
         seconds=_finite(verdict.seconds) if verdict else None,
@@ -166,7 +166,7 @@ def _row(candidate: Candidate, curves: Curves, verdict: Verdict | None, target: 
         final=_finite(float(curves.mean_before(curves.epochs).mean())),
         difference=_finite(verdict.difference) if verdict else None,
         bound=_finite(verdict.bound) if verdict else None,
-        p_holm=1.0 if verdict is None else verdict.p_holm,
+        p=1.0 if verdict is None else verdict.p,
         holds=verdict is not None and verdict.holds,
         curve=tuple(_finite(float(value)) for value in curves.accuracy.mean(0)),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.pool import Member, MemberSpec, Named, Pool, RunSpec
-from lrensemble.pool.fastest import Candidate
+from lrensemble.pool.fastest import Contestant
 from lrensemble.pool.files import read_model, write_sealed
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.recommend.iso_accuracy import WINDOW, Curves
@@ -51,12 +51,12 @@ class Trainer:
         self.plan, self.options, self.members = plan, options, dict[str, Member]()
         self.clock = "seconds"
 
-    def spec(self, candidate: Candidate, seed: int) -> RunSpec:
+    def spec(self, candidate: Contestant, seed: int) -> RunSpec:
         training = self.base.training.model_copy(update={"epochs": candidate.epochs})
         return self.base.model_copy(update={"policy": candidate.policy, "seed": seed, "training": training})
 
     def train(
-        self, candidates: Sequence[Candidate], seeds: Sequence[int], snapshots: Sequence[int] = ()
+        self, candidates: Sequence[Contestant], seeds: Sequence[int], snapshots: Sequence[int] = ()
     ) -> list[list[Member]]:
         """Members by candidate and seed, which leave snapshots after these epochs."""
         specs = [[self.spec(candidate, seed) for seed in seeds] for candidate in candidates]
@@ -107,7 +107,7 @@ def largest_lr(
         raise UserError(f"LRs {', '.join(f'{lr:g}' for lr in lrs)} are not possible: they must be above 0")
     lrs = sorted(set(lrs))
     epochs = min(SHORT, trainer.base.training.epochs)
-    runs = trainer.train([Candidate(policy=f"FIX(k0={lr:g})", epochs=epochs) for lr in lrs], [0])
+    runs = trainer.train([Contestant(policy=f"FIX(k0={lr:g})", epochs=epochs) for lr in lrs], [0])
     accuracy = [g[0].record.val.get("accuracy") if g[0].record.status == "complete" else None for g in runs]
     alive = {lr: a for lr, a in zip(lrs, accuracy, strict=True) if a is not None}
     if not alive:
@@ -125,7 +125,7 @@ def largest_lr(
     return largest, killed
 
 
-class Range(Strict):
+class TestedRange(Strict):
     """``fastest-range.json``: kept, because another number of threads would find it a little elsewhere."""
 
     low: float
@@ -139,7 +139,7 @@ def _range(plan: Plan, trainer: Trainer) -> tuple[float, float]:
             trainer.base, plan.task, engine=plan.config.engine, device=trainer.options.get("devices") or "auto"
         )
         write_sealed(path, {"low": test.low, "high": test.high})
-    found = read_model(Range, path, "delete it, and the range test is done again")
+    found = read_model(TestedRange, path, "delete it, and the range test is done again")
     return found.low, found.high
 
 
@@ -152,10 +152,10 @@ class Trials:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.scores: dict[Candidate, float] = {}
-        self.curves: dict[Candidate, Curves] = {}
+        self.scores: dict[Contestant, float] = {}
+        self.curves: dict[Contestant, Curves] = {}
 
-    def run(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+    def run(self, candidates: Iterable[Contestant]) -> list[Contestant]:
         """Train, and return them from the best to the worst."""
         asked = list(dict.fromkeys(candidates))
         for candidate, [member] in zip(asked, self.trainer.train(asked, [0]), strict=True):
@@ -169,7 +169,7 @@ class Trials:
     def best_constant(self) -> str:
         return max((c for c in self.scores if c.policy.startswith("FIX(")), key=self.scores.__getitem__).policy
 
-    def finalists(self, target: float, most: int) -> list[Candidate]:
+    def finalists(self, target: float, most: int) -> list[Contestant]:
         """Of every budget the run that is first steadily at the target; where none is, those with the best scores."""
         steady = {}
         for candidate, curves in self.curves.items():
@@ -178,7 +178,7 @@ class Trials:
             if epoch and not candidate.policy.startswith("FIX("):
                 steady[candidate] = curves.time_of(epoch)
         ranked = sorted(steady, key=steady.__getitem__)
-        budgets = dict[int, Candidate]()
+        budgets = dict[int, Contestant]()
         for candidate in ranked:
             budgets.setdefault(candidate.epochs, candidate)
         order = [*budgets.values(), *(c for c in ranked if c not in budgets.values())]
@@ -192,13 +192,13 @@ def search_policies(trials: Trials, largest: float, epochs: int, tell: Callable[
     short = max(WINDOW, round(SCREEN * epochs))
     values = [_rounded(k0) for k0 in np.geomspace(largest / 10, largest, CONSTANTS)]
     tell(f"1. constant LRs {values[0]:g} to {values[-1]:g} and {len(FAMILIES)} families, {short} epochs each")
-    constants = trials.run(Candidate(policy=f"FIX(k0={k0:g})", epochs=short) for k0 in values)
+    constants = trials.run(Contestant(policy=f"FIX(k0={k0:g})", epochs=short) for k0 in values)
     best = [Policy.parse(candidate.policy)["k0"] for candidate in constants[:2]]
     origin: dict[str, tuple[str, float]] = {}
     for k0 in best:
         for name, settings in FAMILIES.items():
             origin[_text(settings[0], k0)] = name, k0
-    ranked = trials.run(Candidate(policy=text, epochs=short) for text in origin)
+    ranked = trials.run(Contestant(policy=text, epochs=short) for text in origin)
     kept = list(dict(origin[c.policy] for c in reversed(ranked)).items())  # of every family its better LR
     kept.sort(key=lambda pair: next(i for i, c in enumerate(ranked) if origin[c.policy] == pair))
     kept = kept[:FAMILIES_KEPT]
@@ -206,7 +206,7 @@ def search_policies(trials: Trials, largest: float, epochs: int, tell: Callable[
     policies = [_text(setting, k0) for name, k0 in kept for setting in FAMILIES[name]]
     for rung in RUNGS:
         budget = max(WINDOW, round(rung * epochs))
-        ranked = trials.run(Candidate(policy=policy, epochs=budget) for policy in policies)
+        ranked = trials.run(Contestant(policy=policy, epochs=budget) for policy in policies)
         policies = [candidate.policy for candidate in ranked[: -(-len(ranked) // 2)]]
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as student
 
 from lrensemble.array import Array
-from lrensemble.metrics import holm
 
 WINDOW = 5  # evaluations
 MARGIN = 0.005  # of accuracy
@@ -63,8 +62,8 @@ class Verdict:
     epoch : the first that is iso-accurate, or the one that was asked for; None: there is none
     seconds : median over the seeds to there
     difference, bound : mean accuracy less the baseline's, over the window, and its one-sided 95 % lower bound
-    p, p_holm : one-sided, that it is more than `MARGIN` worse; for all candidates together
-    holds : whether it is iso-accurate
+    p : one-sided, that it is more than `MARGIN` worse
+    holds : whether it is iso-accurate; of several candidates: at Holm's level
     """
 
     epoch: int | None
@@ -72,7 +71,6 @@ class Verdict:
     difference: float
     bound: float
     p: float
-    p_holm: float
     holds: bool
 
 
@@ -120,26 +118,39 @@ def judge(candidate: Curves, epoch: int, baseline: Curves, rows: float = 0.0) ->
     window = candidate.accuracy[:, max(0, epoch - WINDOW) : epoch]
     steady = epoch >= WINDOW and bool((window >= final.mean() - MARGIN).all())
     holds = steady and bound > -MARGIN
-    return Verdict(epoch, candidate.time_of(epoch), float((mean - final).mean()), bound, p, p, holds)
+    return Verdict(epoch, candidate.time_of(epoch), float((mean - final).mean()), bound, p, holds)
+
+
+def _not_found(looks: Sequence[Verdict]) -> Verdict:
+    """At the end, where it does not hold; or not with so many others."""
+    if not looks:
+        return Verdict(None, math.inf, math.nan, -math.inf, 1.0, False)
+    return replace(looks[-1], epoch=None, seconds=math.inf, holds=False)
 
 
 def decide(baseline: Curves, candidates: Sequence[Curves], rows: Sequence[float]) -> Decision:
-    """The iso-accurate candidate with the least training time, of those that Holm's steps leave.
+    """The candidate that is iso-accurate at Holm's level with the least training time.
 
     Parameters
     ----------
     rows : standard errors by rows, one for each candidate
     """
-    found: list[Verdict] = []
-    for candidate, error in zip(candidates, rows, strict=True):
-        tried = [judge(candidate, epoch, baseline, error) for epoch in range(WINDOW, candidate.epochs + 1)]
-        nothing = Verdict(None, math.inf, tried[-1].difference if tried else math.nan, -math.inf, 1.0, 1.0, False)
-        found.append(next((verdict for verdict in tried if verdict.holds), nothing))
-    adjusted = holm([verdict.p for verdict in found])
-    verdicts = tuple(
-        Verdict(**{**vars(v), "p_holm": p, "holds": v.holds and p < LEVEL})
-        for v, p in zip(found, adjusted, strict=True)
-    )
+    tried = [
+        [judge(candidate, epoch, baseline, error) for epoch in range(WINDOW, candidate.epochs + 1)]
+        for candidate, error in zip(candidates, rows, strict=True)
+    ]
+    found: dict[int, Verdict] = {}
+    while True:  # Holm: the level is shared by those that are left
+        level = LEVEL / max(1, len(tried) - len(found))
+        more = {
+            i: next((verdict for verdict in looks if verdict.holds and verdict.p < level), None)
+            for i, looks in enumerate(tried)
+            if i not in found
+        }
+        if not any(more.values()):
+            break
+        found |= {i: verdict for i, verdict in more.items() if verdict}
+    verdicts = tuple(found.get(i) or _not_found(looks) for i, looks in enumerate(tried))
     longest = baseline.time_of(baseline.epochs)
     ahead = [i for i, verdict in enumerate(verdicts) if verdict.holds and verdict.seconds < longest]
     target = float(baseline.mean_before(baseline.epochs).mean())

@@ -23,8 +23,8 @@ TRAINING = {"epochs": 10, "batch_size": 128}
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    families = {name: settings[:2] for name, settings in fastest_trials.FAMILIES.items() if name in ("TRI", "EXP")}
-    monkeypatch.setattr(fastest_trials, "FAMILIES", families)
+    monkeypatch.setattr(fastest_trials, "FAMILIES", {"EXP": fastest_trials.FAMILIES["EXP"][:2]})
+    monkeypatch.setattr(fastest_trials, "RUNGS", (0.5, 1.0))
     monkeypatch.setattr(fastest_trials, "CONSTANTS", 2)
 
 

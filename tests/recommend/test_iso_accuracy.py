@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from lrensemble.recommend.iso_accuracy import LEVEL, MARGIN, WINDOW, Curves, decide, judge, non_inferior, row_error
 
@@ -60,25 +59,31 @@ def by_loops(baseline: Curves, candidates: list[Curves], rows: list[float]):
     seeds, epochs = baseline.accuracy.shape
     ends = [sum(baseline.accuracy[s][-5:]) / 5 for s in range(seeds)]
     target = sum(ends) / seeds
-    firsts, p_values = [], []
-    for curve, error in zip(candidates, rows, strict=True):
-        first, p_value = None, 1.0
-        for e in range(5, curve.accuracy.shape[1] + 1):
-            window = [[curve.accuracy[s][i] for i in range(e - 5, e)] for s in range(seeds)]
+
+    def first_epoch(i: int, level: float) -> int | None:
+        accuracy, error = candidates[i].accuracy, rows[i]
+        for e in range(5, accuracy.shape[1] + 1):
+            window = [[accuracy[s][i] for i in range(e - 5, e)] for s in range(seeds)]
             if any(not value >= target - 0.005 for line in window for value in line):
                 continue
             d = [sum(line) / 5 - end for line, end in zip(window, ends, strict=True)]
             mean = sum(d) / seeds
             se = math.sqrt(sum((x - mean) ** 2 for x in d) / (seeds - 1) / seeds + error**2)
-            if mean - stats.t.ppf(0.95, seeds - 1) * se > -0.005:
-                first, p_value = e, 1 - stats.t.cdf((mean + 0.005) / se, seeds - 1)
-                break
-        firsts.append(first)
-        p_values.append(p_value)
-    kept = multipletests(p_values, 0.05, "holm")[1] < 0.05
+            if mean - stats.t.ppf(1 - level, seeds - 1) * se > -0.005:
+                return e
+        return None
+
+    firsts: list[int | None] = [None] * len(candidates)
+    while True:
+        level = 0.05 / max(1, firsts.count(None))
+        new = {i: e for i in range(len(candidates)) if firsts[i] is None and (e := first_epoch(i, level))}
+        if not new:
+            break
+        for i, e in new.items():
+            firsts[i] = e
     times = {}
     for i, first in enumerate(firsts):
-        if first and kept[i]:
+        if first:
             time = sorted(candidates[i].seconds[:, first - 1])
             times[i] = (time[(seeds - 1) // 2] + time[seeds // 2]) / 2
     whole = np.median(baseline.seconds[:, epochs - 1])
@@ -86,7 +91,7 @@ def by_loops(baseline: Curves, candidates: list[Curves], rows: list[float]):
     return target, firsts, min(times, key=times.get) if times else None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.integers(0, 10_000),
     st.integers(2, 5),
