@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="select N times more on half of the rows: what holds?",
     )
+    parser.add_argument(
+        "--cost", metavar="NAME", help="of a member, for pareto: energy, cpu_seconds, acs ... (default: FLOPs)"
+    )
     parser.add_argument("--memory", metavar="SIZE", help="for predictions in memory, e.g. 500MB (default: 2GiB)")
     parser.add_argument(
         "--option", metavar="KEY=VALUE", action="append", default=[], help="of a selector, e.g. bags=10, strength=0.2"
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             one_se=args.one_se,
             time_limit=args.time_limit,
             stability_repeats=args.stability,
+            cost=args.cost,
             memory=parse_size(args.memory) if args.memory else MEMORY,
             options=_options(args),
         )

@@ -68,14 +68,15 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
         selectors[average] = make_selector("all")
     val_labels = control.labels("val")
     val, test = (control.predictions(split, usable).within(MEMORY) for split in ("val", "test"))
-    costs, _ = inference_costs(usable)
+    units = {team.name: team.cost_unit for team in teams}
     votes: dict[str, Array] = {}
     sizes: dict[str, int] = {}
     for name, selector in selectors.items():
         if name in left_out:
             continue
         try:
-            # Its own vote, and its own temperatures, as for the team.
+            # Its own vote, temperatures and costs, as for the team.
+            costs, _ = inference_costs(usable, units.get(name) or None)
             votes[name] = selector.fit(val, val_labels, costs=costs).predict_proba(test)
             sizes[name] = len(selector.members_)
         except UserError as error:  # another number of members: too few for a size, too many for brute force

@@ -44,6 +44,7 @@ def select_teams(
     one_se: bool = False,
     time_limit: float | None = None,
     stability_repeats: int = 0,
+    cost: str | None = None,
     memory: int = MEMORY,
     options: dict[str, Any] | None = None,
 ) -> list[Team]:
@@ -70,6 +71,9 @@ def select_teams(
         Seconds for each of the selectors that search; then the best so far is taken, and `Team.stopped` says so.
     stability_repeats : int
         Select so many times more, on halves of the rows: who is chosen again, and how much of the gain is real.
+    cost : str, optional
+        What members cost, for `pareto`: ``energy`` (of training), or a cost that all records have, such as
+        ``cpu_seconds``, ``parameters``, ``acs``. Default: FLOPs, else parameters.
     memory : int
         Bytes for predictions in memory. A pool that is larger stays on disk where the selector can do with pieces.
     options : dict, optional
@@ -118,7 +122,7 @@ def select_teams(
     for name, selector in chosen:
         if selectors is None and isinstance(selector, BruteForce) and _takes_minutes(selector, predictions.shape):
             continue
-        costs, unit = inference_costs(members)
+        costs, unit = inference_costs(members, cost)
         selector.fit(predictions, labels, costs=costs, memory=memory)
         team = _team(pool, members, name, selector, unit, options or {})
         probabilities = selector.predict_proba(predictions)

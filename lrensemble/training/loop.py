@@ -112,7 +112,7 @@ class Run:
         scaled = self.engine.dtype(data.device) is torch.float16
         self.scaler = torch.amp.GradScaler(data.device.type) if scaled else None
         self.epoch = 0
-        self.seconds = 0.0  # spent in training steps, over all interruptions
+        self.used = {"seconds": 0.0}  # in training steps, over all interruptions (`Meter`)
         self.first_loss: float | Tensor | None = None  # before the first step: what an explosion is measured against
         self.history: list[dict[str, Any]] = []
 
@@ -122,7 +122,7 @@ class Run:
         """Plain values and tensors (``torch.load(weights_only=True)`` takes them)."""
         return {
             "epoch": self.epoch,
-            "seconds": self.seconds,
+            "used": self.used,
             "first_loss": None if self.first_loss is None else float(self.first_loss),
             "history": self.history,
             "scheduler": self.steering.state(),
@@ -145,7 +145,8 @@ class Run:
         self.steering.load_state(state["scheduler"])
         if "probing" in state:
             self.prober.seconds, self.prober.kept = state["probing"]["seconds"], state["probing"]["kept"]
-        self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
+        self.epoch, self.history = state["epoch"], list(state["history"])
+        self.used = dict(state["used"]) if "used" in state else {"seconds": state["seconds"]}  # of an older version
         self.first_loss = state.get("first_loss")
 
     def learn(self, state: State) -> None:
@@ -195,13 +196,18 @@ class Run:
                 "train_accuracy": totals.accuracy,
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
-                "seconds": round(self.seconds, 3),
+                **self.rounded,
                 **measured(self.task, self.model, self.data.val),
             }
         )
         self.steering.after_epoch(self.history[-1])
         if not math.isfinite(val_loss):
             raise Ended("diverged", f"the validation loss is not finite after epoch {self.epoch} (LR {totals.lr:.3g})")
+
+    @property
+    def rounded(self) -> dict[str, float]:
+        """What it used so far, for history and record."""
+        return {name: round(value, 3) for name, value in self.used.items()}
 
     def ask(self, judges: Iterable[Named] = ()) -> None:
         """Raise `Ended` when one of the judges, or of those that the spec asks for, stops the run here."""
@@ -312,8 +318,8 @@ class Run:
             history=list(self.history),
             costs={
                 "steps": steps,
-                "seconds": round(self.seconds, 3),
-                "samples_per_second": round(steps * self.batch_size / max(self.seconds, 1e-9), 1),
+                **self.rounded,
+                "samples_per_second": round(steps * self.batch_size / max(self.used["seconds"], 1e-9), 1),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "flops": self._flops(),
                 **({"probe_seconds": round(self.prober.seconds, 3)} if self.prober.seconds else {}),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from lrensemble.training.meter import Meter
 
 if TYPE_CHECKING:
     from lrensemble.training.loop import Run
@@ -28,12 +29,12 @@ class Ended(Exception):
 class Totals:
     """Loss, accuracy and time of an epoch; looks at the loss now and then to see it explode.
 
-    The sums are on the device. The time is divided among the `sharers` of a stack.
+    The sums are on the device. What they use is divided among the `sharers` of a stack.
     """
 
     def __init__(self, run: Run, sharers: int = 1) -> None:
         self.run, self.sharers = run, sharers
-        self.start = time.perf_counter()
+        self.meter = Meter(run.data.device)
         self.window, self.right = torch.zeros(2, device=run.data.device)
         self.steps = self.window_steps = self.counted = 0
         self.loss_sum = 0.0
@@ -92,15 +93,17 @@ class Totals:
                 "train_accuracy": self.accuracy,
                 "val_loss": math.nan,
                 "val_accuracy": math.nan,
-                "seconds": round(run.seconds, 3),
+                **run.rounded,
             }
         )
         what = f"exploded to {mean:.4g} (it began at {began:.3g})" if math.isfinite(mean) else "is not finite"
         raise Ended("diverged", f"the training loss {what} at step {step:,} (LR {self.lr:.3g})")
 
     def stop(self) -> None:
-        """The steps are over: what they took is the run's."""
-        self.run.seconds += (time.perf_counter() - self.start) / self.sharers
+        """The steps are over: what they used is the run's."""
+        for name, value in self.meter.used().items():
+            if name in self.run.used or self.run.epoch == 0:  # else it was not counted from the beginning
+                self.run.used[name] = self.run.used.get(name, 0.0) + value / self.sharers
 
     @property
     def loss(self) -> float:

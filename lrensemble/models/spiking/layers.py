@@ -19,12 +19,12 @@ class Spiking(nn.Module):
     """Synapses without biases and the neurons behind them: (T, B, ...) or (1, B, ...) -> spikes (steps, B, ...).
 
     An input that is the same at all steps, (1, B, ...), goes through the synapses once. With `halve` the spikes are
-    averaged over 2 x 2 pixels.
+    averaged over 2 x 2 pixels. `pooled` is how many spikes an input of 1 stands for: what is in front averages them.
     """
 
-    def __init__(self, synapses: nn.Module, neuron: LIF, *, halve: bool = False) -> None:
+    def __init__(self, synapses: nn.Module, neuron: LIF, *, halve: bool = False, pooled: int = 1) -> None:
         super().__init__()
-        self.synapses, self.neuron, self.halve = synapses, neuron, halve
+        self.synapses, self.neuron, self.halve, self.pooled = synapses, neuron, halve, pooled
         self.wanted: float | None = None  # rate that the weights are scaled to in the next call
 
     def forward(self, x: Tensor, steps: int | None = None) -> Tensor:

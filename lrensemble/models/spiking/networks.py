@@ -43,12 +43,12 @@ class CarSNN(SpikingNet):
     ) -> None:
         super().__init__(rate)
 
-        def layer(synapses: nn.Module, halve: bool = False) -> Spiking:
-            return Spiking(synapses, LIF(**settings), halve=halve)
+        def layer(synapses: nn.Module, halve: bool = False, pooled: int = 1) -> Spiking:
+            return Spiking(synapses, LIF(**settings), halve=halve, pooled=pooled)
 
         self.conv1 = layer(nn.Conv2d(channels, 32, 3, padding=1, bias=False), halve=True)
-        self.conv2 = layer(nn.Conv2d(32, 32, 3, padding=1, bias=False), halve=True)
-        self.fc1 = layer(nn.Linear(flat, hidden, bias=False))
+        self.conv2 = layer(nn.Conv2d(32, 32, 3, padding=1, bias=False), halve=True, pooled=4)
+        self.fc1 = layer(nn.Linear(flat, hidden, bias=False), pooled=4)
         self.fc2 = layer(nn.Linear(hidden, num_classes, bias=False))
 
     def spikes(self, x: Tensor, steps: int) -> Tensor:
@@ -92,15 +92,15 @@ def carsnn(
 class SpikingBlock(nn.Module):
     """Two spiking convolutions beside a shortcut; the spikes of both are added (SEW, Fang et al. 2021)."""
 
-    def __init__(self, channels_in: int, channels: int, settings: Settings) -> None:
+    def __init__(self, channels_in: int, channels: int, settings: Settings, pooled: int) -> None:
         super().__init__()
 
-        def layer(before: int, size: int) -> Spiking:
+        def layer(before: int, size: int, pooled: int = 1) -> Spiking:
             synapses = nn.Conv2d(before, channels, size, padding=size // 2, bias=False)
-            return Spiking(synapses, LIF(**settings))
+            return Spiking(synapses, LIF(**settings), pooled=pooled)
 
-        self.conv1, self.conv2 = layer(channels_in, 3), layer(channels, 3)
-        self.shortcut = None if channels_in == channels else layer(channels_in, 1)
+        self.conv1, self.conv2 = layer(channels_in, 3, pooled), layer(channels, 3)
+        self.shortcut = None if channels_in == channels else layer(channels_in, 1, pooled)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv2(self.conv1(x))
@@ -110,14 +110,17 @@ class SpikingBlock(nn.Module):
 class EventResNet(SpikingNet):
     """A stem, three blocks with 2x2 pooling between them, the mean over pixels, and one neuron a class."""
 
-    def __init__(self, channels: int, width: int, num_classes: int, rate: float | None, settings: Settings) -> None:
+    def __init__(
+        self, channels: int, pixels: int, width: int, num_classes: int, rate: float | None, settings: Settings
+    ) -> None:
         super().__init__(rate)
         stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.stem = Spiking(stem, LIF(**settings))
         widths = [width, width, 2 * width, 4 * width]
-        self.blocks = nn.ModuleList(SpikingBlock(a, b, settings) for a, b in itertools.pairwise(widths))
+        pairs = enumerate(itertools.pairwise(widths))
+        self.blocks = nn.ModuleList(SpikingBlock(a, b, settings, pooled=4 if i else 1) for i, (a, b) in pairs)
         head = nn.Linear(widths[-1], num_classes, bias=False)
-        self.head = Spiking(head, LIF(**settings))
+        self.head = Spiking(head, LIF(**settings), pooled=pixels)
 
     def spikes(self, x: Tensor, steps: int) -> Tensor:
         x = self.stem(pool(x), steps)
@@ -141,8 +144,8 @@ def event_resnet(
 
     Pooling 2, then blocks of `width`, 2 and 4 times `width` channels: 77,216 parameters with 10 classes.
     """
-    channels, *_ = _check("event_resnet", input_shape, rate)
+    channels, height, across = _check("event_resnet", input_shape, rate)
     if width < 1:
         raise UserError(f"event_resnet: width = {width} is not possible: it must be at least 1")
     settings = {"decay": decay, "threshold": threshold, "surrogate": surrogate}
-    return EventResNet(channels, width, num_classes, rate, settings)
+    return EventResNet(channels, (height // 8) * (across // 8), width, num_classes, rate, settings)

@@ -65,6 +65,23 @@ def curve_charts(report: Report) -> list[tuple[str, Chart]]:
     return charts
 
 
+def fastest_chart(report: Report) -> Chart | None:
+    """Mean accuracy over epochs of what `lrensemble fastest` decided between, with the band below the target."""
+    found = report.fastest
+    if found is None:
+        return None
+    values = [v for row in found.rows for v in row.curve[len(row.curve) // 10 :] if v is not None]
+    y = axis(min(values), max(values), "Validation accuracy, %", factor=100, pad=0.05)
+    chart = Chart("", axis(0, max(row.epochs for row in found.rows), "epochs"), y)
+    for row in found.rows:
+        css = "team" if row is found.recommended else "other"
+        chart.line(range(1, row.epochs + 1), row.curve, css, f"{row.policy}, {row.epochs} epochs\n{row.why}")
+    ends = [0.0, float(chart.x.high)]
+    chart.band(ends, [found.target - 0.005] * 2, [found.target] * 2)
+    chart.name = f"Mean validation accuracy over {len(found.seeds)} seeds, by epochs, of {len(found.rows)} policies."
+    return chart
+
+
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 

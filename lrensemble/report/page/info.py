@@ -14,6 +14,7 @@ from lrensemble.evaluation.stored import stored_evaluation
 from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team, best_team
+from lrensemble.pool.fastest import Fastest, read_fastest
 from lrensemble.pool.files import now
 from lrensemble.pool.member import count_statuses
 from lrensemble.report.diversity_info import best_first
@@ -83,6 +84,7 @@ class Report:
     seats: list[Seat]
     calibration: list[ReliabilityCurve]
     costs: Costs
+    fastest: Fastest | None
     recipe: Recipe
     notes: list[str]
 
@@ -153,6 +155,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
         seats=seats_of(pool, chosen, numbers, labels) if chosen else [],
         calibration=calibration_of(pool, chosen, best, labels["test"]),
         costs=costs_of(pool, chosen, best),
+        fastest=read_fastest(pool),
         recipe=recipe(pool, chosen),
         notes=notes + _notes(pool, rest, members, [m for m in members if not read_history(m)]),
     )

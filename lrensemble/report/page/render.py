@@ -82,6 +82,7 @@ def _pictures(report: Report) -> dict[str, Any]:
         "panels": panels,
         "common_scale": common,
         "curves": charts.curve_charts(report),
+        "fastest": charts.fastest_chart(report),
         "scatter": charts.scatter_chart(report),
         "sizes": charts.size_charts(report),
         "calibration": charts.calibration_chart(report),

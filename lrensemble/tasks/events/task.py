@@ -18,6 +18,7 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tasks.events.binning import BinnedEvents, window_of
 from lrensemble.tasks.events.neurons import firing_rates, reset_states
+from lrensemble.tasks.events.operations import counting
 from lrensemble.tasks.events.recording import Sensor, summary, total
 from lrensemble.tasks.events.sets import EventSet, divided, read_set
 from lrensemble.tasks.events.simulate import simulated_set
@@ -173,8 +174,10 @@ class EventTask(Task):
             calibrate(functools.partial(self.scores, batch={key: value[:rows] for key, value in batch.items()}))
 
     def measure(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Firing rate of every layer of neurons: spikes a neuron and step."""
-        return firing_rates(model, functools.partial(self.scores, batch=batch), len(batch["y"]))
+        """Firing rate of every layer of neurons: spikes a neuron and step; operations of an inference (`counting`)."""
+        with counting(model, len(batch["y"])) as counted:
+            rates = firing_rates(model, functools.partial(self.scores, batch=batch), len(batch["y"]))
+            return {**rates, **counted()}
 
 
 class _RandomCrops(TorchDataset[tuple[int, int]]):

@@ -1,0 +1,139 @@
+"""The fastest policy on digits: what is found is in the records, goes on where it was, reads the test split once."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from lrensemble import Pool, UserError, load_config
+from lrensemble.cli.main import main
+from lrensemble.pool.fastest import read_fastest
+from lrensemble.recommend import fastest_trials
+from lrensemble.recommend.fastest import find_fastest
+from lrensemble.training import make_plan
+from tests.conftest import tiny_config
+
+OPTIONS = {"workers": 1, "threads": 1, "devices": "cpu", "seeds": 4, "finalists": 1}
+SLOW = "STEP(k0=0.02, gamma=0.3, l=20%)"  # a decay that ends too early
+TRAINING = {"epochs": 10, "batch_size": 128}
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(fastest_trials, "FAMILIES", {"EXP": fastest_trials.FAMILIES["EXP"][:2]})
+    monkeypatch.setattr(fastest_trials, "RUNGS", (0.5, 1.0))
+    monkeypatch.setattr(fastest_trials, "CONSTANTS", 2)
+
+
+def plan_of(path, **changes):
+    return make_plan(load_config(tiny_config(training=TRAINING, **changes)), path)
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """The splits that predictions were read of."""
+    seen = []
+    predictions = Pool.predictions
+
+    def watched(self, split, *rest):
+        seen.append(split)
+        return predictions(self, split, *rest)
+
+    monkeypatch.setattr(Pool, "predictions", watched)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fastest") / "pool"
+
+
+def test_a_slow_baseline_is_beaten(folder, reads, capsys):
+    found = find_fastest(plan_of(folder), baseline=SLOW, lrs=[0.01, 0.3], **OPTIONS)
+    assert found.winner is not None and found.confirmation.holds
+    assert reads.count("test") == 2  # the winner's and the baseline's, once
+    row, pool = found.recommended, Pool.open(folder)
+    assert [r.why for r in found.rows[:3]] == ["baseline", "baseline without its decay", "best constant LR"]
+    assert found.rows[1].policy == "FIX(k0=0.02)" and found.largest == 0.3
+    # Its numbers are those of the records.
+    runs = {(m.record.spec.policy, m.record.spec.training.epochs, m.record.spec.seed): m for m in pool.runs}
+    accuracy = [[line["val_accuracy"] for line in runs[SLOW, 10, seed].history()] for seed in range(4)]
+    assert found.target == pytest.approx(np.mean([line[-5:] for line in accuracy]))
+    assert found.rows[0].curve == pytest.approx(np.mean(accuracy, axis=0))
+    epoch = found.confirmation.epoch
+    seconds = [
+        [runs[policy, budget, seed].history()[at - 1]["cpu_seconds"] for seed in found.fresh]
+        for policy, budget, at in ((SLOW, 10, 10), (row.policy, row.epochs, epoch))
+    ]
+    slow, quick = map(np.median, seconds)
+    assert found.speed_ups["full baseline"] == pytest.approx(slow / quick)
+    assert found.search_seconds == pytest.approx(sum(m.record.costs["cpu_seconds"] for m in pool.runs))
+    assert (found.repaid_after - 1) * (slow - quick) < found.search_seconds <= found.repaid_after * (slow - quick)
+    labels = pool.labels("test")
+    base = [
+        np.asarray(p).argmax(1) == labels for p in pool.predictions("test", [runs[SLOW, 10, s] for s in found.fresh])
+    ]
+    assert found.confirmation.test["baseline"] == pytest.approx(np.mean(base))
+    assert read_fastest(pool) == found
+
+
+def test_the_same_call_trains_nothing_again(folder):
+    before = read_fastest(Pool.open(folder))
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("members/*/record.json")}
+    again = find_fastest(plan_of(folder), baseline=SLOW, lrs=[0.01, 0.3], **OPTIONS)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("members/*/record.json")} == times
+    assert again.model_copy(update={"created": before.created}) == before
+
+
+def test_a_baseline_that_nothing_beats_is_kept(tmp_path, reads, capsys):
+    found = find_fastest(plan_of(tmp_path / "pool"), baseline="FIX(k0=0.3)", lrs=[1e-5], **OPTIONS)
+    assert found.winner is None and found.confirmation is None and found.repaid_after is None
+    assert found.recommended is found.rows[0] and set(found.speed_ups.values()) == {1.0}
+    assert "test" not in reads
+
+
+def test_what_cannot_be_asked(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"every FIX run died at >= 1e\+30 .*: try smaller LRs, --lrs 3e\+29"):
+        find_fastest(plan_of(tmp_path / "pool"), baseline=SLOW, lrs=[1e30, 1e31], **OPTIONS)
+    with pytest.raises(UserError, match="seeds = 1 is not possible"):
+        find_fastest(plan_of(tmp_path / "pool"), baseline=SLOW, **{**OPTIONS, "seeds": 1})
+    short = make_plan(load_config(tiny_config()), tmp_path / "short")
+    with pytest.raises(UserError, match=r"training.epochs = 4 is not possible here: .* 10 or more"):
+        find_fastest(short, baseline=SLOW, **OPTIONS)
+    config = tmp_path / "tiny.yaml"
+    config.write_text(json.dumps(tiny_config()))
+    assert main(["fastspiker", str(config)]) == 2
+    assert "fastspiker is for events; lrensemble fastest is for all data" in capsys.readouterr().err
+
+
+def test_the_command(folder, tmp_path, capsys):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(json.dumps(tiny_config(training=TRAINING, policies=[SLOW])))
+    command = ["fastest", str(config), "--pool", str(folder), "--lrs", "0.01", "0.3", "--workers", "1"]
+    command += ["--finalists", "1", "--seeds", "4", "--device", "cpu"]
+    assert main([*command, "--format", "json"]) == 0
+    data, found = json.loads(capsys.readouterr().out), read_fastest(Pool.open(folder))
+    assert data["speed_ups"] == pytest.approx(found.speed_ups) and data["split"] == "validation"
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(found.recommended.policy) and "baseline without its decay" in out
+    assert f"{found.speed_ups['full baseline']:.2f} times: the baseline's whole budget" in out
+    assert f"repaid after {found.repaid_after} trainings" in out
+
+
+def test_the_report_page_has_it(folder, tmp_path):
+    pool, found = Pool.open(folder), read_fastest(Pool.open(folder))
+    assert main(["report", str(folder), "-o", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    values = dict(re.findall(r'data-key="(fastest[^"]*)" value="([^"]*)"', text))
+    assert float(values["fastest.search"]) == found.search_seconds
+    for i, row in enumerate(found.rows):
+        assert float(values[f"fastest.{i}.final"]) == row.final
+    for name, ratio in found.speed_ups.items():
+        assert ratio is None or float(values[f"fastest.ratio.{name.replace(' ', '-')}"]) == ratio
+    section = text[text.index('<section id="fastest"') : text.index('<section id="members"')]
+    assert section.count("<path") == len(found.rows) + 1  # a line each, and the target band
+    assert pool.task.name in text
