@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.export.ensemble import Ensemble
+from lrensemble.pool import Pool
 from lrensemble.pool.select import select_teams
 from lrensemble.tasks import ArrayTask
 from lrensemble.tasks.load import OBJECTS
-from lrensemble.training import load_config, train_pool
+from lrensemble.training import load_config, make_plan, train_pool
 
 POLICIES = ("COS(k0=[0.02, 0.1], l=100%)", "FIX(k0=[0.01, 0.05])")
 
@@ -154,7 +155,10 @@ class LREnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             "seeds": [seed + i for i in range(self.seeds)],
         }
         wanted = load_config(config, task=task, model=None if named else self.model)
-        pool = train_pool(wanted, folder, threads=self.threads, devices=self.devices)
+        plan = make_plan(wanted, folder)
+        if (folder / "pool.json").exists() and {m.id for m in Pool.open(folder).members} - set(plan.ids):
+            raise UserError(f"{folder} holds members of other parameters: give another folder for these")
+        pool = train_pool(plan, threads=self.threads, devices=self.devices)
         (team,) = select_teams(pool, [self.selector])
         return Ensemble.load(pool.path, team, trust=True)  # the models are those of the arguments
 

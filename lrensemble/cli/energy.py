@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     grams_per_kwh = carbon_intensity(country)
     pool = Pool.open(args.pool)
     members = [member for member in pool.readable if has_own_energy(member)]
-    settings = {"watts": args.watts or WATTS, "pue": args.pue, "grams_per_kwh": grams_per_kwh}
+    settings = {"watts": WATTS if args.watts is None else args.watts, "pue": args.pue, "grams_per_kwh": grams_per_kwh}
     rows: list[dict[str, Any]] = []
     for member in members:
         record = member.record
@@ -61,10 +61,12 @@ def run(args: argparse.Namespace) -> int:
             {"pool": str(pool.path), "country": country, "year": YEAR, **settings, "members": rows, "total": total}
         )
         return 0
+    known = sum(row["joules"] is not None for row in rows)
     spiking = any("acs" in row for row in rows)
     output.print_rows(
-        f"{pool.path}: training of {len(rows)} runs took {total['joules'] / JOULES * 1000:.3g} Wh and "
-        f"{1000 * total['grams']:.3g} mg CO2e",
+        f"{pool.path}: training of {known} runs took {total['joules'] / JOULES * 1000:.3g} Wh and "
+        f"{1000 * total['grams']:.3g} mg CO2e"
+        + (f" ({len(rows) - known} more say nothing of what they took)" if known < len(rows) else ""),
         [
             {
                 "<id": row["id"],

@@ -111,9 +111,14 @@ def _print(found: Fastest, pool: str) -> None:
         output.say(f"{shown}: {COMPARED[name]}")
     if (c := found.confirmation) and found.winner is not None:
         output.say(
-            f"{'confirmed' if c.holds else 'not confirmed'} with {len(found.fresh)} fresh seeds, after epoch {c.epoch} "
-            f"of {found.rows[found.winner].epochs}: {100 * c.difference:+.2f} points, one-sided 95 % bound "
-            f"{100 * c.bound:+.2f} (validation)"
+            f"{'confirmed' if c.saved else 'not confirmed'} with {len(found.fresh)} fresh seeds, after epoch {c.epoch} "
+            f"of {found.rows[found.winner].epochs}: "
+            + (
+                f"{100 * c.difference:+.2f} points, one-sided 95 % bound {100 * c.bound:+.2f} (validation)"
+                if c.difference is not None and c.bound is not None
+                else "a run with a fresh seed ended early"
+            )
+            + ("" if c.saved or not c.holds else "; it is no faster with them")
         )
         if c.test:
             output.say(
@@ -134,4 +139,4 @@ def _answer(found: Fastest) -> str:
         return f"keep the baseline {found.baseline}, {found.epochs} epochs: {what}"
     epoch = found.confirmation.epoch if found.confirmation else row.epoch
     stop = "" if epoch == row.epochs else f", stopped after epoch {epoch}"
-    return f"{row.policy}, {row.epochs} epochs{stop}: {found.speed_ups['full baseline']:.2f} times faster"
+    return f"{row.policy}, {row.epochs} epochs{stop}: {found.speed_ups['full baseline'] or 1:.2f} times faster"

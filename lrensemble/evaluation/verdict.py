@@ -89,10 +89,12 @@ def _policies(row: Comparison | None, note: str, objective: str) -> str:
 
 def _search(met: dict[str, Comparison], objective: str) -> str:
     there = {name: judged(met[name], objective) for name in _SEARCH if name in met}
+    if not there:
+        return "It is the average of all: nothing was searched for"
     _, what, *_ = judged(met[BEST_SINGLE], objective)
     there = {name: found for name, found in there.items() if found[1] == what}  # random has no further metrics
     if not there:
-        return "It is the average of all: nothing was searched for"
+        return f"Open: the {what} of what it is compared with is not known"
     directions = [there[name][0].direction for name in (ALL_AVERAGE, TOP_K) if name in there]
     parts = []
     for direction, words in _SHOWN.items():

@@ -98,8 +98,17 @@ def read_weights(name: str, weights: str, expected: str | None) -> dict[str, Ten
     except pickle.UnpicklingError as error:
         fix = ": save model.state_dict(), not the model" if "Unsupported global" in str(error) else ""
         raise UserError(f"{path}: it holds more than tensors, or is no file of torch.save: not read{fix}") from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        raise damaged(path, type(error).__name__ if isinstance(error, LookupError) else first_line(error)) from None
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ) as error:  # whatever torch's reader makes of damaged bytes
+        raise damaged(path, first_line(error)) from None
     return _state_dict(path, content)
 
 

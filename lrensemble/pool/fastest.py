@@ -54,16 +54,26 @@ class Contested(Strict):
 
 
 class Confirmation(Strict):
-    """The winner with fresh seeds after the epoch that was chosen before, and the one look at the test split."""
+    """The winner with fresh seeds after the epoch that was chosen before, and the one look at the test split.
+
+    Numbers are None where a run with a fresh seed ended early.
+    """
 
     epoch: int
-    seconds: float
-    baseline_seconds: float
-    difference: float
-    bound: float
+    seconds: float | None
+    baseline_seconds: float | None
+    difference: float | None
+    bound: float | None
     p: float
     holds: bool
     test: dict[str, float] | None  # accuracies, their difference in points of accuracy, its 95 % bound, rows
+
+    @property
+    def saved(self) -> float:
+        """Seconds saved over the baseline's whole budget; 0 where it is not as accurate, or no faster."""
+        if not self.holds or self.seconds is None or self.baseline_seconds is None:
+            return 0.0
+        return max(0.0, self.baseline_seconds - self.seconds)
 
 
 class Fastest(Strict):
@@ -97,7 +107,7 @@ class Fastest(Strict):
     @property
     def recommended(self) -> Contested:
         """The winner where fresh seeds confirm it, else the baseline."""
-        confirmed = self.winner is not None and self.confirmation is not None and self.confirmation.holds
+        confirmed = self.winner is not None and self.confirmation is not None and self.confirmation.saved > 0
         return self.rows[self.winner if confirmed and self.winner is not None else 0]
 
     @property
@@ -112,7 +122,7 @@ class Fastest(Strict):
         if row is base or self.confirmation is None:
             return dict.fromkeys(("full baseline", "same target", "without decay", "best constant"), 1.0)
         return {
-            "full baseline": self.confirmation.baseline_seconds / self.confirmation.seconds,
+            "full baseline": _ratio(self.confirmation.baseline_seconds, self.confirmation.seconds),
             "same target": _ratio(base.to_target, row.to_target),
             "without decay": _ratio(plain.seconds, row.seconds),
             "best constant": _ratio(constant.seconds, row.seconds),
@@ -123,7 +133,7 @@ class Fastest(Strict):
         """Trainings after which the search has cost less than it saved; None: never."""
         if self.recommended is self.rows[0] or self.confirmation is None:
             return None
-        return math.ceil(self.search_seconds / (self.confirmation.baseline_seconds - self.confirmation.seconds))
+        return math.ceil(self.search_seconds / self.confirmation.saved)
 
     def to_dict(self) -> dict[str, Any]:
         more = {"recommended": self.recommended.model_dump(), "speed_ups": self.speed_ups}

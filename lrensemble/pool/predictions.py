@@ -61,4 +61,7 @@ class Predictions(Sequence[NDArray[Any]]):
         array = read_array(path)
         if file_state(path) != state:
             raise UserError(f"{path} was written again meanwhile: run the same command again")
-        return array if self._choices is None else np.where(self._choices, array, -0.0)
+        if self._choices is not None:
+            return np.where(self._choices, array, -0.0)
+        # Files of older versions and of others may hold -0.0, which means nothing where all choices exist.
+        return array + array.dtype.type(0) if np.signbit(array).any() else array

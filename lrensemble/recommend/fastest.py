@@ -146,8 +146,16 @@ def _confirm(trainer: Trainer, base: Contestant, winner: Contestant, epoch: int,
     if verdict.holds:
         right, base_right = _right(pool, snapshots, "test"), _right(pool, base_members, "test")
     test = None if right is None or base_right is None else _test(right, base_right)
-    values = {key: getattr(verdict, key) for key in ("seconds", "difference", "bound", "p", "holds")}
-    return Confirmation(epoch=epoch, baseline_seconds=base_curves.time_of(base.epochs), test=test, **values)
+    return Confirmation(
+        epoch=epoch,
+        seconds=_finite(verdict.seconds),
+        baseline_seconds=_finite(base_curves.time_of(base.epochs)),
+        difference=_finite(verdict.difference),
+        bound=_finite(verdict.bound),
+        p=verdict.p,
+        holds=verdict.holds,
+        test=test,
+    )
 
 
 def _test(right: Array, base: Array) -> dict[str, float]:

@@ -42,7 +42,8 @@ def groups_of_paths(paths: Iterable[str], pattern: str, where: str) -> Groups:
 def read_groups(path: Path) -> Groups:
     """A text file with the group of one train row on every line."""
     try:
-        return np.array(read_bytes(path.expanduser(), MOST_TEXT).decode().splitlines())
+        lines = read_bytes(path.expanduser(), MOST_TEXT).decode("utf-8-sig").splitlines()
+        return np.array([line.strip() for line in lines])
     except UnicodeDecodeError:
         raise UserError(
             f"data.groups = {path}: not a text file with the group of one train row on every line"

@@ -52,8 +52,10 @@ class Meter:
 def _zones(folder: Path) -> dict[Path, int]:
     """The counters of the processor's packages that can be read (root's alone on many systems), and where they wrap."""
     zones = {}
-    for zone in sorted(folder.glob("*-rapl:[0-9]")):
+    for zone in sorted(folder.glob("*-rapl:*")):
         try:
+            if not (zone / "name").read_text().startswith("package"):
+                continue  # psys counts the packages once more
             int((zone / "energy_uj").read_text())
             zones[zone / "energy_uj"] = int((zone / "max_energy_range_uj").read_text()) + 1
         except (OSError, ValueError):

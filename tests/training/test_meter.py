@@ -16,9 +16,10 @@ from lrensemble.training.meter import Meter
 CPU = torch.device("cpu")
 
 
-def zone(folder: Path, name: str, value: object, limit: int = 999_999) -> Path:
+def zone(folder: Path, name: str, value: object, kind: str = "package-0", limit: int = 999_999) -> Path:
     path = folder / name
     path.mkdir(parents=True)
+    (path / "name").write_text(f"{kind}\n")
     (path / "energy_uj").write_text(f"{value}\n")
     (path / "max_energy_range_uj").write_text(f"{limit}\n")
     return path / "energy_uj"
@@ -41,7 +42,8 @@ def test_seconds_of_the_clock_and_of_the_processor(tmp_path):
 
 def test_rapl_counters_wrap_and_are_shared_with_other_processes(tmp_path, monkeypatch):
     first, second = zone(tmp_path, "intel-rapl:0", 999_000), zone(tmp_path, "intel-rapl:1", 5)
-    zone(tmp_path, "intel-rapl:0:0", 0)  # a part of package 0: it is counted there
+    zone(tmp_path, "intel-rapl:0:0", 0, "core")  # a part of package 0: it is counted there
+    zone(tmp_path, "intel-rapl:3", 0, "psys")  # the packages and more
     zone(tmp_path, "intel-rapl:2", "no number")
     times = psutil.cpu_times()
     monkeypatch.setattr(psutil, "cpu_times", lambda: times)
