@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -344,7 +345,7 @@ def test_options_of_data_that_are_none(pool: Pool, data, capsys):
     (pool.path / "pool.json").write_text(json.dumps({**header, "data": data}))
     assert main(["robustness", str(pool.path)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert {*data} & {"val_fraction", "size"} <= {*line.replace(".", " ").replace("(", " ").split()}
+    assert {*data} & {"val_fraction", "size"} <= {*re.findall(r"\w+", line)}
 
 
 def test_a_header_without_what_models_take(pool: Pool, capsys):

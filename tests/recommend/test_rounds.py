@@ -199,7 +199,7 @@ def test_commands(whole, capsys, tmp_path):
     found = json.loads(capsys.readouterr().out)
     assert found["split"] == "val"
     assert len(found["proposals"]) == 2
-    assert main(["propose", str(whole), "--n", "2"]) == 0
+    assert main(["propose", str(whole), "--n", "2", "-v"]) == 0
     out = capsys.readouterr().out
     assert "n = 337" in out
     assert found["proposals"][0]["explanation"] in out.replace("\n", "")

@@ -50,7 +50,7 @@ def test_every_sampler_draws_new_policies(sampler, tmp_path):
     pytest.importorskip("cmaes") if sampler == "cmaes" else None
     one = wanted(tmp_path, sampler=sampler, trials=13 if sampler != "grid" else 3, epochs=1)
     told = []
-    search(one, told=lambda run, count: told.append((run.member, count)))
+    search(one, tell=lambda run, count: told.append((run.member, count)))
     trials = trials_of(one)
     assert len({member for member, _ in told}) == len(told) == one.trials
     assert [count for _, count in told] == [*range(1, one.trials + 1)]
@@ -69,7 +69,7 @@ def test_pruners_stop_what_is_behind(pruner, tmp_path):
     good = [policy for k0 in (0.3, 0.25) for policy in first_policies((0.1, k0))][:12]
     bad = [type(good[0]).parse(f"FIX(k0={lr})") for lr in (1e-6, 2e-6)]
     ended = {}
-    search(Search(**{**vars(one), "first": [*good, *bad]}), told=lambda run, count: ended.setdefault(run.policy, run))
+    search(Search(**{**vars(one), "first": [*good, *bad]}), tell=lambda run, count: ended.setdefault(run.policy, run))
     stopped = [ended[str(policy)] for policy in bad if ended[str(policy)].status == "stopped"]
     if pruner == "none":
         assert all(run.is_complete for run in ended.values())
@@ -276,7 +276,7 @@ def test_bad_input_is_one_line_and_trains_nothing(more, words, tmp_path, capsys)
 def test_the_table_for_people(tmp_path, capsys):
     arguments = command(tmp_path, str(tmp_path / "p.db"), 2)
     arguments[arguments.index("json")] = "table"
-    assert main(["recommend", *arguments, "--baseline"]) == 0
+    assert main(["recommend", *arguments, "--baseline", "-v"]) == 0
     out = capsys.readouterr().out
-    for words in ("the best with 2 fresh seeds (1000 on)", "mean ± sd of 2 seeds", "n = 337 rows", "Caffe, STEP"):
+    for words in ("policies with fresh seeds (1000 on)", "mean ± sd of 2 seeds", "n = 337 rows", "Caffe, STEP"):
         assert words in out

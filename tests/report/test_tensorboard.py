@@ -111,7 +111,7 @@ def test_damaged_members_are_left_out(pool: Pool, tmp_path: Path):
 def test_the_command(pool: Pool, capsys):
     assert main(["tensorboard", str(pool.path)]) == 0
     folder = pool.path / "tensorboard"
-    assert f"{folder}: 8 runs. Next: tensorboard --logdir {folder}" in capsys.readouterr().out
+    assert f"{folder}: 8 runs\nNext: tensorboard --logdir {folder}" in capsys.readouterr().out
     assert main(["tensorboard", str(pool.path), "-o", str(pool.path / "x"), "--format", "json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["runs"]) == 8
     assert len(Pool.open(pool.path).complete) == 4  # a folder more in the pool disturbs nobody

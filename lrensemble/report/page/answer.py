@@ -61,5 +61,7 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
         lines += ["Select teams of two or more to compare."]
         return Headline(evaluation.verdicts[team.name], lines, None, score, against)
     heading, *lines = evaluation.verdicts[team.name].split("\n")
+    if against[SINGLE].nll_gain is None:
+        lines.append("Members that give labels alone have no NLL.")
     gain, *_ = judged(against[SINGLE], team.objective)
     return Headline(heading, lines, gain.direction, score, against)
