@@ -102,7 +102,8 @@ class Tuner(Controller):
     def observe(self, step: int, loss: float, probing: Probing) -> None:
         """Go back and divide the LR where the mean loss is not finite, or far above the best that it was."""
         now = self.known
-        limit = RISE * now["best"] + SHARE * abs(now["first"])
+        # Of losses below 0 too (densities): a share of the size of the best one above it.
+        limit = now["best"] + (RISE - 1) * abs(now["best"]) + SHARE * abs(now["first"])
         if not math.isfinite(loss) or loss > limit:
             probing.restore()
             now["returns"].append({"step": step, "loss": loss if math.isfinite(loss) else None, "lr": self.lr(step)})

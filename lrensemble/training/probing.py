@@ -190,7 +190,9 @@ def fill_gradients(
 @contextlib.contextmanager
 def undone(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
     """Afterwards gradients, buffers and random states are as they were; parameters are the caller's."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = (p for group in optimizer.param_groups for p in group["params"])
+    # Those of other optimizers have gradients too.
+    parameters = list({id(p): p for p in (*model.parameters(), *groups)}.values())
     gradients = [p.grad for p in parameters]
     buffers = [
         (m._buffers, name, b, b.clone()) for m in model.modules() for name, b in m._buffers.items() if b is not None
@@ -198,7 +200,7 @@ def undone(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
     lrs = [group["lr"] for group in optimizer.param_groups]
     for parameter in parameters:
         parameter.grad = None
-    is_training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # one may be frozen by its user
     devices = list({p.device for p in parameters if p.device.type == "cuda"})
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (users' models may draw from it)
     try:
@@ -207,7 +209,8 @@ def undone(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
-        model.train(is_training)
+        for module, is_training in modes:
+            module.training = is_training
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         for home, name, buffer, value in buffers:

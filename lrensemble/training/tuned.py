@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
 
 from lrensemble.errors import UserError
 from lrensemble.policies.control import parse_schedule
@@ -151,25 +151,33 @@ class TunedLR:
         return loss
 
     def snapshot(self) -> Any:
-        return copy.deepcopy({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()})
+        scaler = self.scaler.state_dict() if self.scaler else None
+        return copy.deepcopy(
+            {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "scaler": scaler}
+        )
 
     def go_back(self, snapshot: Any) -> None:
         self.model.load_state_dict(snapshot["model"])
         self.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
+        if self.scaler and snapshot["scaler"]:
+            self.scaler.load_state_dict(snapshot["scaler"])
 
 
 def _drawn(loader: DataLoader[Any]) -> Callable[[int], Any]:
     """Random batches of a loader's dataset by their numbers."""
     dataset: Any = loader.dataset
     size, collate = loader.batch_size, loader.collate_fn
-    if isinstance(dataset, IterableDataset) or size is None:
+    rows = getattr(loader.sampler, "indices", None)  # of a subset: no other row is seen
+    plain = isinstance(loader.sampler, SequentialSampler | RandomSampler | DistributedSampler)
+    if isinstance(dataset, IterableDataset) or size is None or not (plain or rows is not None):
         raise UserError(
-            "probes draw rows by their numbers, which this loader does not have (iterable, or no batch_size): "
-            "give batches=function, where function(number) is a batch"
+            "probes draw rows by their numbers, which this loader does not have (iterable, no batch_size, or a sampler "
+            "of its own): give batches=function, where function(number) is a batch"
         )
 
     def batch(number: int) -> Any:
         seed_everything("draw", number)
-        return collate([dataset[i] for i in torch.randperm(len(dataset))[:size].tolist()])
+        order = torch.randperm(len(dataset if rows is None else rows))[:size].tolist()
+        return collate([dataset[i if rows is None else int(rows[i])] for i in order])
 
     return batch

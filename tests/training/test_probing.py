@@ -18,7 +18,7 @@ from torch import nn
 
 from lrensemble import Policy, Pool, load_config, train_pool
 from lrensemble.errors import UserError
-from lrensemble.policies.control import register_control
+from lrensemble.policies.control import parse_schedule, register_control
 from lrensemble.policies.registry import CONTROLS
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.probing import steady_update
@@ -296,3 +296,60 @@ def test_killed_at_any_moment_it_is_bit_equal(tmp_path):
         assert (other.record.trace, other.record.control) == (member.record.trace, member.record.control)
         for name in ("weights.safetensors", "predictions/val.npy", "predictions/test.npy"):
             assert (other.path / name).read_bytes() == (member.path / name).read_bytes()
+
+
+def test_probes_draw_the_rows_of_the_loaders_sampler_alone():
+    seen = []
+
+    def collate(items):
+        seen.extend(int(row[0]) for row in items)
+        return torch.zeros(8, dtype=torch.float64)
+
+    rows = torch.utils.data.TensorDataset(torch.arange(100))
+    train_rows = [*range(0, 100, 7)]
+    sampler = torch.utils.data.SubsetRandomSampler(train_rows)
+    loader = torch.utils.data.DataLoader(rows, batch_size=4, sampler=sampler, collate_fn=collate)
+    bowl = Bowl(50.0)
+    tuned_on(bowl, torch.optim.SGD(bowl.parameters()), batches=loader)
+    assert seen and {*seen} <= {*train_rows}
+    weighted = torch.utils.data.WeightedRandomSampler(torch.ones(100), 10)
+    with pytest.raises(UserError, match="a sampler of its own"):
+        tuned_on(bowl, torch.optim.SGD(bowl.parameters()), batches=torch.utils.data.DataLoader(rows, sampler=weighted))
+
+
+def test_probes_leave_modes_and_the_gradients_of_others():
+    net = nn.Sequential(nn.Linear(8, 4).double(), nn.BatchNorm1d(4).double(), nn.Linear(4, 1).double())
+    net[1].eval()  # frozen by its user
+    net[0].weight.grad = torch.ones_like(net[0].weight)  # of another optimizer
+    optimizer = torch.optim.SGD(net[2].parameters())
+    data = torch.randn(16, 8, dtype=torch.float64)
+    TunedLR(
+        net,
+        optimizer,
+        "LRTUNER()",
+        loss=lambda model, x: model(x).square().mean(),
+        batches=lambda n: data,
+        total_steps=99,
+    )
+    assert net.training and not net[1].training
+    assert torch.equal(net[0].weight.grad, torch.ones_like(net[0].weight))
+
+
+def test_the_guard_takes_losses_below_zero():
+    control = parse_schedule("LRTUNER()").bind(steps_per_epoch=10, total_steps=1000).controller()
+    control.known |= {"peak": 0.1, "first": 2.0, "best": -5.0}
+
+    class Probing:
+        returns = 0
+
+        def restore(self):
+            self.returns += 1
+
+        def keep(self):
+            pass
+
+    probing = Probing()
+    control.observe(9, -5.0, probing)
+    assert probing.returns == 0 and control.known["peak"] == 0.1
+    control.observe(19, 3.0, probing)
+    assert probing.returns == 1 and control.known["peak"] == pytest.approx(0.025)
