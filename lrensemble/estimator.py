@@ -156,7 +156,9 @@ class LREnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         }
         wanted = load_config(config, task=task, model=None if named else self.model)
         plan = make_plan(wanted, folder)
-        if (folder / "pool.json").exists() and {m.id for m in Pool.open(folder).members} - set(plan.ids):
+        kept = Pool.open(folder) if (folder / "pool.json").exists() else None
+        same = kept is not None and kept.task.data_fingerprint == task.fingerprint  # else train_pool says it
+        if kept and same and {member.id for member in kept.members} - set(plan.ids):
             raise UserError(f"{folder} holds members of other parameters: give another folder for these")
         pool = train_pool(plan, threads=self.threads, devices=self.devices)
         (team,) = select_teams(pool, [self.selector])
