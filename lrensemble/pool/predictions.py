@@ -27,7 +27,7 @@ class Predictions(Sequence[NDArray[Any]]):
         dtypes = []
         for path in paths:
             self._files.append((path, file_state(path)))
-            array = self[-1]
+            array = self._opened(*self._files[-1])
             if array.shape != shape or array.dtype.kind != "f":
                 raise UserError(
                     f"{path}: {array.dtype} of shape {array.shape}, "
@@ -42,6 +42,9 @@ class Predictions(Sequence[NDArray[Any]]):
         return len(self._files)
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, tuple):  # as of an array: rows of a member, and nothing else of it is read
+            member, rows = index
+            return self._read(*self._files[member], rows)
         found = self._files[index]
         return [self._read(*file) for file in found] if isinstance(found, list) else self._read(*found)
 
@@ -57,11 +60,16 @@ class Predictions(Sequence[NDArray[Any]]):
             row[:] = array
         return stacked
 
-    def _read(self, path: Path, state: State) -> NDArray[Any]:
+    def _read(self, path: Path, state: State, rows: Any = slice(None)) -> NDArray[Any]:
+        array: NDArray[Any] = self._opened(path, state)[rows]
+        if self._choices is not None:
+            return np.where(self._choices[rows], array, -0.0)
+        # Files of older versions and of others may hold -0.0, which means nothing where all choices exist.
+        return array + array.dtype.type(0) if np.signbit(array).any() else array
+
+    @staticmethod
+    def _opened(path: Path, state: State) -> NDArray[Any]:
         array = read_array(path)
         if file_state(path) != state:
             raise UserError(f"{path} was written again meanwhile: run the same command again")
-        if self._choices is not None:
-            return np.where(self._choices, array, -0.0)
-        # Files of older versions and of others may hold -0.0, which means nothing where all choices exist.
-        return array + array.dtype.type(0) if np.signbit(array).any() else array
+        return array

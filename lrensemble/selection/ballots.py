@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics import find_metric, nll_of, nll_rows, resampled, settled, true_class, winners
 from lrensemble.selection.votes import VOTES, counts_of, scaled
 from lrensemble.votes import canonical_vote
 
-Array = NDArray[Any]
 OBJECTIVES = ("nll", "accuracy")  # means over rows, with fast ways; any other is a metric by its name
 MEMORY = 2 * 2**30  # bytes
 _TEAMS, _ROWS = 512, 8192  # in one product of weights and probabilities: 32 MB
@@ -52,7 +52,7 @@ class Ballots:
         self.temperatures = temperatures
         self.memory = memory
         self.total, self.rows, self.classes = self.predictions.shape
-        self.dtype = np.result_type(getattr(self.predictions, "dtype", self.predictions[0].dtype), np.float32)
+        self.dtype = np.result_type(self.predictions.dtype, np.float32)
         self._is_plain = (
             isinstance(self.predictions, np.ndarray)
             and self.vote is VOTES["soft"]
@@ -83,7 +83,7 @@ class Ballots:
 
     def probabilities(self, member: int, rows: Any = slice(None)) -> Array:
         """Of one member after its temperature: (n, C)."""
-        p = np.asarray(self.predictions[member][rows], dtype=self.dtype)
+        p = np.asarray(self.predictions[member, rows], dtype=self.dtype)
         return p if self.temperatures is None else scaled(p, float(self.temperatures[member]))
 
     def member(self, member: int, rows: Any = slice(None)) -> Array:

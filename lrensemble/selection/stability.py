@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import MEMORY, Ballots, checked_inputs
 from lrensemble.selection.base import Selector
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,11 @@ class _Resampled:
         self._predictions = predictions
         self._rows = rows
         self.shape = (len(predictions), len(rows), predictions.shape[2])
+        self.dtype = predictions.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, member: int) -> Array:
-        return np.asarray(self._predictions[member][self._rows])
+    def __getitem__(self, index: Any) -> Array:
+        member, rows = index if isinstance(index, tuple) else (index, slice(None))
+        return np.asarray(self._predictions[member, self._rows[rows]])

@@ -14,9 +14,10 @@ from filelock import Timeout
 
 from lrensemble import Pool, UserError, load_config, train_pool
 from lrensemble.metrics import summary
-from lrensemble.pool import Member
+from lrensemble.pool import Member, Predictions
 from lrensemble.pool.files import write_array, write_sealed
 from lrensemble.pool.select import select_teams
+from lrensemble.selection import Ballots
 from tests.conftest import PATIENCE, tiny_config
 
 
@@ -97,7 +98,6 @@ def test_other_labels_are_refused(pool: Pool):
 
 
 def test_other_class_count_is_refused(pool: Pool):
-    from lrensemble.pool import Predictions
 
     path = pool.members[0].path / "predictions" / "val.npy"
     with pytest.raises(UserError, match="but the pool has 337 rows of 11 classes"):
@@ -288,3 +288,35 @@ def test_of_two_with_the_best_accuracy_the_lower_nll_is_the_one_to_beat(tmp_path
             member.predict(**{split: np.where(np.eye(2)[y] == 1, sure, 1 - sure) for split in ("val", "test")})
     assert pool.best_single().record.spec.model.name == f"m{better}"
     assert pool.best_single(pool.complete[::-1]).record.spec.model.name == f"m{better}"
+
+
+def test_rows_of_stored_predictions_are_those_of_the_array(tmp_path):
+    P = np.random.default_rng(0).dirichlet(np.ones(3), (2, 40)).astype(np.float32)
+    P[0, 3] = [-0.0, 0.5, 0.5]  # of an older version: it means nothing where all choices exist
+    for i, p in enumerate(P):
+        np.save(tmp_path / f"{i}.npy", p)
+    paths = [tmp_path / "0.npy", tmp_path / "1.npy"]
+    choices = np.arange(3) < np.random.default_rng(1).integers(2, 4, 40)[:, None]
+    plain, masked = Predictions(paths, (40, 3)), Predictions(paths, (40, 3), choices)
+    assert not np.signbit(np.asarray(plain)).any() and not np.signbit(plain[0, [3]]).any()
+    np.testing.assert_array_equal(np.signbit(np.asarray(masked)), np.stack([~choices | np.signbit(p) for p in P]))
+    for rows in (slice(None), slice(5, 9), [7, 3, 3], np.arange(40) % 2 == 0):
+        for stored in (plain, masked):
+            whole = np.asarray(stored)
+            np.testing.assert_array_equal(stored[1, rows], whole[1, rows])
+            np.testing.assert_array_equal(np.signbit(stored[0, rows]), np.signbit(whole[0, rows]))
+
+
+def test_a_block_of_rows_reads_no_others(tmp_path, monkeypatch):
+    """What a memory limit divides must not be read whole for every block."""
+    paths = []
+    for i in range(2):
+        paths.append(tmp_path / f"{i}.npy")
+        np.save(paths[-1], np.full((1000, 4), 0.25))
+    stored = Predictions(paths, (1000, 4))
+    seen = []
+    signbit = np.signbit
+    monkeypatch.setattr(np, "signbit", lambda array: seen.append(len(array)) or signbit(array))
+    for _, ballots in Ballots(stored, np.zeros(1000, dtype=int), vote="logit", memory=40_000).blocks():
+        assert ballots.shape[1] < 1000
+    assert max(seen) < 1000
