@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from lrensemble.tasks.task import Batch
@@ -32,6 +33,10 @@ class ProbedRun:
     @property
     def optimizer(self) -> Optimizer:
         return self.run.optimizer
+
+    @property
+    def scaler(self) -> GradScaler | None:
+        return self.run.scaler
 
     @property
     def ratios(self) -> Sequence[float]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -21,6 +19,7 @@ from lrensemble.errors import UserError
 from lrensemble.policies.control import Controlled, Line
 from lrensemble.policies.policy import Policy
 from lrensemble.training.seeds import seed_everything
+from lrensemble.training.unchanged import unchanged
 
 REPEATS = 100  # of one gradient: by then the momentum of 0.9 has reached 1 / (1 - 0.9)
 RANDOM = 1e-3  # of the loss: a larger difference between two computations of it is no rounding
@@ -35,6 +34,9 @@ class Probed(Protocol):
 
     @property
     def optimizer(self) -> Optimizer: ...
+
+    @property
+    def scaler(self) -> GradScaler | None: ...
 
     @property
     def ratios(self) -> Sequence[float]:
@@ -72,7 +74,7 @@ class Prober:
 
     def along(self, lrs: Sequence[float], draw: int) -> Line:
         probed, optimizer = self.probed, self.probed.optimizer
-        with self._measured(), undone(probed.model, optimizer):
+        with self._measured(), self._undone():
             first, fresh = probed.fresh(draw, 2)
             seed_everything("line", draw)
             probed.gradients(first)
@@ -89,7 +91,6 @@ class Prober:
                     return probed.loss_of(fresh)
 
             before, again, *losses = [loss_at(lr) for lr in (0.0, 0.0, *lrs)]
-            torch._foreach_copy_(parameters, start)
         noise = abs(again - before)
         if noise > RANDOM * abs(before) and not self.is_random:
             self.is_random = True
@@ -102,13 +103,13 @@ class Prober:
 
     def trial(self, lrs: Sequence[float], draw: int) -> list[float]:
         probed = self.probed
-        with self._measured(), undone(probed.model, probed.optimizer):
-            start = probed.snapshot()
-            try:
-                batches = probed.fresh(draw, len(lrs))
-                return [probed.train_on(batch, lr) for batch, lr in zip(batches, lrs, strict=True)]
-            finally:
-                probed.go_back(start)
+        with self._measured(), self._undone():
+            batches = probed.fresh(draw, len(lrs))
+            return [probed.train_on(batch, lr) for batch, lr in zip(batches, lrs, strict=True)]
+
+    def _undone(self) -> contextlib.AbstractContextManager[None]:
+        probed = self.probed
+        return unchanged(probed.model, probed.optimizer, *([probed.scaler] if probed.scaler else []))
 
     def keep(self) -> None:
         with self._measured():
@@ -185,39 +186,6 @@ def fill_gradients(
         scale /= 4  # as the scaler does in its first steps
     if scale != 1:
         torch._foreach_div_(gradients, scale)
-
-
-@contextlib.contextmanager
-def undone(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
-    """Afterwards gradients, buffers and random states are as they were; parameters are the caller's."""
-    groups = (p for group in optimizer.param_groups for p in group["params"])
-    # Those of other optimizers have gradients too.
-    parameters = list({id(p): p for p in (*model.parameters(), *groups)}.values())
-    gradients = [p.grad for p in parameters]
-    buffers = [
-        (m._buffers, name, b, b.clone()) for m in model.modules() for name, b in m._buffers.items() if b is not None
-    ]
-    lrs = [group["lr"] for group in optimizer.param_groups]
-    for parameter in parameters:
-        parameter.grad = None
-    modes = [(module, module.training) for module in model.modules()]  # one may be frozen by its user
-    devices = list({p.device for p in parameters if p.device.type == "cuda"})
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (users' models may draw from it)
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        for module, is_training in modes:
-            module.training = is_training
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        for home, name, buffer, value in buffers:
-            buffer.copy_(value)
-            home[name] = buffer
-        for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-            group["lr"] = lr
 
 
 def needs_closure(optimizer: Optimizer) -> bool:
