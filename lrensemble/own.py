@@ -51,9 +51,10 @@ def _file(module: str) -> str:
 
 def is_importable(name: str) -> bool:
     """Whether another process can import the module of ``package.module:callable``: not what a program made itself."""
+    module, _, attribute = name.partition(":")
     try:
         with current_folder():
-            return importlib.util.find_spec(name.partition(":")[0]) is not None
+            return "<locals>" not in attribute and importlib.util.find_spec(module) is not None
     except (ImportError, ValueError, AttributeError):  # __main__, and modules without a file
         return False
 

@@ -154,11 +154,6 @@ class Registry(Mapping[str, T]):
         }
 
 
-def is_local(home: str) -> bool:
-    """Whether no other process can have it by importing the module."""
-    return home.startswith("__main__:") or "<locals>" in home
-
-
 def import_registered(modules: Iterable[str]) -> None:
     """Import, in a worker, the modules whose decorators have registered what a job needs."""
     for module in modules:

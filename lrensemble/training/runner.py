@@ -15,7 +15,7 @@ from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
 from lrensemble.own import is_importable, is_own
-from lrensemble.plugins import REGISTRIES, is_local
+from lrensemble.plugins import REGISTRIES
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.links import CONFIGURATION
@@ -124,7 +124,7 @@ def _objects(plan: Plan) -> list[str]:
     task, models = plan.config.data.name, sorted({spec.model.name for spec in plan.specs})
     tasks = [task] if task in TASKS or (is_own(task) and not is_importable(task)) else []
     models = [name for name in models if name in OBJECTS or (is_users_own(name) and not is_importable(name))]
-    local = [what for what, home in _registered(plan).items() if is_local(home)]
+    local = [what for what, home in _registered(plan).items() if not is_importable(home)]
     return [f"task {name}" for name in tasks] + [f"model {name}" for name in models] + local
 
 
@@ -279,6 +279,6 @@ class _Filler:
             targets=self.plan.config.targets,
             judges=self.judges,
             wait=wait,
-            modules=tuple(sorted({h.partition(":")[0] for h in _registered(self.plan).values() if not is_local(h)})),
+            modules=tuple(sorted({h.partition(":")[0] for h in _registered(self.plan).values() if is_importable(h)})),
             own_models=tuple({str(s.model): s.model for s in self.plan.specs if is_users_own(s.model.name)}.values()),
         )
