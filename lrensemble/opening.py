@@ -35,6 +35,8 @@ _FILE = {
 }
 MOST_JSON = 16 << 20  # bytes of a record, a team, an evaluation, a configuration, pool.json
 MOST_HISTORY = 64 << 20  # bytes: a quarter of a million epochs
+MOST_TEXT = 256 << 20  # bytes of a table as text
+CELL = 100  # bytes that a cell of it takes while it is read
 MOST_LINE = 64 << 10  # bytes of one line of a history
 SMALL = 256 << 20  # unpacked bytes that nobody asks about ...
 RATIO = 20  # ... and how many times more than packed ones are believed beyond that
@@ -84,6 +86,24 @@ def read_bytes(path: Path, most: int = MOST_JSON, fix: str = "") -> bytes:
     if len(data) > most:
         raise UserError(f"{path}: more than {most:,} bytes, such a file has at most that")
     return data
+
+
+def read_text(path: Path, fix: str) -> str:
+    """A file of text in UTF-8, or a `UserError`; `fix` is how to save what is too large for one."""
+    try:
+        return read_bytes(path, MOST_TEXT, fix).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,}): save it in this encoding"
+        ) from None
+
+
+def check_cells(path: Path, cells: int, fix: str) -> None:
+    """Refuse a table of more cells of text than the memory holds as Python's."""
+    import psutil  # most commands read no tables
+
+    if cells * CELL > psutil.virtual_memory().available / 2:
+        raise UserError(f"{path}: about {cells:,} cells of text take too much memory: {fix}")
 
 
 def check_packed(where: object, unpacked: int, packed: int) -> None:

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.opening import read_bytes
+from lrensemble.opening import check_cells, read_text
 
 Cells = dict[str, list[str]]  # column -> a stripped text a row, "" where it is missing
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "<na>", "?"))  # in any case
-MOST_TEXT = 256 << 20  # bytes of a file
-CELL = 100  # bytes that a cell takes while it is read
 MOST_CATEGORIES = 100  # of a column: more are names or remarks
 
 
@@ -51,16 +48,10 @@ def read_csv(path: Path) -> Cells:
     UserError
         Missing or no text, lines of another length than the first, names that are numbers or stand there twice.
     """
-    try:
-        text = read_bytes(path, MOST_TEXT, "save it as .npz").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,}): save it in this encoding"
-        ) from None
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    text = read_text(path, "save it as .npz")
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
-    if text.count(delimiter) * CELL > psutil.virtual_memory().available / 2:
-        raise UserError(f"{path}: {text.count(delimiter):,} cells of text take too much memory: save it as .npz")
+    check_cells(path, text.count(delimiter) + text.count("\n"), "save it as .npz")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     rows: list[list[str]] = []
     try:

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular, read_bytes
+from lrensemble.opening import check_array, check_cells, check_packed, clear_read_errors, open_regular, read_text
 
-MOST_TEXT = 256 << 20  # bytes of a file of text
 MOST_COLUMNS = 25_000  # of it
-CELL = 100  # bytes that a cell takes while it is read
+ARRAYS = "save it as .npy or .npz"
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npz", ".npy", *TEXT)
 DELIMITERS = "\t;|, "  # the first that fits: `0.5, 0.5` has two columns
@@ -136,20 +134,12 @@ def _npy(file: Any, where: str, size: int) -> Array:
 
 
 def _read_text(path: Path) -> Table:
-    try:
-        text = read_bytes(path, MOST_TEXT, "save it as .npy or .npz").decode("utf-8-sig")
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: no text in UTF-8 ({error.reason} at byte {error.start:,}): save it in this encoding"
-        ) from None
+    text = read_text(path, ARRAYS).replace("\r\n", "\n").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         raise UserError(f"{path} is empty" if not text.strip() else f"{path}: there is nothing below the header")
     delimiter = _delimiter(path, lines[0], lines[-1])
-    cells = text.count(delimiter) + len(lines)
-    if cells * CELL > psutil.virtual_memory().available / 2:
-        raise UserError(f"{path}: about {cells:,} cells of text take too much memory: save it as .npy or .npz")
+    check_cells(path, text.count(delimiter) + len(lines), ARRAYS)
     rows = _rows(path, text, delimiter)
     comment = None
     while rows and rows[0][1][0].startswith("#"):  # "# x,y" of np.savetxt, or remarks
