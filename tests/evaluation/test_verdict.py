@@ -42,6 +42,11 @@ def test_labels_have_no_nll_and_are_judged_by_accuracy():
     assert gains.endswith("intervals): accuracy -1.00 points [-2.00, -0.10]")
 
 
+def test_a_search_whose_rivals_have_no_nll_is_open():
+    *_, line = lines("nll", comparison("best single", NOTHING), comparison("all-average", NOTHING, None))
+    assert line == "Search or just averaging? Open: the NLL of what it is compared with is not known"
+
+
 def test_the_best_single_member_is_not_compared_with_itself():
     assert lines("nll", comparison("all-average", NOTHING)) == [IS_SINGLE]
 

@@ -77,6 +77,11 @@ def test_a_slow_baseline_is_beaten(folder, reads, capsys):
         np.asarray(p).argmax(1) == labels for p in pool.predictions("test", [runs[SLOW, 10, s] for s in found.fresh])
     ]
     assert found.confirmation.test["baseline"] == pytest.approx(np.mean(base))
+    # As accurate, and no faster with fresh seeds; or a fresh seed ended early: the baseline stays.
+    for change in ({"seconds": 2 * slow}, {"seconds": slow}, {"seconds": None, "difference": None, "holds": False}):
+        other = found.model_copy(update={"confirmation": found.confirmation.model_copy(update=change)})
+        assert other.recommended is other.rows[0] and other.repaid_after is None
+        assert set(other.speed_ups.values()) == {1.0}
     assert read_fastest(pool) == found
 
 

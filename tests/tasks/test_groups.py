@@ -102,6 +102,9 @@ def test_groups_in_a_file(tmp_path, monkeypatch):
     Path("patients.txt").write_text("\n".join(f"p{i // 4}" for i in range(120)))
     data = load_task("npz", root=root, groups="patients.txt")
     assert not set(data.train.groups) & set(data.val.groups)
+    # A mark of the encoding and blanks at the end of a line are no part of a name.
+    Path("patients.txt").write_bytes(b"\xef\xbb\xbf" + b"\n".join(b"p%d " % (i // 4) for i in range(120)))
+    assert {*load_task("npz", root=root, groups="patients.txt").train.groups} == {*data.train.groups}
     Path("patients.txt").write_text("a\nb\n")
     with pytest.raises(UserError, match=r"data.groups: 2 groups of 120 rows \(patients.txt\)"):
         load_task("npz", root=root, groups="patients.txt")
