@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.evaluation.measured import Measured, Measures
 from lrensemble.evaluation.results import LEVEL, Gain
 from lrensemble.metrics import (
@@ -20,7 +20,6 @@ from lrensemble.metrics import (
     share_interval,
 )
 
-Array = NDArray[Any]
 FEW = 20  # rows that differ: with fewer, bootstrap intervals cover too little (docs/evaluation.md has numbers)
 
 

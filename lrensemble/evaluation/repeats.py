@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.evaluation.results import ALL_AVERAGE, BEST_SINGLE
 from lrensemble.evaluation.teams import Teams, resolve
@@ -16,8 +16,6 @@ from lrensemble.metrics import find_metric, load_metric, summary
 from lrensemble.pool import Pool
 from lrensemble.pool.costs import inference_costs
 from lrensemble.selection import Selector, TopK, make_selector
-
-Array = NDArray[Any]
 
 
 class Divisions(NamedTuple):

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.evaluation.paired import RowScores
 from lrensemble.metrics import find_metric, nll_rows, winners
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.selection import Ballots, TopK
 
-Array = NDArray[Any]
 DRAWS = 100  # random teams; all teams of the size where there are no more
 _BYTES = 2**28  # of votes at a time
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.evaluation.control import against_control
 from lrensemble.evaluation.measured import Measures
 from lrensemble.evaluation.paired import PairedRows, RowScores
@@ -37,8 +37,6 @@ from lrensemble.evaluation.teams import (
 from lrensemble.evaluation.verdict import caution, verdict
 from lrensemble.metrics import holm, mcnemar, member_scores, utility
 from lrensemble.pool import Member, Pool, Team
-
-Array = NDArray[Any]
 
 
 class _Rival(NamedTuple):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.results import ALL_AVERAGE, BEST_SINGLE
 from lrensemble.metrics import check_finite
 from lrensemble.pool import Member, Pool, Predictions, Team
 from lrensemble.selection import team_vote
 
-Array = NDArray[Any]
 TEST = "predictions/test.npy"
 Teams = Sequence[Team | str] | Team | str | None
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.export.card import Preprocessing
 from lrensemble.pool.reading import read_numbers
 from lrensemble.tasks.dataset import make_split
 from lrensemble.tasks.pictures import find_pictures, in_mode, read_picture, resized
 
-Array = NDArray[Any]
 ARRAYS = (".npy", ".npz")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

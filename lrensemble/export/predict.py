@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.export.card import Preprocessing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.images import Reader
 from lrensemble.export.rows import RowReader
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

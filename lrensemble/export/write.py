@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.network import load_data, row_key
 from lrensemble.evaluation.stored import read_evaluation
@@ -33,7 +34,6 @@ from lrensemble.tasks.row_arrays import CHUNK, pieces
 from lrensemble.tasks.rows import raw_batches
 from lrensemble.version import __version__
 
-Array = NDArray[Any]
 TOLERANCE = 1e-5
 THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.99)
 JUMPING = ("plurality", "majority", "borda")  # votes in which rounding can turn a tie, and with it a whole ballot

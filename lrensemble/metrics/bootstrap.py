@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from lrensemble.array import Array
+
 CHUNK = 4_000_000  # counts at a time: 32 MB
 
 

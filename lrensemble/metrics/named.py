@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, first_line
 from lrensemble.metrics.calibration import adaptive_calibration_error, expected_calibration_error
 from lrensemble.metrics.classes import confusion
@@ -25,7 +25,6 @@ from lrensemble.metrics.scores import brier_rows, correct_rows, nll_rows
 from lrensemble.own import current_folder, import_name, is_own, load_own, untrusted
 from lrensemble.plugins import Registry, home_of
 
-Array = NDArray[Any]
 Function = Callable[[Array, Array], Any]
 RESAMPLES = 200  # enough for a standard error (Efron & Tibshirani 1993, section 6.4)
 

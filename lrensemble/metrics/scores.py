@@ -6,12 +6,10 @@ Ties of the arg max go to the lower class, as in NumPy.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from lrensemble.array import Array
+
 # Probabilities below this count as this, as in scikit-learn's log_loss on float64.
 TINY = float(np.finfo(np.float64).eps)
 # Shares of a vote that are no further below the highest are tied with it: sums in float64 differ by less than this when

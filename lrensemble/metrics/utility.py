@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics.calibration import adaptive_calibration_error, expected_calibration_error
 from lrensemble.metrics.scores import brier_rows, correct_rows, nll_rows, top_k_rows
 
-Array = NDArray[Any]
 TOP = 5
 
 

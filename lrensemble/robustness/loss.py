@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.metrics import correct_rows, nll_rows
-from lrensemble.robustness.networks import Array, Networks
+from lrensemble.robustness.networks import Networks
 
 
 @dataclass(frozen=True)

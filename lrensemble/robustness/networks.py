@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
@@ -20,7 +20,6 @@ from lrensemble.selection.votes import counts_of, scaled
 from lrensemble.tasks import Images
 from lrensemble.training.device import pick_devices
 
-Array = NDArray[Any]
 ROWS = 1000  # in one pass of a network
 SAME = 0.01  # most that a probability may differ from the stored one
 

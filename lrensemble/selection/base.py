@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, check_objective, checked_inputs, team_vote
 from lrensemble.selection.one_se import smallest_within_one_se
@@ -18,7 +19,6 @@ from lrensemble.selection.temperature import fit_temperature
 from lrensemble.votes import canonical_vote
 
 __all__ = ["OBJECTIVES", "Selector", "Step", "deadline", "score_teams", "soft_vote", "team_of"]
-Array = NDArray[Any]
 
 
 class Step(NamedTuple):

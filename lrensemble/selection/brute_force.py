@@ -6,18 +6,16 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import MAX_LATTICE, all_teams
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import deadline, team_of
 from lrensemble.selection.enumerate import CLOSE, Enumerating, best_team, equal_votes, is_fast
 from lrensemble.selection.votes import VOTES
 
-Array = NDArray[Any]
 _SLOW = 512  # teams that are voted on one by one between two looks at the clock
 
 

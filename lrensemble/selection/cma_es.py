@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step, deadline
-
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)

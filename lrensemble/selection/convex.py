@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 from scipy.special import logsumexp
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics import TINY, true_class
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step, deadline
 
-Array = NDArray[Any]
 _GAP = 1e-10  # nats
 _DROP = 1e-6  # smaller weights are rounding of 0
 _ROUNDING = 1e-14

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import diversity_scorer, get_metric
 from lrensemble.errors import UserError
 from lrensemble.metrics import nll_of, true_class
 from lrensemble.selection.ballots import score_of
 from lrensemble.selection.base import Selector, Step, team_of
-
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import members_of, team_votes
 from lrensemble.diversity.teams import indicators_of
 from lrensemble.errors import UserError
@@ -16,7 +15,6 @@ from lrensemble.selection.ballots import OBJECTIVES, Ballots
 from lrensemble.selection.base import Selector, team_of
 from lrensemble.selection.votes import VOTES
 
-Array = NDArray[Any]
 CLOSE = 1e-12  # scores nearer than this may be equal, added in another order
 
 

@@ -13,15 +13,13 @@ row is voted on as the plain loop would, in float64, with its `winners`: the cou
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.metrics import TIE, winners
 from lrensemble.selection.ballots import Ballots
 
-Array = NDArray[Any]
 _TILE = 1 << 18  # differences compared at a time: 1 MB, stays in the cache
 _GROUP = 16  # members read before they are written transposed
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import EQ_METRICS, METRICS, all_masks, eq_scores, focal_scores, fq_scores, get_metric
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.enumerate import Enumerating, best_team, equal_votes
 from lrensemble.selection.two_means import diverse_and_accurate
-
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)

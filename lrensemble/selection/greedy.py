@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step, deadline
 from lrensemble.selection.flips import RunningAccuracy
 from lrensemble.selection.running import Running, RunningNLL, RunningVote
-
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.diversity import MAX_LATTICE, all_masks, focal_scores
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.enumerate import Enumerating, best_team
 from lrensemble.selection.focal import metric_names, team_scores
-
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)

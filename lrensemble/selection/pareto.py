@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step, deadline
 from lrensemble.selection.one_se import smallest_within_one_se
 
-Array = NDArray[Any]
 _EXACT = 10  # members up to which all teams are scored
 _KEPT = 5  # teams of a size that grow although they are not on the front
 

@@ -14,13 +14,12 @@ import functools
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.metrics import TINY
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.screens import Screen, make_screen
 
-Array = NDArray[Any]
 _CACHE = 60_000  # numbers of candidates that are evaluated together: 480 KB
 _FEW = 4  # candidates that cost less than a screen of all
 

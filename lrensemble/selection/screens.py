@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.metrics import TINY
 
-Array = NDArray[Any]
 _COMPILED = "lrensemble.selection.compiled"
 _WORTH_COMPILED = 50_000_000  # members x rows from which 40 steps repay the second that loading it takes
 _COLUMNS = 1024  # of a product in float32

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+from lrensemble.array import Array
 from lrensemble.selection.votes import logarithm
 
-Array = NDArray[Any]
 # A member that is right on every row would be made certain (T -> 0), one worse than chance uniform (T -> infinity).
 LOWEST, HIGHEST = 0.05, 20.0
 

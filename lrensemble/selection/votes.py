@@ -23,16 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
+from lrensemble.array import Array
 from lrensemble.metrics import TINY, settled
 
-Array = NDArray[Any]
 _MORE = 1e-9  # more than half by more than rounding
 _NEVER = -1e6  # the logarithm of what does not exist: 0 by exp, also divided by the highest temperature
 _MOST, _NEAR = 1000, 1e-9  # the largest sum of whole numbers that weights are compared with, and how near they are

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import default_collate
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.labels import check_classes, checked_labels, numbered_classes
 from lrensemble.tasks.rows import check_rows
-from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions, fingerprint_of
+from lrensemble.tasks.task import Arrays, Batch, Task, TrainingOptions, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
 Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.tasks.augment import AUGMENTATIONS, Augmentation, augmented, name_and_options
 from lrensemble.tasks.groups import cut_groups
@@ -17,7 +18,7 @@ from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.labels import checked_labels
 from lrensemble.tasks.layout import channels_first
 from lrensemble.tasks.row_arrays import CHUNK, Picked, pick, pieces
-from lrensemble.tasks.task import Array, Arrays, Batch, Task, TrainingOptions
+from lrensemble.tasks.task import Arrays, Batch, Task, TrainingOptions
 from lrensemble.tasks.transforms import NORMALISED, Pixels, for_each_image
 
 

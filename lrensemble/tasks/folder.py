@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tasks.labels import few
 from lrensemble.tasks.pictures import SUFFIXES, find_pictures, in_mode, is_hidden, read_picture, resized
 from lrensemble.tasks.splits import find_splits
 
-Array = NDArray[Any]
 SHOWN = 10  # problems
 MOST_PIXELS = 4096**2  # of an image that is not resized
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tabular import Cells, Column, encode, fit_columns, read_csv
 from lrensemble.tasks.arrays import ArrayTask, checked_arrays
@@ -14,7 +15,7 @@ from lrensemble.tasks.dataset import cut_rows
 from lrensemble.tasks.labels import few
 from lrensemble.tasks.sources import read_npz
 from lrensemble.tasks.splits import find_splits
-from lrensemble.tasks.task import SPLITS, Array
+from lrensemble.tasks.task import SPLITS
 
 
 def load_table(

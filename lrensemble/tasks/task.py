@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
+from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.tabular import Column
 from lrensemble.tasks.labels import lacking_classes
 from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.row_arrays import Picked, pieces
 
-Array = NDArray[Any]
 Arrays = Mapping[str, Array | Picked]  # of one split: "y" (N,) and the inputs, by name; the first dimension is the row
 Batch = dict[str, Tensor]  # the same rows as tensors
 SPLITS = ("train", "val", "test")
