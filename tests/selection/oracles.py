@@ -106,7 +106,13 @@ def plain_way(P, y, objective, steps=40, size=None, replacement=True):
     if objective == "nll" or (first[1] > 0).sum() > 1 or most < 2:
         return first[2]
     singles = [plain_score(team, P, y, "accuracy") for team in np.eye(len(P))]
-    ranked = np.argsort(-np.array(singles), kind="stable")[:most]
-    together = [plain_score(np.isin(range(len(P)), ranked[:k]), P, y, "accuracy") for k in range(2, most + 1)]
-    others = [way(ranked[:k].tolist()) for k in sorted({2, 2 + int(np.argmax(together))})]
+    ranked: list[int] = []  # each member once: with its copy it is itself
+    for member in np.argsort(-np.array(singles), kind="stable").tolist():
+        if not any((P[member] == P[other]).all() for other in ranked):
+            ranked.append(member)
+    ranked = ranked[:most]
+    if len(ranked) < 2:
+        return first[2]
+    together = [plain_score(np.isin(range(len(P)), ranked[:k]), P, y, "accuracy") for k in range(2, len(ranked) + 1)]
+    others = [way(ranked[:k]) for k in sorted({2, 2 + int(np.argmax(together))})]
     return max([first, *others], key=lambda found: found[0])[2]

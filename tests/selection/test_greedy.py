@@ -41,6 +41,8 @@ def screened_by(screen):
     st.sampled_from([0.0, 1.0, 4.0]),
     st.sampled_from(["float16", "float32", "float64", "coarse", "certain", "twins"]),
 )
+@example("accuracy", screens.Bounds, 5, 14, 2, 43, 1.0, "twins")
+@example("accuracy", screens.Bounds, 5, 10, 2, 0, 1.0, "twins")
 def test_picks_of_the_plain_loop(objective, screen, members, rows, classes, seed, quality, kind):
     P, y = make(members, rows, classes, seed, quality, dtype=np.float64)
     if kind == "coarse":  # many exact ties
