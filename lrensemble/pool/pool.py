@@ -117,8 +117,8 @@ class Pool:
             raise UserError(f"{path} exists and is not a pool: choose another folder for it")
         with clear_disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        for name, array in arrays.items():
-            write_array(path / "labels" / f"{name}.npy", array)
+        for file, array in arrays.items():
+            write_array(path / "labels" / f"{file}.npy", array)
         task = Header(
             name=name or path.name,
             data=data or {"name": name or path.name},

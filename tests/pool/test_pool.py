@@ -320,3 +320,10 @@ def test_a_block_of_rows_reads_no_others(tmp_path, monkeypatch):
     for _, ballots in Ballots(stored, np.zeros(1000, dtype=int), vote="logit", memory=40_000).blocks():
         assert ballots.shape[1] < 1000
     assert max(seen) < 1000
+
+
+def test_a_pool_has_the_name_that_it_was_given_or_its_folders(tmp_path):
+    labels = {"val": [0, 1, 1], "test": [1, 0]}
+    assert Pool.create(tmp_path / "a", labels=labels, name="birds").task.name == "birds"
+    made = Pool.create(tmp_path / "b", labels=labels)
+    assert made.task.name == "b" and made.task.data == {"name": "b"}
