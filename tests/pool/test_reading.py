@@ -245,9 +245,9 @@ def test_text_without_end(tmp_path):
 
 
 def test_many_cells_of_text(tmp_path, monkeypatch):
-    from lrensemble.pool import reading
+    from lrensemble import opening
 
-    monkeypatch.setattr(reading, "CELL", 1 << 50)
+    monkeypatch.setattr(opening, "CELL", 1 << 50)
     (tmp_path / "a.csv").write_text("0.5,0.5\n" * 10)
     with pytest.raises(UserError, match="about 20 cells of text take too much memory"):
         read_table(tmp_path / "a.csv", "val")
