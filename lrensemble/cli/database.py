@@ -1,7 +1,7 @@
-"""What all pools say about LR policies: one database, made from the pools, that answers which policy is best.
+"""What all pools say about LR policies: the actions sync, top and tasks of ``lrensemble policies``.
 
-sync adds every finished run of pools; top ranks the policies of a task; ls lists the tasks. The database is an Optuna
-storage (a file, or PostgreSQL for a group): optuna-dashboard shows it, too.
+One database, made from the pools, answers which policy is best: an Optuna storage (a file, or PostgreSQL for a group),
+so optuna-dashboard shows it, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 from lrensemble.cli import output
 
-HELP = "policies of all pools: sync, top, ls"
 ORDERS = ("accuracy", "nll", "iterations-to-target", "seconds", "robustness")
 STORAGE = "sqlite:///checkpoints/policies.db"
 
@@ -26,15 +25,14 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
-    sync = actions.add_parser("sync", help="add every finished run of pools", allow_abbrev=False)
+def add_actions(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    sync = add("sync", "add every finished run of pools to the database of policies")
     sync.add_argument("pools", metavar="FOLDER", nargs="+", help="pools, or folders of pools")
-    top = actions.add_parser("top", help="the best policies of a task", allow_abbrev=False)
+    top = add("top", "the best policies of a task, by all pools of the database")
     top.add_argument("--by", choices=ORDERS, default="accuracy", help="default: accuracy (on validation)")
     top.add_argument("--target", metavar="SHARE", type=float, help="validation accuracy (default: the median run's)")
     top.add_argument("-n", metavar="N", type=output.whole(), default=10, help="so many policies (default: 10)")
-    tasks = actions.add_parser("ls", help="the tasks", allow_abbrev=False)
+    tasks = add("tasks", "the tasks of the database")
     for chooser in (top, tasks):
         chooser.add_argument("--data", metavar="NAME")
         chooser.add_argument("--model", metavar="NAME")
@@ -46,11 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         output.add_format(action)
 
 
-def run(args: argparse.Namespace) -> int:
-    return {"sync": _sync, "top": _top, "ls": _ls}[args.action](args)
-
-
-def _sync(args: argparse.Namespace) -> int:
+def sync_pools(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from lrensemble.recommend.database import find_pools, sync
@@ -69,11 +63,11 @@ def _sync(args: argparse.Namespace) -> int:
         f"{store.url}: {result.added} runs added, {result.known} were there, from {result.pools} pools and "
         f"{result.tasks} tasks{left}"
     )
-    output.say_next("lrensemble database ls")
+    output.say_next("lrensemble policies tasks")
     return 0
 
 
-def _top(args: argparse.Namespace) -> int:
+def print_top(args: argparse.Namespace) -> int:
     from lrensemble.recommend.database import choose_tasks, read_tasks
     from lrensemble.recommend.ranking import check_target, default_target, rank
     from lrensemble.recommend.store import open_store
@@ -138,7 +132,7 @@ def print_ranking(title: str, rows: Sequence[Any], target: float | None) -> None
     )
 
 
-def _ls(args: argparse.Namespace) -> int:
+def print_tasks(args: argparse.Namespace) -> int:
     from lrensemble.recommend.database import choose_tasks, read_tasks
     from lrensemble.recommend.store import open_store
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_old_name
 
 HELP = "how different the members are: metrics, pairs, all teams"
 
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--best", metavar="N", type=output.whole(2), help="only the N best members by validation accuracy"
     )
-    parser.add_argument("--top", metavar="Q", type=output.whole(), default=5, help="teams to list (default: 5)")
+    parser.add_argument("-n", metavar="N", type=output.whole(), default=5, help="teams to list (default: 5)")
+    add_old_name(parser, "--top", "-n")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
     output.add_format(parser)
 
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         draw_diversity(info, args.output)
         output.note(f"drawn into {args.output}")
-    best = top_teams([info.teams], "accuracy", args.top)
+    best = top_teams([info.teams], "accuracy", args.n)
     tops = [
         {
             "members": [info.ids[i] for i in members_of(mask)],

@@ -97,16 +97,17 @@ def _run_several(results: Sequence[Evaluation], format: str) -> int:
 
 def _print(result: Evaluation, pool: Pool) -> None:
     """The verdict on the team to use, and all teams; with -v everything that was found."""
+    from lrensemble.evaluation.verdict import NO_TEAM
     from lrensemble.pool import best_team
 
     best = best_team([pool.team(name) for name in pool.team_names if name in result.verdicts])
-    answer, *lines = result.verdicts[best.name].split("\n")
+    answer, *lines = result.verdicts[best.name].split("\n") if best else [NO_TEAM]
     for line in [answer, *lines[:1]]:
         output.say(f"{line}.")
     output.print_rows(
         f"{result.pool}: teams on the test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, "
         "gains over the best single member with 95 % intervals",
-        [_row(result, score, best.objective) for score in result.scores],
+        [_row(result, score, best.objective if best else "nll") for score in result.scores],
     )
     if output.view.verbose:
         _print_all(result, pool.find(result.best_single).record.spec.label)
@@ -121,10 +122,12 @@ def _print(result: Evaluation, pool: Pool) -> None:
             output.say(f"{name}: " + ". ".join(result.verdicts[name].split("\n")) + ".")
         if result.caution:
             output.say(f"Note: {result.caution}.")
-    worth = answer.startswith("Worth")
-    output.say_next(
-        f"lrensemble export {pool.path} {best.name} -o {best.name}" if worth else f"lrensemble report {pool.path}"
-    )
+    if best is None:
+        output.say_next(f"lrensemble select {pool.path}")
+    elif answer.startswith("Worth"):
+        output.say_next(f"lrensemble export {pool.path} {best.name} -o {best.name}")
+    else:
+        output.say_next(f"lrensemble report {pool.path}")
 
 
 def _row(result: Evaluation, score: Score, objective: str) -> dict[str, str]:

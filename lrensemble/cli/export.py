@@ -14,7 +14,8 @@ HELP = "a team as a folder that predicts by itself"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
-    parser.add_argument("team", metavar="TEAM", help="name of a team (lrensemble ls POOL lists them)")
+    parser.add_argument("team", metavar="TEAM", nargs="?", help="name of a team (default: the one that evaluate names)")
+    parser.add_argument("--team", metavar="NAME", default=argparse.SUPPRESS, help="the same")
     parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="new folder for the team")
     parser.add_argument(
         "--as",
@@ -43,21 +44,23 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.export import export_team
     from lrensemble.pool import Pool
     from lrensemble.pool.sizes import size_text
+    from lrensemble.pool.team import team_to_use
 
     formats = [name for word in args.formats or ["torch"] for name in word.split(",") if name]
     pool = Pool.open(args.pool)
+    team = args.team or team_to_use(args.pool, pool.teams).name
     notes: list[str] = []
-    with output.working(f"exporting {args.team}") as tell:
+    with output.working(f"exporting {team}") as tell:
 
         def say(text: str) -> None:
             if text.startswith("not checked"):
                 notes.append(text)
             else:
-                tell(f"exporting {args.team}: {text}")
+                tell(f"exporting {team}: {text}")
 
         card = export_team(
             pool,
-            args.team,
+            team,
             args.output,
             formats=formats,
             force=args.force,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 
 if TYPE_CHECKING:
     from lrensemble.pool.fastest import Fastest
@@ -29,7 +30,7 @@ COMPARED = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file; its epochs are the baseline's budget")
-    parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", help="change the configuration")
+    output.add_overrides(parser)
     parser.add_argument("--baseline", metavar="POLICY", help="policy to beat")
     parser.add_argument("--lrs", metavar="LR", type=output.real(0, 1e6), nargs="+", help="constant LRs to try first")
     parser.add_argument(
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pool", metavar="DIR", type=Path, help="where members go (default: checkpoints/<name>-fastest)"
     )
     output.add_workers(parser, threads=1)
-    parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
+    add_devices(parser)
     output.add_format(parser)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 
 if TYPE_CHECKING:
     from lrensemble.policies.sweep import RangeTest
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sweeps, each from new weights (default: 3)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
-    parser.add_argument("--devices", "--device", metavar="NAME", default="auto", help="as in train, the first is used")
+    add_devices(parser, "one of cpu, mps, cuda, cuda:1")
     output.add_format(parser)
 
 

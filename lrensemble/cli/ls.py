@@ -20,20 +20,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pool",
         metavar="POOL",
         nargs="?",
-        default="checkpoints",
-        help="a pool, or a folder of pools (default: checkpoints)",
+        type=Path,
+        help="a pool, or a folder with pools (default: checkpoints, else this folder)",
     )
     output.add_format(parser)
+
+
+def pools_below(folder: Path) -> list[Path]:
+    """Folders of pools in `folder` and in its folders, without what is inside of pools; none where it is a pool."""
+    if (folder / "pool.json").exists():
+        return []
+    near = [path.parent for path in folder.glob("*/pool.json")]
+    far = [path.parent for path in folder.glob("*/*/pool.json") if path.parents[1] not in near]
+    return sorted(near + far)
 
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.errors import UserError
     from lrensemble.pool import Pool
 
-    below = sorted(Path(args.pool).glob("*/pool.json")) if not (Path(args.pool) / "pool.json").exists() else []
-    if below:
-        return _list_pools([Pool.open(path.parent) for path in below], args)
-    pool = Pool.open(args.pool)
+    folder = args.pool or (Path("checkpoints") if Path("checkpoints").is_dir() else Path())
+    if below := pools_below(folder):
+        return _list_pools([Pool.open(path) for path in below], folder, args.format)
+    if args.pool is None and not (folder / "pool.json").exists():
+        raise UserError("no pool is here or below: lrensemble demo trains one, lrensemble init begins one of yours")
+    pool = Pool.open(folder)
     members: list[dict[str, Any]] = []
     for member in pool.members:
         try:
@@ -108,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list_pools(pools: list[Pool], args: argparse.Namespace) -> int:
+def _list_pools(pools: list[Pool], folder: Path, format: str) -> int:
     facts = [
         {
             "pool": str(pool.path),
@@ -119,11 +130,11 @@ def _list_pools(pools: list[Pool], args: argparse.Namespace) -> int:
         }
         for pool in pools
     ]
-    if args.format == "json":
+    if format == "json":
         output.print_json({"pools": facts})
         return 0
     output.print_rows(
-        f"{len(pools)} pools in {args.pool}",
+        f"{len(pools)} pools in {folder}",
         [
             {
                 "<pool": row["pool"],

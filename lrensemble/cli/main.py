@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from lrensemble import terminal
 from lrensemble.cli import (
-    database,
+    completion,
     diversity,
     energy,
     evaluate,
@@ -40,38 +42,55 @@ from lrensemble.cli import (
     train,
     verify,
 )
-from lrensemble.cli import run as run_
+from lrensemble.cli.options import OldName, note_renamed
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.version import __version__
 
-COMMANDS = {
-    "train": train,
-    "import": import_,
-    "verify": verify,
-    "diversity": diversity,
-    "select": select,
-    "propose": propose,
-    "run": run_,
-    "evaluate": evaluate,
-    "robustness": robustness,
-    "report": report,
-    "soup": soup,
-    "export": export,
-    "predict": predict,
-    "ls": ls,
-    "energy": energy,
-    "show": show,
-    "tensorboard": tensorboard,
-    "gc": gc,
-    "database": database,
-    "recommend": recommend,
-    "lr-find": lr_find,
-    "fastest": fastest,
-    "fastspiker": fastspiker,
-    "policies": policies,
-    "events": events,
+GROUPS: dict[str, dict[str, Any]] = {
+    "The job, in this order": {
+        "train": train,
+        "select": select,
+        "evaluate": evaluate,
+        "report": report,
+        "export": export,
+        "predict": predict,
+    },
+    "Look at a pool": {
+        "ls": ls,
+        "show": show,
+        "diversity": diversity,
+        "robustness": robustness,
+        "energy": energy,
+        "tensorboard": tensorboard,
+    },
+    "Find learning-rate policies": {
+        "policies": policies,
+        "lr-find": lr_find,
+        "propose": propose,
+        "recommend": recommend,
+        "fastest": fastest,
+        "fastspiker": fastspiker,
+        "verify": verify,
+    },
+    "Members from elsewhere, and disk space": {
+        "import": import_,
+        "soup": soup,
+        "gc": gc,
+        "events": events,
+    },
+    "The shell": {
+        "completion": completion,
+    },
+}
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
+# The beginning of a command line -> what it is called now. Old names go on, with a note.
+RENAMED = {
+    ("database", "ls"): ("policies", "tasks"),
+    ("database",): ("policies",),
+    ("run",): ("propose", "--train"),
 }
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
+WIDTH = 80  # cells of the help's lines
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,10 +99,39 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"{value!r} is not possible: {did_you_mean(value, action.choices)}")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Paragraphs as wide as the terminal; indented lines stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for block in re.findall(r"(?:^(?! ).+\n?)+|^.*\n?", text, re.MULTILINE):
+            lines += textwrap.wrap(block, width, break_on_hyphens=False) if block[:1].strip() else [block.rstrip("\n")]
+        return "\n".join(lines)
+
+
+class MainParser(Parser):
+    """Its help is the commands in groups, the job first."""
+
+    def format_help(self) -> str:
+        lines = ["usage: lrensemble COMMAND ...", "", *textwrap.wrap(DESCRIPTION, WIDTH)]
+        wide = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            lines += ["", f"{title}:"]
+            for name, module in group.items():
+                lines += textwrap.wrap(f"  {name:{wide}}  {module.HELP}", WIDTH, subsequent_indent=" " * (wide + 4))
+        return "\n".join(
+            [*lines, "", "lrensemble help COMMAND says more of one, lrensemble version which this is.", ""]
+        )
+
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and the parser of every command by name."""
-    parser = Parser(prog="lrensemble", description=DESCRIPTION, allow_abbrev=False)
+    parser = MainParser(prog="lrensemble", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"lrensemble {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     commands = {}
@@ -92,29 +140,46 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
             name,
             help=module.HELP,
             description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Help,
             allow_abbrev=False,
         )
         module.add_arguments(command)
         commands[name] = command
+    parser.set_defaults(root=parser)  # what completion is of
     return parser, commands
 
 
-def option_names(parser: argparse.ArgumentParser) -> list[str]:
-    """Every option of a command and of the commands below it."""
-    names: list[str] = []
+def option_names(parser: argparse.ArgumentParser, words: Iterable[str]) -> list[str]:
+    """Every option of a command, or of that below it which `words` name; old names are none."""
     for action in parser._actions:
-        names += action.option_strings
         if isinstance(action, argparse._SubParsersAction):
-            names += [name for sub in action.choices.values() for name in option_names(sub)]
-    return names
+            for word in words:
+                if word in action.choices:
+                    return option_names(action.choices[word], ())
+    actions = (action for action in parser._actions if not isinstance(action, OldName))
+    return [name for action in actions for name in action.option_strings]
+
+
+def present_names(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line with the names that commands have now, and what was changed: the old words, and the new ones."""
+    if not argv:
+        return ["--help"], []
+    if argv[0] == "help":
+        return [*argv[1:], "--help"], []
+    if argv[0] == "version":
+        return ["--version"], []
+    for old, new in RENAMED.items():
+        if tuple(argv[: len(old)]) == old:
+            return [*new, *argv[len(old) :]], [" ".join(["lrensemble", *words]) for words in (old, new)]
+    return [*argv], []
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; raise `UserError` with the nearest command or option."""
+    argv, renamed = present_names(argv)
     parser, commands = build_parser()
-    if argv and not argv[0].startswith("-") and argv[0] not in commands:
-        raise UserError(f"unknown command {argv[0]!r}: {did_you_mean(argv[0], commands)}")
+    if not argv[0].startswith("-") and argv[0] not in commands:
+        raise UserError(f"unknown command {argv[0]!r}: {did_you_mean(argv[0], [*commands, 'help', 'version'])}")
     args, rest = parser.parse_known_args(argv)
     # argparse gives up on positionals that come after options; overrides and policies may stand anywhere.
     if hasattr(args, "overrides"):
@@ -124,9 +189,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         if words is not None:
             words += [word for word in rest if not word.startswith("-")]
             rest = [word for word in rest if word.startswith("-")]
+    if args.command == "export" and args.team is None and rest and not rest[0].startswith("-"):
+        args.team = rest.pop(0)
     if rest:
-        options = option_names(commands[args.command])
-        raise UserError(f"lrensemble {args.command} does not know {rest[0]!r}: {did_you_mean(rest[0], options)}")
+        options = option_names(commands[args.command], argv)
+        wrong = rest[0].partition("=")[0]
+        raise UserError(f"lrensemble {args.command} does not know {rest[0]!r}: {did_you_mean(wrong, options)}")
+    if renamed:
+        note_renamed(args, *renamed)
     return args
 
 
@@ -135,6 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         output.configure(args)
+        for line in getattr(args, "renamed", ()):
+            output.note(line)
         code: int = COMMANDS[args.command].run(args)
         return code
     except UserError as error:

@@ -116,12 +116,12 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     how_much.add_argument("-q", "--quiet", action="store_true", help="the answer alone: no table, notes or progress")
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
+def add_overrides(parser: argparse._ActionsContainer) -> None:
     """``KEY.SUB=VALUE ...``."""
     parser.add_argument("overrides", metavar="KEY.SUB=VALUE", nargs="*", default=[], help="change the configuration")
 
 
-def add_workers(parser: argparse.ArgumentParser, threads: int | None = None) -> None:
+def add_workers(parser: argparse._ActionsContainer, threads: int | None = None) -> None:
     """``--workers`` and ``--threads``, whose default is `threads`."""
     parser.add_argument(
         "--workers", metavar="N", type=whole(1, MOST), help="runs at a time (default: cores, or one per GPU)"
@@ -179,6 +179,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def print_rows(title: str, rows: Sequence[Mapping[str, str]], caption: str = "") -> None:
     """A table whose rows say the names of their columns, as `print_table` takes them."""
     print_table(title, [*rows[0]] if rows else [""], ([*row.values()] for row in rows), caption)
+
+
+def print_text(text: str) -> None:
+    """A document for a program, as it is."""
+    print(text)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
-"""Learning-rate policies: which there are, what each one is, how it looks, and what a controller found.
+"""Learning-rate policies: which there are, how they look, what a controller found, and which were best in all pools.
 
   lrensemble policies list
   lrensemble policies show TRI2
   lrensemble policies plot "STEP(k0=0.1, gamma=0.1, l=60e)" "COS(k0=[0.05, 0.1], l=100%)" --budget 200e -o lr.svg
   lrensemble policies fit checkpoints/pool 3f2a -o trace.svg
+  lrensemble policies sync checkpoints
+  lrensemble policies top --data digits
 
 A policy goes in quotes: the shell knows parentheses, too.
 """
@@ -16,13 +18,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrensemble.cli import output
+from lrensemble.cli import database, output
 
 if TYPE_CHECKING:
     from lrensemble.policies import Definition
     from lrensemble.report.policy_curves import Curve
 
-HELP = "list, explain and draw learning-rate policies, and write down what a controller found"
+HELP = "list, explain and draw them; a database of which were best in your pools"
 CAPTION = "LR(t) = |k0 - k1| g(t) + min(k0, k1), t is the optimizer step, from 0."
 BUDGET, STEPS_PER_EPOCH = "100e", 100
 LONGEST = 10**12  # steps
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=STEPS_PER_EPOCH,
         help=f"default: {STEPS_PER_EPOCH}",
     )
+    output.add_format(plot)
     plot.add_argument("--log", action="store_true", help="a logarithmic axis for the learning rate")
     plot.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
 
@@ -56,10 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("member", metavar="MEMBER", help="id, or the beginning of one")
     fit.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw into FILE: .png, .svg or .html")
     output.add_format(fit)
+    database.add_actions(add)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"list": _list, "show": _show, "plot": _plot, "fit": _fit}[args.action](args)
+    actions = {"list": _list, "show": _show, "plot": _plot, "fit": _fit}
+    actions |= {"sync": database.sync_pools, "top": database.print_top, "tasks": database.print_tasks}
+    return actions[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -128,6 +134,18 @@ def _plot(args: argparse.Namespace) -> int:
     curves = policy_curves(policies, args.steps_per_epoch, total_steps)
     length = f"{args.budget.removesuffix('e')} epochs of {args.steps_per_epoch:,} steps" if epochs else ""
     length = length or f"{total_steps:,} steps"
+    if args.output is not None:
+        draw_policies(curves, args.output, epochs=epochs, log=args.log)
+    if args.format == "json":
+        shown = [{"policy": c.label, "lr": c.lr.tolist(), "steps": c.steps.tolist()} for c in curves]
+        output.print_json({"total_steps": total_steps, "steps_per_epoch": args.steps_per_epoch, "curves": shown})
+        return 0
+    if args.format == "csv":
+        points = [
+            (c.label, str(step), repr(lr)) for c in curves for step, lr in zip(c.steps, c.lr.tolist(), strict=True)
+        ]
+        output.print_table("", ["<policy", "step", "LR"], points)
+        return 0
     if args.output is None:
         if args.log:
             output.note("--log is for files: these are scaled from 0 to the highest LR of each policy")
@@ -135,7 +153,6 @@ def _plot(args: argparse.Namespace) -> int:
         for curve in curves:
             _print_curve(curve)
         return 0
-    draw_policies(curves, args.output, epochs=epochs, log=args.log)
     output.say(f"{args.output}: {len(curves)} {'policy' if len(curves) == 1 else 'policies'} over {length}")
     return 0
 

@@ -1,36 +1,69 @@
-"""Propose which policies to train next so that the team of a pool gets better.
+"""Propose which policies to train next so that the team of a pool gets better; with --train train them, in rounds.
+
+  lrensemble propose POOL                                 what to train next, and why
+  lrensemble propose CONFIG --train --rounds 5            train CONFIG, propose, train that, and so on
+  lrensemble propose CONFIG --train --members 40 --time 2h
 
 A surrogate learns from the shape of the LR curves in the pool what each would predict on the validation rows; proposals
-are ranked by the expected gain of the team per second of training. Nothing is trained, the test split is not read.
+are ranked by the expected gain of the team per second of training. The test split is not read. Rounds can be stopped at
+any time, the same command goes on; several processes with one pool on a shared folder divide the work.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 
-from lrensemble.cli import output
+from lrensemble.cli import output, rounds
+from lrensemble.cli.options import add_devices, add_old_name, add_time
+from lrensemble.errors import UserError
 
-HELP = "which policies to train next"
+HELP = "which policies to train next; --train trains them, in rounds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pool", metavar="POOL", help="folder of a pool")
-    parser.add_argument("--n", metavar="N", type=output.whole(1, 10_000), default=5, help="proposals (default: 5)")
+    parser.add_argument("pool", metavar="POOL|CONFIG", help="folder of a pool; with --train a configuration")
+    parser.add_argument("-n", metavar="N", type=output.whole(1, 10_000), help="proposals (default: 5; of a round 4)")
     parser.add_argument(
         "--seed", metavar="N", type=output.whole(0, 2**63 - 1), default=0, help="of the candidates (default: 0)"
     )
     output.add_format(parser)
+    training = parser.add_argument_group("rounds of train, select, propose")
+    training.add_argument("--train", action="store_true", help="train the configuration, then what is proposed")
+    training.add_argument("--rounds", metavar="N", type=output.whole(), help="after the configuration (default: 5)")
+    training.add_argument(
+        "--members", metavar="N", type=output.whole(), help="stop at so many runs, the configuration's included"
+    )
+    add_time(training, "stop after this time, when a member is done")
+    training.add_argument("--pool", dest="folder", metavar="DIR", type=Path, help="default: checkpoints/<name>")
+    add_devices(training)
+    output.add_workers(training)
+    output.add_overrides(training)
+    add_old_name(parser, "--n", "-n")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.train:
+        return rounds.run(args)
+    for name in ("rounds", "members", "time", "folder", "workers", "threads"):
+        if getattr(args, name) is not None:
+            raise UserError(f"--{'pool' if name == 'folder' else name} is for --train")
+    if args.overrides:
+        raise UserError(f"{args.overrides[0]}: a pool has its configuration; overrides are for --train")
+    if Path(args.pool).is_file():
+        raise UserError(f"{args.pool} is a file: give the folder of a pool, or --train to train a configuration")
+    return _propose(args)
+
+
+def _propose(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.pool.links import CONFIGURATION
     from lrensemble.recommend.propose import propose
 
     pool = Pool.open(args.pool)
     with output.working("proposing"):
-        proposals = propose(pool, args.n, seed=args.seed)
+        proposals = propose(pool, args.n or 5, seed=args.seed)
     if args.format == "json":
         output.print_json(
             {

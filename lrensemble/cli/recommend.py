@@ -14,6 +14,7 @@ from typing import Any
 
 from lrensemble.cli import output
 from lrensemble.cli.database import add_storage, print_ranking
+from lrensemble.cli.options import add_devices, add_old_name, add_time, seconds
 
 HELP = "search LR policies for a task, and confirm the best with fresh seeds"
 SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
@@ -31,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="SHARE", type=float, help="fewest steps to this validation accuracy, not highest accuracy"
     )
     parser.add_argument(
-        "--trials", metavar="N", type=output.whole(), default=30, help="policies to search in all (default: 30)"
+        "-n", "--trials", metavar="N", type=output.whole(), default=30, help="policies to search in all (default: 30)"
     )
-    parser.add_argument("--minutes", metavar="N", type=output.real(0, 1e7), help="begin no new policy after this time")
+    add_time(parser, "begin no new policy after this time")
+    add_old_name(parser, "--minutes", "--time", type=lambda text: seconds(f"{text}m"))
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: tpe")
     parser.add_argument("--pruner", choices=PRUNERS, default="median", help="default: median")
     parser.add_argument("--finalists", metavar="N", type=output.whole(), default=3, help="trained again (default: 3)")
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-seed", metavar="N", type=output.whole(0, 2**62), default=1000, help="of the fresh ones (default: 1000)"
     )
     parser.add_argument("--baseline", action="store_true", help="also train Caffe's and PyTorch's default schedules")
-    parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train")
+    add_devices(parser)
     output.add_workers(parser, threads=1)
     add_storage(parser)
     output.add_format(parser)
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         trials=args.trials,
         sampler=args.sampler,
         pruner=args.pruner,
-        minutes=args.minutes,
+        minutes=None if args.time is None else args.time / 60,
         finalists=args.finalists,
         seeds=args.seeds,
         first_seed=args.first_seed,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr-scales", action="store_true", help="train with multiples of the LR: the best member")
     parser.add_argument("--member", metavar="ID", nargs="+", action="extend", help="for --lr-scales: these, or all")
     parser.add_argument("--factors", metavar="X,Y", help="for --lr-scales (default: 0.1,0.5,1,5,10)")
-    parser.add_argument("--devices", "--device", metavar="NAMES", default="auto", help="as in train (default: auto)")
+    add_devices(parser)
     parser.add_argument(
         "--workers", metavar="N", type=output.whole(1, output.MOST), help="for --lr-scales: runs at a time"
     )

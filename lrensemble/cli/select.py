@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_old_name, add_time
 from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
     parser.add_argument("--metric", metavar="M", help="for focal, hierarchical and diverse: GD, BD, EQ ...")
     parser.add_argument("--one-se", action="store_true", help="the smallest team within one standard error of the best")
-    parser.add_argument(
-        "--time-limit", metavar="S", type=output.real(1e-6, 1e8), help="seconds for each search; then the best so far"
-    )
+    add_time(parser, "for each search, then the best so far")
+    add_old_name(parser, "--time-limit", "--time")
     parser.add_argument(
         "--stability",
         metavar="N",
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             vote=args.vote,
             temperature=args.temperature,
             one_se=args.one_se,
-            time_limit=args.time_limit,
+            time_limit=args.time,
             stability_repeats=args.stability,
             cost=args.cost,
             memory=parse_size(args.memory) if args.memory else MEMORY,
@@ -121,15 +121,10 @@ def _print_teams(pool: Pool, teams: Sequence[Team], objective: str, members: int
     n, best = pool.task.rows["val"], best_team(teams)
     keys = [objective, *(key for key in SCORES if key != objective)]
     heads = {key: SCORES.get(key, key.rpartition(":")[2]) for key in keys}
-    value = f"{heads[objective].removesuffix(' %')} {_score(objective, best.validation.get(objective))}"
-    value += f" {'%' if objective == 'accuracy' else ''}".rstrip()
-    if len(best.members) > 1:
-        output.say(f"Team {best.name}: {len(best.members)} of {members} members, {value} on validation (n = {n:,})")
+    if best is None:
+        output.say("No team to use: random teams are a control, which the others are compared with")
     else:
-        output.say(
-            f"No team of two or more: {best.name} is member {', '.join(best.members)}, {value} on validation "
-            f"(n = {n:,})"
-        )
+        output.say(_chosen(best, objective, heads[objective], members, n))
     rows = []
     for team in sorted(teams, key=team_order):
         row = {"<team": team.name, "members": str(len(team.members))}
@@ -143,6 +138,14 @@ def _print_teams(pool: Pool, teams: Sequence[Team], objective: str, members: int
         rows,
         "These are promises: the rows that chose a team flatter it, the more teams were tried the more.",
     )
+
+
+def _chosen(team: Team, objective: str, head: str, members: int, n: int) -> str:
+    value = f"{head.removesuffix(' %')} {_score(objective, team.validation.get(objective))}"
+    value += f"{' %' if objective == 'accuracy' else ''} on validation (n = {n:,})"
+    if len(team.members) > 1:
+        return f"Team {team.name}: {len(team.members)} of {members} members, {value}"
+    return f"No team of two or more: {team.name} is member {', '.join(team.members)}, {value}"
 
 
 def _score(key: str, value: float | None) -> str:

@@ -12,6 +12,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 
 if TYPE_CHECKING:
     from lrensemble.export.soup import Soup, Soups
@@ -21,7 +22,7 @@ HELP = "average the weights of members that share an initialisation"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    add_devices(parser, "one of cpu, mps, cuda, cuda:1")
     output.add_trust(parser)
     output.add_format(parser)
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     pool = Pool.open(args.pool)
     with output.working("averaging weights") as tell:
         found = make_soups(
-            pool, device=args.device, trust=args.trust, tell=lambda text: tell(f"averaging weights: {text}")
+            pool, device=args.devices, trust=args.trust, tell=lambda text: tell(f"averaging weights: {text}")
         )
     if args.format == "json":
         output.print_json({"rows": found[0].rows, "groups": found})

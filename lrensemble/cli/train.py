@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 
 if TYPE_CHECKING:
     from lrensemble.pool import Pool
@@ -27,13 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-device", metavar="N", type=output.whole(1, output.MOST), help="runs at a time on every GPU (default: 1)"
     )
-    parser.add_argument(
-        "--devices",
-        "--device",
-        metavar="NAMES",
-        default="auto",
-        help="cpu, mps, cuda or a list such as cuda:0,cuda:1 (default: auto, every CUDA device, else MPS, else CPU)",
-    )
+    add_devices(parser)
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out images of a folder that cannot be read, and say how many"
     )

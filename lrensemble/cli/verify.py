@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 
 if TYPE_CHECKING:
     from lrensemble.recommend.answer import Attempt, SeedResult, Verification
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pool", metavar="DIR", type=Path, help="where runs go (default: POOL, or checkpoints/<name>-verify)"
     )
     output.add_workers(parser)
-    parser.add_argument("--device", metavar="NAME", default="auto", help="cpu, mps, cuda (default: the best there is)")
+    add_devices(parser)
     output.add_trust(parser)
     output.add_format(parser)
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         trust=args.trust or not is_pool,
         workers=args.workers,
         threads=args.threads,
-        devices=args.device,
+        devices=args.devices,
         watcher=Progress(),
     )
     if args.format == "json":

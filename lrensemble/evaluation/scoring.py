@@ -92,6 +92,7 @@ def evaluate(
     baselines = (single_name, average_name)
     rivals, note, not_controlled = _rivals(pool, members, chosen, entries, found, baselines, labels, measures)
     objectives = {team.name: team.objective for team in chosen}
+    controls = {team.name for team in chosen if team.is_control}
     objective = next(iter(objectives.values())) if len(set(objectives.values())) == 1 else "nll"  # of the baselines
     rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals)])
     order = {name: i for i, name in enumerate(entries)}
@@ -123,6 +124,7 @@ def evaluate(
                 len(labels),
                 not_controlled.get(name, note),
                 objectives.get(name, objective),
+                name in controls,
             )
             for name in entries
             if name != f"({BEST_SINGLE})"

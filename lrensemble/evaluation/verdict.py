@@ -16,6 +16,7 @@ from lrensemble.evaluation.results import (
 )
 
 IS_SINGLE = "This team is the best single member: one model is no ensemble"
+NO_TEAM = "No team to use: only random ones were selected, which are a control"
 _SHOWN = {1: "better than", 0: "not shown to differ from", -1: "worse than"}
 _SEARCH = {
     ALL_AVERAGE: "the average of all",
@@ -42,7 +43,9 @@ def judged(row: Comparison, objective: str) -> tuple[Gain, str, str, int]:
     return row.accuracy_gain, "accuracy", " points", 2
 
 
-def verdict(comparisons: Sequence[Comparison], rows: int, note: str, objective: str = "nll") -> str:
+def verdict(
+    comparisons: Sequence[Comparison], rows: int, note: str, objective: str = "nll", control: bool = False
+) -> str:
     """Four lines: worth it or not, the gains, whether the policies are the reason, and whether the search is.
 
     Parameters
@@ -55,6 +58,8 @@ def verdict(comparisons: Sequence[Comparison], rows: int, note: str, objective: 
         Why there is no seeds-only control, where there is none.
     objective : str
         What the team was selected for, and so is judged by.
+    control : bool
+        Whether it is a random team, which is for comparison and never recommended.
     """
     met = {row.baseline: row for row in comparisons}
     if BEST_SINGLE not in met:
@@ -70,6 +75,8 @@ def verdict(comparisons: Sequence[Comparison], rows: int, note: str, objective: 
         0: f"Not shown to be worth it: the {what} of team {single.name} cannot be told from the best single member's",
         -1: f"Not worth it: team {single.name} {worse} the best single member",
     }[gain.direction]
+    if control:
+        answer = f"Team {single.name} is random: a control, not a team to use"
     gains = dict.fromkeys([_words(single, objective), _words(single, "accuracy")])
     return "\n".join(
         [

@@ -109,6 +109,11 @@ class Team(BaseModel):
         return str(self.parameters.get("objective", "nll"))
 
     @property
+    def is_control(self) -> bool:
+        """Whether nobody chose it, so that it is for comparison alone."""
+        return self.selector == "random"
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is the weighted mean of its members' probabilities as they are."""
         return self.vote == "soft" and not self.temperatures
@@ -122,14 +127,26 @@ class Team(BaseModel):
         return team
 
 
-def best_team(teams: Sequence[Team]) -> Team:
+def best_team(teams: Sequence[Team]) -> Team | None:
     """The one to use: the best on validation by what it was selected for, of two or more members if there is one.
 
     Where teams were selected for several objectives it is one of the newest team's. Ties: accuracy, then fewer members.
+    None where there are only random ones: they are a control, and chance may put them first.
     """
+    teams = [team for team in teams if not team.is_control]
+    if not teams:
+        return None
     objective = max(teams, key=lambda team: team.created).objective
     alike = [team for team in teams if team.objective == objective]
     return min([team for team in alike if len(team.members) > 1] or alike, key=team_order)
+
+
+def team_to_use(pool: str | Path, teams: Sequence[Team]) -> Team:
+    """The best of a pool's teams; `UserError` where none was selected but random ones."""
+    team = best_team(teams)
+    if team is None:
+        raise UserError(f"{pool} has no team to use: lrensemble select {pool} chooses one")
+    return team
 
 
 def team_order(team: Team) -> tuple[float, float, int, str]:

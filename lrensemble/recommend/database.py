@@ -224,7 +224,7 @@ def choose_tasks(
 ) -> list[TaskRuns]:
     """The tasks that fit; a `UserError` with the nearest name when nothing does."""
     if not tasks:
-        raise UserError("the database has no records: lrensemble database sync FOLDER fills it from pools")
+        raise UserError("the database has no records: lrensemble policies sync FOLDER fills it from pools")
     wanted: list[tuple[str, object, Callable[[Setting], set[object]]]] = [
         ("data", data, lambda task: {task.data}),
         ("model", model, lambda task: {task.model.name, str(task.model)}),

@@ -195,7 +195,7 @@ def read_runs(pool: Pool, *splits: str) -> list[Member]:
         what = f"none of its {total} members is a finished run of lrensemble train" if total else "it is empty"
         raise UserError(
             f"{pool.path}: nothing to learn from: {what}. What to train next is learned from LR policies and what "
-            "came of them: lrensemble train CONFIG first, or lrensemble run CONFIG, which does both"
+            "came of them: lrensemble train CONFIG first, or lrensemble propose CONFIG --train, which does both"
         )
     return members
 

@@ -94,7 +94,7 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
         if path.is_dir():
             raise UserError(f"{path} is a folder; the database is a file, for example {path / 'policies.db'}")
         if not path.exists() and not create:
-            raise UserError(f"{path} does not exist: lrensemble database sync FOLDER makes it from the pools there")
+            raise UserError(f"{path} does not exist: lrensemble policies sync FOLDER makes it from the pools there")
         if create:
             with clear_disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
                     some = ", ".join(sorted(tables)[:3])
                     raise UserError(f"{shown} holds other tables ({some}) and no policy database")
                 if not create:
-                    raise UserError(f"{shown} is empty: lrensemble database sync fills it from pools")
+                    raise UserError(f"{shown} is empty: lrensemble policies sync fills it from pools")
             storage = optuna.storages.RDBStorage(
                 parsed.render_as_string(hide_password=False),
                 engine_kwargs={**options, "pool_pre_ping": kind != "sqlite"},

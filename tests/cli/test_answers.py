@@ -26,11 +26,11 @@ COMMANDS = {
     "evaluate {pool}": ("orth it", 25),
     "report {pool}": ("orth it", 14),
     "diversity {pool}": ("of all 4 members", 25),
-    "propose {pool} --n 3": ("Train", 16),
+    "propose {pool} -n 3": ("Train", 16),
     "train {pool}/config.json --pool {pool} --workers 1": ("4 complete. Best:", 4),
-    "database sync {pool} --storage {folder}/p.db": ("8 runs added", 3),
-    "database ls --storage {folder}/p.db": ("1 tasks", 10),
-    "database top --storage {folder}/p.db": ("4 policies by accuracy", 16),
+    "policies sync {pool} --storage {folder}/p.db": ("8 runs added", 3),
+    "policies tasks --storage {folder}/p.db": ("1 tasks", 10),
+    "policies top --storage {folder}/p.db": ("4 policies by accuracy", 16),
     "show {pool} {member}": ("member", 50),
 }
 
@@ -44,7 +44,7 @@ def screens(trained: Path, tmp_path_factory) -> dict[tuple[str, int | None], str
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         for command in COMMANDS:
-            for width in (80, 120, None) if command != "database sync {pool} --storage {folder}/p.db" else (80,):
+            for width in (80, 120, None) if command != "policies sync {pool} --storage {folder}/p.db" else (80,):
                 text = io.StringIO()
                 patch.setattr("sys.stdout", text)
                 patch.setattr(output, "terminal_width", lambda width=width: width)
@@ -89,6 +89,30 @@ def test_the_verdict_is_the_same_everywhere(pool: Pool, capsys):
         assert main([command, str(pool.path)]) == 0
         out = capsys.readouterr().out
         assert all(f"{line}." in out for line in words)
+
+
+def test_a_random_team_is_never_the_one_to_use(pool: Pool, capsys, tmp_path):
+    """Also where chance makes it the best on validation, or nothing else was selected."""
+    from lrensemble import evaluate, select_teams
+    from lrensemble.pool import best_team
+
+    [drawn] = select_teams(pool, ["random"], size=2)
+    assert best_team(pool.teams) is None
+    for command in ("select", "evaluate", "report"):
+        assert main([command, str(pool.path), *(["--selector", "random"] if command == "select" else [])]) == 0
+        assert capsys.readouterr().out.startswith("No team ")
+    assert main(["export", str(pool.path), "-o", str(tmp_path / "x")]) == 2
+    assert "has no team to use: lrensemble select" in capsys.readouterr().err
+    for path in (pool.path / "teams").glob("random*"):
+        path.unlink()
+    [every] = select_teams(pool, ["all"])
+    pool.save_team(drawn.model_copy(update={"validation": every.validation | {"nll": 0.0}}))
+    assert best_team(pool.teams).name == "all"
+    assert main(["evaluate", str(pool.path)]) == 0
+    assert "team all" in capsys.readouterr().out.split(".")[0]
+    assert evaluate(pool).verdicts[drawn.name].startswith(f"Team {drawn.name} is random: a control")
+    assert main(["export", str(pool.path), "-o", str(tmp_path / "x"), "--no-benchmark"]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'x'}: all, 4 members")
 
 
 def test_quiet_verbose_and_csv(pool: Pool, capsys):

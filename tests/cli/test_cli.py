@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from torch import nn
 
 from lrensemble import Pool
-from lrensemble.cli.main import COMMANDS, main
+from lrensemble.cli.main import COMMANDS, build_parser, main, parse
 from lrensemble.selection import SELECTORS
 from tests.conftest import PATIENCE
 
@@ -93,6 +94,83 @@ def test_help_loads_nothing_heavy():
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def test_the_first_words(capsys):
+    """What people type before they have read anything."""
+    for words, answer in (([], "The job, in this order"), (["help"], "The job"), (["version"], "lrensemble ")):
+        with contextlib.suppress(SystemExit):  # argparse leaves after help
+            main(words)
+        assert answer in capsys.readouterr().out
+    for words in (["help", "policies", "plot"], ["policies", "plot", "--help"]):
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert left.value.code == 0
+        assert "--steps-per-epoch" in capsys.readouterr().out
+
+
+def subparsers(parser) -> list:
+    below = [action.choices.values() for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [leaf for choices in below for command in choices for leaf in subparsers(command)] or [parser]
+
+
+def test_options_have_one_name_everywhere():
+    """Every command prints for programs, too; and what is the same is called the same."""
+    leaves = subparsers(build_parser()[0])
+    assert len(leaves) > 25
+    for parser in leaves:
+        shown = {
+            name for action in parser._actions if action.help != argparse.SUPPRESS for name in action.option_strings
+        }
+        assert not shown & {"--device", "--minutes", "--time-limit", "--n", "--top", "--count"}, parser.prog
+        assert "--format" in shown or "completion" in parser.prog or "demo" in parser.prog, parser.prog
+        assert {"-v", "-q"} <= shown or "--format" not in shown
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("run c.yaml --rounds 2 --n 3", "propose c.yaml --train --rounds 2 -n 3"),
+        ("database ls --data digits", "policies tasks --data digits"),
+        ("database top -n 3", "policies top -n 3"),
+        ("database sync pools", "policies sync pools"),
+        ("propose p --n 3", "propose p -n 3"),
+        ("diversity p --top 3", "diversity p -n 3"),
+        ("select p --time-limit 5", "select p --time 5"),
+        ("recommend c.yaml --minutes 2", "recommend c.yaml --time 120s"),
+    ],
+)
+def test_old_names_go_on_with_a_note(old, new):
+    before, now = (vars(parse(text.split())) for text in (old, new))
+    assert all(" is called " in note for note in before.pop("renamed")) and "renamed" not in now
+    assert {**before, "root": None} == {**now, "root": None}
+
+
+def test_completion_is_a_script_that_the_shell_takes(tmp_path):
+    done = command("completion", "bash")
+    (tmp_path / "completion").write_text(done.stdout)
+    words = 'source completion; COMP_WORDS=(lrensemble sel); COMP_CWORD=1; _shtab_lrensemble; echo "${COMPREPLY[@]}"'
+    found = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout.split() == ["select"]
+    assert "--time-limit" not in done.stdout
+
+
+def test_ls_finds_the_pools_below(pool: Pool, tmp_path, monkeypatch, capsys):
+    deep = tmp_path / "work" / "checkpoints" / "mine"
+    deep.parent.mkdir(parents=True)
+    pool.path.rename(deep)  # has a control, which is no pool of its own
+    for folder in (tmp_path / "work", deep.parent):
+        monkeypatch.chdir(folder)
+        assert main(["ls", "--format", "json"]) == 0
+        [one] = json.loads(capsys.readouterr().out)["pools"]
+        assert one["pool"].endswith("mine")
+    monkeypatch.chdir(deep)
+    assert main(["ls"]) == 0
+    assert "4 members" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["ls"]) == 2
+    assert "lrensemble demo" in capsys.readouterr().err
+
+
 def test_help_names_every_selector(capsys):
     with pytest.raises(SystemExit):
         main(["select", "--help"])
@@ -139,7 +217,10 @@ def _fill(argument: str, names: dict[str, str]) -> str:
     ("arguments", "message"),
     [
         (["trian"], "did you mean 'train'"),
-        ([], "required: COMMAND"),
+        (["help", "trian"], "did you mean 'train'"),
+        (["policies", "plto"], "did you mean 'plot'"),
+        (["select", "{pool}", "--formt=json"], "did you mean '--format'"),
+        (["select", "{pool}", "--format", "jsn"], "did you mean 'json'"),
         (["train"], "required: CONFIG"),
         (["train", "{config}", "--worker", "2"], "did you mean '--workers'"),
         (["train", "{config}", "--workers", "two"], "--workers: two is not possible"),

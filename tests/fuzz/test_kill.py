@@ -38,8 +38,8 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "soup": ("soup", "pool", *JSON),
     "import": ("import", "new", "runs", "--labels", "labels.npz", *JSON),
     "gc": ("gc", "pool", "--max-size", "0", "--yes", *JSON),
-    "database": ("database", "sync", "pool", "--storage", "policies.db", *JSON),
-    "run": ("run", "pool.yaml", "--pool", "pool", "--rounds", "1", "--n", "1", *TRAIN, *JSON),
+    "database": ("policies", "sync", "pool", "--storage", "policies.db", *JSON),
+    "run": ("propose", "--train", "pool.yaml", "--pool", "pool", "--rounds", "1", "-n", "1", *TRAIN, *JSON),
     "verify": ("verify", "FIX(0.02)", "pool.yaml", "--target", "0.99", "--pool", "new", "--threads", "1", *JSON),
 }
 HASHED = re.compile(r"sha256|hash|git|^files$|^environment$")

@@ -49,7 +49,7 @@ POOL = (
     ("ls", "pool", *JSON),
     ("show", "pool", "MEMBER", *JSON),
     ("diversity", "pool", *JSON),
-    ("propose", "pool", "--n", "1", *JSON),
+    ("propose", "pool", "-n", "1", *JSON),
     ("gc", "pool", "--max-size", "0", *JSON),
     ("report", "pool", *JSON),
     ("export", "pool", "all", "-o", "exported", "--as", "safetensors", "--no-benchmark", *JSON),

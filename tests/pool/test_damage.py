@@ -90,7 +90,7 @@ def test_the_rest_of_a_pool_works(pool: Pool, damage, capsys):
         ["evaluate", path, "--format", "json"],
         ["report", path, "-o", f"{path}/r.html", "--format", "json"],
         ["diversity", path, "--format", "json"],
-        ["propose", path, "--n", "1", "--format", "json"],
+        ["propose", path, "-n", "1", "--format", "json"],
         ["export", path, "best-single", "-o", f"{path}/out", "--no-benchmark", "--as", "safetensors"],
         ["ls", path],
     ):

@@ -165,8 +165,8 @@ def config_file(folder: Path) -> str:
 
 
 def start(config: str, pool: Path) -> subprocess.Popen[str]:
-    words = ["run", config, "--pool", str(pool), "--rounds", "2", "--n", "2", "--workers", "1", "--threads", "1"]
-    command = [sys.executable, "-m", "lrensemble", *words, "--format", "json"]
+    words = ["propose", config, "--train", "--pool", str(pool), "--rounds", "2", "-n", "2", "--format", "json"]
+    command = [sys.executable, "-m", "lrensemble", *words, "--workers", "1", "--threads", "1"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -195,23 +195,23 @@ def test_two_processes_and_a_killed_one_fill_one_pool(whole, tmp_path):
 
 
 def test_commands(whole, capsys, tmp_path):
-    assert main(["propose", str(whole), "--n", "2", "--format", "json"]) == 0
+    assert main(["propose", str(whole), "-n", "2", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["split"] == "val"
     assert len(found["proposals"]) == 2
-    assert main(["propose", str(whole), "--n", "2", "-v"]) == 0
+    assert main(["propose", str(whole), "-n", "2", "-v"]) == 0
     out = capsys.readouterr().out
     assert "n = 337" in out
     assert found["proposals"][0]["explanation"] in out.replace("\n", "")
     config = config_file(tmp_path)
-    assert main(["run", config, "--pool", str(whole), "--rounds", "2", "--n", "2", "--workers", "1"]) == 0
+    assert main(["propose", config, "--train", "--pool", str(whole), "--rounds", "2", "-n", "2", "--workers", "1"]) == 0
     assert "after every round" in " ".join(capsys.readouterr().out.split())
     for words, message in (
-        (["run", config, "--time", "0"], "--time 0 is not possible"),
-        (["run", config, "--time", "soon"], "--time soon"),
-        (["run", config, "--rounds", "0"], "argument --rounds: 0 is not possible"),
-        (["run", config, "--seed", "-1"], "argument --seed: -1 is not possible"),
-        (["propose", str(whole), "--n", "0"], "--n: 0 is not possible"),
+        (["propose", "--train", config, "--time", "0"], "--time: 0 is not possible"),
+        (["propose", "--train", config, "--time", "soon"], "--time: soon"),
+        (["propose", config, "--train", "--rounds", "0"], "argument --rounds: 0 is not possible"),
+        (["propose", config, "--train", "--seed", "-1"], "argument --seed: -1 is not possible"),
+        (["propose", str(whole), "-n", "0"], "-n: 0 is not possible"),
         (["propose", str(tmp_path / "nowhere")], "is not a pool"),
     ):
         assert main(words) == 2

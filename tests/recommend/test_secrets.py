@@ -35,9 +35,9 @@ CODED = "s3cr3t%21p%40ss%2Fw0rd"
         f"://me:{CODED}@x",
     ],
 )
-@pytest.mark.parametrize("action", ["ls", "sync"])
+@pytest.mark.parametrize("action", ["tasks", "sync"])
 def test_no_password_is_shown(url, action, tmp_path, capsys):
-    words = ["database", action, *([str(tmp_path)] if action == "sync" else [])]
+    words = ["policies", action, *([str(tmp_path)] if action == "sync" else [])]
     (tmp_path / "p").mkdir()
     words += ["--storage", url.format(folder=tmp_path)]
     assert main(words) == 2
@@ -48,10 +48,10 @@ def test_no_password_is_shown(url, action, tmp_path, capsys):
 
 
 def test_a_url_in_the_wrong_place(capsys):
-    assert main(["database", "ls", f"postgresql://me:{SECRET}@host/x"]) == 2
+    assert main(["policies", "tasks", f"postgresql://me:{SECRET}@host/x"]) == 2
     err = capsys.readouterr().err
     assert "s3cr3t" not in err and "w0rd" not in err
-    assert main(["database", "ls", f"--storag=postgresql://me:{SECRET.replace('!', ' ')}@host/x"]) == 2
+    assert main(["policies", "tasks", f"--storag=postgresql://me:{SECRET.replace('!', ' ')}@host/x"]) == 2
     err = capsys.readouterr().err
     assert "s3cr3t" not in err and "w0rd" not in err
 

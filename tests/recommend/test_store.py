@@ -22,7 +22,7 @@ def test_a_path_is_a_sqlite_file(tmp_path):
 
 
 def test_reading_makes_no_file(tmp_path):
-    with pytest.raises(UserError, match=r"does not exist: lrensemble database sync"):
+    with pytest.raises(UserError, match=r"does not exist: lrensemble policies sync"):
         open_store(str(tmp_path / "none.db"))
     assert not list(tmp_path.iterdir())
 
@@ -109,7 +109,7 @@ def test_lock_of_postgres(empty_postgres):
 
 @pytest.mark.postgres
 def test_an_empty_server(empty_postgres):
-    with pytest.raises(UserError, match="is empty: lrensemble database sync"):
+    with pytest.raises(UserError, match="is empty: lrensemble policies sync"):
         open_store(empty_postgres)
     assert open_store(empty_postgres, create=True).storage.get_all_studies() == []
     assert "lr@" in open_store(empty_postgres).url

@@ -115,7 +115,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
             check_finite(array, f"the {split} predictions of member {member.id}", ": move it out of the pool")
     selected, left_out = whole_teams(pool, "val", "test")
     chosen = _chosen(pool, selected, team)
-    evaluation = stored_evaluation(pool, selected) or evaluate(pool, selected, save=False) if selected else None
+    evaluation = stored_evaluation(pool, selected) or evaluate(pool, selected, save=False) if chosen else None
     notes = [f"Team {name} is left out: {why}." for name, why in left_out.items()]
     if evaluation:
         notes += [f"Left out: {name}: {why}." for name, why in evaluation.metrics_left_out.items()]

@@ -48,7 +48,7 @@ def select_command(path: str, team: Team) -> str:
         elif key in OPTIONS:
             words.append(f"{OPTIONS[key]} {shlex.quote(str(value))}")
         elif key == "time_limit":
-            words.append(f"--time-limit {value}")
+            words.append(f"--time {value}")
         else:
             words.append(f"--option {shlex.quote(f'{key}={value}')}")
     return " ".join(words)
