@@ -78,10 +78,6 @@ class Task:
     def notes(self) -> tuple[str, ...]:
         return tuple(lacking_classes({name: self.labels(name) for name in SPLITS}, self.class_names))
 
-    def choices(self, name: str) -> NDArray[np.bool] | None:
-        """Multiple choice: which classes each row has, (N, C) truth values. Its `scores` are -inf elsewhere. None: all."""
-        return None
-
     def inputs(self) -> nn.Module | None:
         """From the raw ``x`` of a row to what the model takes; put in front of the model on export. None: as it is."""
         return None
