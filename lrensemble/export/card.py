@@ -102,6 +102,8 @@ class Card(Part):
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     vote: str
+    choices: bool = False  # rows have choices of their own: a member's logit of minus infinity says which it has not
+    chance: dict[str, float] = {}  # accuracy of guessing, of val and test; older cards do not know it
     members: tuple[MemberCard, ...] = Field(min_length=1)
     selector: str
     teams_tried: int

@@ -159,4 +159,5 @@ def _empty(card: Card, size: int, trust: bool) -> TeamModule:
         std=card.preprocessing.std,
         shape=shape,
         classes=classes,
+        choices=card.choices,
     )

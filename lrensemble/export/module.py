@@ -1,7 +1,8 @@
 """A whole team as one module: raw rows in, probabilities out. What is exported is the graph of this.
 
 The votes are those of `selection.votes`, written in torch; ballots in float32, their mean and its ties in float64, as
-there. The probabilities are float32, and their arg max is the float64 vote's.
+there. The probabilities are float32, and their arg max is the float64 vote's. Here -1 marks a choice that a row does
+not have: no runtime of ONNX tells -0.0 from 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from lrensemble.metrics import TIE, TINY
 from lrensemble.selection import canonical_vote
-from lrensemble.selection.votes import counts_of
+from lrensemble.selection.votes import NEVER, counts_of
 
 
 class TeamModule(nn.Module):
@@ -31,6 +32,8 @@ class TeamModule(nn.Module):
         Of every channel or feature, the first axis of a row, in the unit of the rows.
     shape : sequence of int
         Of one row.
+    choices : bool
+        Rows have choices of their own: a logit of minus infinity says that a row does not have this one.
     """
 
     mean: Tensor
@@ -48,13 +51,14 @@ class TeamModule(nn.Module):
         std: Sequence[float],
         shape: Sequence[int],
         classes: int,
+        choices: bool = False,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(models)
         self.counts = counts_of(weights).tolist()
         self.temperatures = [float(t) for t in temperatures]
         self.vote = canonical_vote(vote)
-        self.shape = tuple(shape)
+        self.shape, self.choices = tuple(shape), choices
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, *[1] * (len(self.shape) - 1)))
         self.register_buffer("classes", torch.arange(classes))
@@ -65,8 +69,11 @@ class TeamModule(nn.Module):
         ballot, tally = self._rule()
         total: Tensor | float = 0.0
         for model, count, temperature in zip(self.members, self.counts, self.temperatures, strict=True):
-            probabilities = scaled(model(x).float().softmax(1), temperature)
-            total = total + count * ballot(probabilities).double()
+            logits = model(x).float()
+            probabilities = logits.softmax(1)
+            if self.choices:
+                probabilities = torch.where(logits == -torch.inf, -1.0, probabilities)
+            total = total + count * ballot(scaled(probabilities, temperature)).double()
         assert isinstance(total, Tensor)
         return self._rounded(tally(total / sum(self.counts)))
 
@@ -81,11 +88,12 @@ class TeamModule(nn.Module):
 
     def _rule(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """The ballot of a member (B, C) -> (B, B'), and the tally of the mean ballots -> (B, C)."""
+        soft = torch.relu if self.choices else _same
         return {
-            "soft": (_same, _same),
+            "soft": (soft, _same),
             "logit": (_logarithm, lambda x: x.softmax(1)),
             "plurality": (self._first_choice, _same),
-            "majority": (lambda p: torch.cat([self._first_choice(p), p], 1), _majority),
+            "majority": (lambda p: torch.cat([self._first_choice(p), soft(p)], 1), _majority),
             "borda": (_points, _share_of_points),
         }[self.vote]
 
@@ -97,7 +105,8 @@ def scaled(p: Tensor, temperature: float) -> Tensor:
     """p^(1/T), normalised, by way of float64 as `selection.votes.scaled` does it."""
     if temperature == 1:
         return p
-    return (_logarithm(p).double() / temperature).log_softmax(1).exp().float()
+    flat = (_logarithm(p).double() / temperature).log_softmax(1).exp().float()
+    return torch.where(p < 0, p, flat)
 
 
 def _same(x: Tensor) -> Tensor:
@@ -105,7 +114,7 @@ def _same(x: Tensor) -> Tensor:
 
 
 def _logarithm(p: Tensor) -> Tensor:
-    return p.clamp_min(TINY).log()
+    return torch.where(p < 0, NEVER, p.clamp_min(TINY).log())
 
 
 def _majority(x: Tensor) -> Tensor:
@@ -115,11 +124,15 @@ def _majority(x: Tensor) -> Tensor:
 
 def _points(p: Tensor) -> Tensor:
     """0 for the least probable class, C - 1 for the first, ties share; by all pairs, which every runtime can do."""
-    less = (p[:, None, :] < p[:, :, None]).sum(2)
+    exists = (p >= 0)[:, None, :]
+    less = ((p[:, None, :] < p[:, :, None]) & exists).sum(2)
     equal = (p[:, None, :] == p[:, :, None]).sum(2)
-    return less.to(p.dtype) + (equal.to(p.dtype) - 1) / 2
+    return torch.where(p < 0, 0.0, less.to(p.dtype) + (equal.to(p.dtype) - 1) / 2)
 
 
 def _share_of_points(x: Tensor) -> Tensor:
     classes = x.shape[1]
-    return x / (classes * (classes - 1) / 2) if classes > 1 else torch.ones_like(x)
+    if classes == 1:
+        return torch.ones_like(x)
+    given, most = x.sum(1, keepdim=True), classes * (classes - 1) / 2
+    return x / torch.where(given < most - 0.5, given, most)  # less of rows with fewer choices

@@ -56,6 +56,7 @@ def _scores(card: Card) -> str:
                 f"test (n = {card.test['rows']:,}, 95 % interval)",
                 f"{_percent(score['accuracy'])} [{_percent(low)}, {_percent(high)}]",
                 "-" if score["nll"] is None else f"{score['nll']:.4f}",
+                _percent(card.chance.get("test")),
             ]
         )
     accuracy, nll = card.validation.get("accuracy"), card.validation.get("nll")
@@ -64,9 +65,10 @@ def _scores(card: Card) -> str:
             f"validation (n = {card.validation_rows:,}, on which it was chosen)",
             _percent(accuracy),
             "-" if nll is None else f"{nll:.4f}",
+            _percent(card.chance.get("val")),
         ]
     )
-    return _table(["split", "accuracy %", "NLL"], rows)
+    return _table(["split", "accuracy %", "NLL", "chance %"], rows)
 
 
 def _members(card: Card) -> str:

@@ -37,11 +37,18 @@ def team_module(pool: Pool, team: Team, *, trust: bool = False, task: Task | Non
         team.vote,
         [team.temperatures.get(member_id, 1.0) for member_id in members],
         classes=len(pool.task.class_names),
+        choices=pool.choices("test") is not None,
     )
 
 
 def module_of(
-    networks: Sequence[Network], weights: Sequence[float], vote: str, temperatures: Sequence[float], *, classes: int
+    networks: Sequence[Network],
+    weights: Sequence[float],
+    vote: str,
+    temperatures: Sequence[float],
+    *,
+    classes: int,
+    choices: bool = False,
 ) -> TeamModule:
     """Networks of one pool as a team; normalisation that they share is done once."""
     inputs, shape = networks[0].inputs, networks[0].shape
@@ -50,4 +57,4 @@ def module_of(
     if networks[0].is_plain:
         assert isinstance(inputs, Normalise)
         models, values = [network.model for network in networks], inputs.values
-    return TeamModule(models, weights, vote, temperatures, **values, shape=shape, classes=classes)
+    return TeamModule(models, weights, vote, temperatures, **values, shape=shape, classes=classes, choices=choices)

@@ -162,6 +162,8 @@ def _card(
         class_names=task.class_names,
         preprocessing=preprocessing,
         vote=team.vote,
+        choices=pool.choices("test") is not None,
+        chance={split: pool.chance(split) for split in ("val", "test")},
         members=tuple(
             _member(member, team.members[i] / total, team.temperatures.get(i, 1.0)) for i, member in members.items()
         ),
@@ -265,7 +267,8 @@ def _undecided(predictions: Any) -> NDArray[np.bool_]:
     """Rows on which a member gives two classes the same probability up to rounding: (N,)."""
     found = np.zeros(predictions.shape[1], dtype=bool)
     for prediction in predictions:
-        ordered = np.sort(np.asarray(prediction, dtype=np.float64), axis=1)
+        exists = np.where(np.signbit(prediction), np.nan, prediction)  # sorted to the end, and close to nothing
+        ordered = np.sort(exists.astype(np.float64), axis=1)
         close = np.diff(ordered, axis=1) <= UNDECIDED * ordered[:, 1:] + 1e-37  # below: no precision left in float32
         found |= close.any(1)
     return found

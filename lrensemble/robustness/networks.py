@@ -90,12 +90,15 @@ class Networks:
     @torch.no_grad()
     def _predict(self, member: Member, images: Any, change: Change | None) -> Array:
         network = load_network(self.pool, member, trust=self.trust).to(self.device)
+        masked = self.pool.choices("test") is not None
         parts = []
         for start in range(0, len(images), ROWS):
             batch = torch.from_numpy(np.asarray(images[start : start + ROWS])).to(self.device).float()
             if change is not None:
                 batch = change(batch, start)
-            parts.append(network(batch).softmax(1).cpu())
+            scores = network(batch)
+            p = scores.softmax(1)
+            parts.append(torch.where(scores == -torch.inf, -0.0, p).cpu() if masked else p.cpu())
         return torch.cat(parts).numpy()
 
 

@@ -33,7 +33,7 @@ from lrensemble.array import Array
 from lrensemble.metrics import TINY, settled
 
 _MORE = 1e-9  # more than half by more than rounding
-_NEVER = -1e6  # the logarithm of what does not exist: 0 by exp, also divided by the highest temperature
+NEVER = -1e6  # the logarithm of what does not exist: 0 by exp, also divided by the highest temperature
 _MOST, _NEAR = 1000, 1e-9  # the largest sum of whole numbers that weights are compared with, and how near they are
 
 
@@ -100,7 +100,7 @@ def _same(x: Array) -> Array:
 def logarithm(p: Array) -> Array:
     """log p with a floor under zeros; of choices that do not exist so low that it stays 0 at any temperature."""
     clipped: Array = np.log(np.maximum(p, np.asarray(TINY, dtype=p.dtype)))
-    return np.asarray(np.where(np.signbit(p), _NEVER, clipped)) if np.signbit(p).any() else clipped
+    return np.asarray(np.where(np.signbit(p), NEVER, clipped)) if np.signbit(p).any() else clipped
 
 
 def _softmax(x: Array) -> Array:

@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 from torch import nn
 
+from lrensemble.export.formats import read_module, write_module
 from lrensemble.export.module import TeamModule
 from lrensemble.selection import VOTES, team_vote
 
@@ -59,3 +61,51 @@ def test_normalisation_is_that_of_the_channels():
     module(torch.tensor([5, 10], dtype=torch.uint8).reshape(1, 2, 1, 1))
     assert echo.seen.flatten().tolist() == [2.0, 2.0]
     assert not module.training
+
+
+class Scored(nn.Module):
+    """A member whose logits are in the rows themselves, times its factor where there are choices."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.where(rows == -torch.inf, rows, rows * self.factor)
+
+
+def asked(seed: int, rows: int = 50, most: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C), minus infinity where a row has no such choice, and which it has."""
+    rng = np.random.default_rng(seed)
+    exists = np.arange(most) < rng.integers(2, most + 1, rows)[:, None]
+    return np.where(exists, 6 * rng.normal(size=exists.shape), -np.inf).astype(np.float32), exists
+
+
+@pytest.mark.parametrize("vote", sorted(VOTES))
+@pytest.mark.parametrize(
+    ("format", "temperature"), [("memory", 0.05), ("memory", 1.0), ("memory", 20.0), ("torch", 20.0), ("onnx", 20.0)]
+)
+def test_choices_that_a_row_does_not_have_get_exactly_nothing(tmp_path, vote, temperature, format):
+    """And the others what they get alone, in a row without them."""
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+        if vote not in ("logit", "borda"):
+            pytest.skip("the others are made of the same operations")
+    logits, exists = asked(0)
+    weights, temperatures = [1.0, 1.0, 2.0], [temperature, 1.0, temperature]
+    models = [Scored(factor) for factor in (1.0, -0.5, 0.2)]
+    options = {"mean": [0.0] * 5, "std": [1.0] * 5, "shape": (5,), "classes": 5, "choices": True}
+    module = TeamModule(models, weights, vote, temperatures, **options)
+    if format != "memory":
+        write_module(module, format, tmp_path / "team")
+        module = read_module(format, tmp_path / "team", None)
+    with torch.inference_mode():
+        found = module(torch.from_numpy(logits)).numpy()
+        members = [model(torch.from_numpy(logits)).numpy() for model in models]
+    assert (found[~exists] == 0).all()
+    assert np.abs(found.sum(1) - 1).max() < 1e-5
+    for row, has in enumerate(exists):
+        alone = np.stack([softmax(scores[row : row + 1, has], axis=1) for scores in members])
+        expected = team_vote(alone, np.array(weights), vote, np.array(temperatures))[0]
+        np.testing.assert_allclose(found[row, has], expected, atol=2e-5)
+
