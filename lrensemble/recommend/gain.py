@@ -22,6 +22,7 @@ from lrensemble.selection import Greedy
 FEWEST = 3  # finished runs, one of them complete, that a surrogate can learn from; else candidates are spread out
 DRAWS = 16  # of every candidate's predictions
 ROWS = 1000  # of validation at most, evenly spaced
+POINTS = 400  # members at most that a surrogate is fitted to: it takes the third power of their number
 SHORTLIST = 40  # candidates that stay when the first of several has been chosen
 WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)  # that a new member may get in the team
 BINS = 20  # of the probability of the true class, for the accuracy
@@ -115,7 +116,9 @@ def choose(
         return [(i, Forecast(diverges=float(diverges[i]))) for i in spread]
     evidence = evidence.thinned()
     rng = np.random.default_rng(seed)
-    model = fit_surrogate(evidence.features, log_odds(evidence.true), evidence.chance)
+    odds = log_odds(evidence.true)
+    points = _representative(odds.mean(1), POINTS)
+    model = fit_surrogate(evidence.features[points], odds[points], evidence.chance)
     to_right = _accuracy_of(evidence)
     known = np.vstack([evidence.true, evidence.others])
     weights = greedy_weights(known)
@@ -151,6 +154,14 @@ def choose(
         team = team + shares[best, k] * (draw - team)
         left = left[order[1 : 1 + SHORTLIST]]
     return chosen
+
+
+def _representative(quality: Array, most: int) -> Array:
+    """Numbers of `most` members at most, the best and the worst among them and the others evenly by their rank."""
+    if len(quality) <= most:
+        return np.arange(len(quality))
+    ranks = np.linspace(0, len(quality) - 1, most).round().astype(int)
+    return np.sort(np.argsort(quality, kind="stable")[ranks])
 
 
 def _gains(team: Array, true: Array) -> tuple[Array, Array]:

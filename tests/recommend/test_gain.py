@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lrensemble.metrics import nll_of
+from lrensemble.recommend import gain
 from lrensemble.recommend.gain import Evidence, _gains, choose, divergence, greedy_weights, spread_out
 from lrensemble.selection import make_selector
 from tests.recommend.pools import evidence_of, synthetic
@@ -54,6 +55,26 @@ def test_the_good_region_is_chosen():
     assert forecast.gain > 0
     assert 0.5 < forecast.accuracy <= 1
     assert 0 < forecast.disagreement < 0.5
+
+
+def test_a_surrogate_of_some_members_knows_the_good_region_too(monkeypatch):
+    """Of many members it learns from `POINTS`, which span all ranks; the team is still made of all."""
+    bench = synthetic(seed=0)
+    known, fitted = [i for i in range(len(bench)) if i % 4], []
+    left = [i for i in range(len(bench)) if i % 4 == 0]
+    fit = gain.fit_surrogate
+    monkeypatch.setattr(gain, "fit_surrogate", lambda f, odds, c: fitted.append((f, odds)) or fit(f, odds, c))
+    evidence, candidates, seconds = evidence_of(bench, known), bench.features[left], np.ones(len(left))
+    everything = choose(evidence, candidates, seconds, 1, 0)
+    monkeypatch.setattr(gain, "POINTS", 9)
+    of_some = choose(evidence, candidates, seconds, 1, 0)
+    (_, odds), (features, thinned) = fitted
+    assert len(odds) == len(known) and len(features) == 9
+    means = sorted(odds.mean(1))
+    assert sorted(thinned.mean(1)) == [means[i] for i in np.linspace(0, len(means) - 1, 9).round().astype(int)]
+    assert {tuple(row) for row in features} < {tuple(row) for row in evidence.features}
+    levels = [bench.features[left[chosen[0][0]], 0] for chosen in (everything, of_some)]
+    assert np.abs(np.array(levels) + 1.5).max() < 0.6
 
 
 def test_gain_per_second():
