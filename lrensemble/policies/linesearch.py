@@ -69,11 +69,12 @@ class LineFit:
 def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> LineFit:
     """Measure along `draws` updates, numbered from `first` on, and fit the mean.
 
-    While the result is doubtful the draws are doubled, to at most `most`.
+    The first of them says where, while the result is doubtful the draws are doubled, to at most `most`.
     """
     rough = capped(probing.along([2.0**k for k in COARSE], first))
     centre = COARSE[int(np.argmin(rough))]
     curves = [dict(zip(COARSE, rough.tolist(), strict=True))]  # of every draw: the change of the loss at LR 2^k
+    wanted, draws = draws, 1
     for _ in range(MOST_LOOKS):
         window = list(range(centre - REACH, centre + REACH + 1))
         for draw in range(draws):
@@ -87,6 +88,8 @@ def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> 
         best = int(np.argmin(table.mean(0)))
         if best in (0, 2 * REACH):
             centre = window[best]
+        elif draws < wanted:
+            draws = wanted
         elif found.is_doubtful and draws < most:
             draws = min(2 * draws, most)
         else:
