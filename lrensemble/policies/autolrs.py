@@ -63,7 +63,7 @@ class AutoLRS(Controller):
         lr: float = self.known["lr"]
         return lr
 
-    def observe(self, step: int, loss: float, probing: Probing) -> None:
+    def observe(self, step: int, loss: float | None, probing: Probing) -> None:
         if (step + 1) % self.looks == 0 and step + 1 < self.total:  # also asked at the ends of epochs
             self._search(step + 1, probing)
 
@@ -80,8 +80,15 @@ class AutoLRS(Controller):
             losses = probing.trial([math.exp(log)] * self.steps, draw)
             logs.append(log)
             forecasts.append(forecast(losses, self.looks))
-        best = int(np.argmin(forecasts))
-        self.known["lr"] = math.exp(logs[best])
+        if np.isfinite(forecasts).any():
+            self.known["lr"] = math.exp(logs[int(np.argmin(forecasts))])
+        else:
+            self.known["lr"] = self.low
+            warnings.warn(
+                f"AUTOLRS: all {self.trials} trials at step {step:,} exploded, so the lowest LR is taken "
+                f"(low = {self.low:g}): give a lower one",
+                stacklevel=2,
+            )
         self.known["probes"].append(
             {
                 "step": step,

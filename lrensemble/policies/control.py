@@ -7,6 +7,8 @@ run leaves one behind all the same: `trace_policy` of the LRs that it chose repl
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,10 +62,13 @@ class Probing(Protocol):
         """The loss before every step of a short training on fresh batches, one step an LR."""
 
     def keep(self) -> None:
-        """Remember weights, buffers and optimizer as they are."""
+        """Remember weights, buffers and optimizer as they are, until it is known whether they are good."""
+
+    def confirm(self) -> None:
+        """What was kept last is good."""
 
     def restore(self) -> None:
-        """Go back to what was kept last."""
+        """Go back to what was confirmed last."""
 
 
 class Controller:
@@ -72,7 +77,7 @@ class Controller:
     - ``begin(probing)`` before the first step;
     - ``lr(step)`` before an optimizer step, as often as it likes for the same one;
     - ``observe(step, loss, probing)`` after that step, where `looks` > 0 and `step` + 1 is a multiple of it or ends an
-      epoch: `loss` is the mean since the last time;
+      epoch: `loss` is the mean since the last time, None in a loop that does not say it;
     - ``after_epoch(step, line)`` with the steps made so far and the epoch's line of the history.
 
     A subclass keeps what it knows in ``self.known``, plain values by name, so that `state` and `load` resume exactly.
@@ -90,7 +95,7 @@ class Controller:
     def lr(self, step: int) -> float:
         raise NotImplementedError
 
-    def observe(self, step: int, loss: float, probing: Probing) -> None:
+    def observe(self, step: int, loss: float | None, probing: Probing) -> None:
         """See the loss of the steps since the last look."""
 
     def after_epoch(self, step: int, line: Mapping[str, Any]) -> None:
@@ -174,8 +179,15 @@ def _schedule(call: Call) -> Policy | Controlled:
     return kind.of(call)
 
 
+MOST_POINTS = 10_000  # of a trace: more of them make records and pages of megabytes
+NEAR = 1e-6  # of the largest LR: how far a trace with fewer points may be off
+
+
 def trace_policy(changes: Sequence[tuple[int, float]]) -> Policy:
     """The policy of a run's (step, LR) pairs, ascending from step 0, one wherever the LR changed: equal bits.
+
+    Of more than `MOST_POINTS` changes, straight lines (``between=linear``) that are off by at most `NEAR` times the
+    largest LR; by 10 times as much, and so on, where that still takes too many.
 
     >>> str(trace_policy([(0, 0.1), (1, 0.1), (40, 0.01)]))
     'POINTS(at=[0,40], k=[0.1,0.01], between=hold)'
@@ -184,7 +196,28 @@ def trace_policy(changes: Sequence[tuple[int, float]]) -> Policy:
     for step, lr in changes:
         if not kept or lr != kept[-1][1]:
             kept.append((int(step), lr))
-    return Policy.make("POINTS", at=[step for step, _ in kept], k=[lr for _, lr in kept], between="hold")
+    between, near = "hold", NEAR * max((lr for _, lr in kept), default=0.0)
+    if len(kept) > MOST_POINTS:
+        between = "linear"
+        ends = [(step - 1, lr) for (_, lr), (step, _) in itertools.pairwise(kept)]  # the last steps of every LR
+        corners = sorted({*kept, *ends})
+        while len(kept := _lines(corners, near)) > MOST_POINTS:
+            near *= 10
+    return Policy.make("POINTS", at=[step for step, _ in kept], k=[lr for _, lr in kept], between=between)
+
+
+def _lines(points: Sequence[tuple[int, float]], near: float) -> list[tuple[int, float]]:
+    """Some of the points, such that straight lines between them pass all of the others within `near`."""
+    kept, (start, value) = [points[0]], points[0]
+    low, high = -math.inf, math.inf  # slopes of a line from there that passes all points since then
+    for before, (step, lr) in itertools.pairwise(points):
+        if not low <= (lr - value) / (step - start) <= high:
+            kept.append(before)
+            start, value = before
+            low, high = -math.inf, math.inf
+        low = max(low, (lr - near - value) / (step - start))
+        high = min(high, (lr + near - value) / (step - start))
+    return [*kept, points[-1]]
 
 
 def register_control(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lrensemble.policies.control import Line, Probing
 
-COARSE = range(-20, 8, 2)  # LRs of the first look, as powers of 2
-REACH = 3  # powers of 2 to both sides of the best of them
+COARSE = range(-20, 8, 4)  # LRs of the first look, as powers of 2
+REACH = 2  # powers of 2 to both sides of the best of them
 MOST_LOOKS = 12  # at a window that moves while the lowest loss is at its end, and at more draws
 CAP = 4.0  # times the loss before: what a step that explodes counts at most, so that one batch does not decide
 SURE = 2.0  # standard errors by which the loss must fall
@@ -69,11 +69,12 @@ class LineFit:
 def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> LineFit:
     """Measure along `draws` updates, numbered from `first` on, and fit the mean.
 
-    While the result is doubtful the draws are doubled, to at most `most`.
+    The first of them says where, while the result is doubtful the draws are doubled, to at most `most`.
     """
     rough = capped(probing.along([2.0**k for k in COARSE], first))
     centre = COARSE[int(np.argmin(rough))]
-    curves: list[dict[int, float]] = []  # of every draw: the change of the loss at LR 2^k
+    curves = [dict(zip(COARSE, rough.tolist(), strict=True))]  # of every draw: the change of the loss at LR 2^k
+    wanted, draws = draws, 1
     for _ in range(MOST_LOOKS):
         window = list(range(centre - REACH, centre + REACH + 1))
         for draw in range(draws):
@@ -87,6 +88,8 @@ def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> 
         best = int(np.argmin(table.mean(0)))
         if best in (0, 2 * REACH):
             centre = window[best]
+        elif draws < wanted:
+            draws = wanted
         elif found.is_doubtful and draws < most:
             draws = min(2 * draws, most)
         else:

@@ -112,10 +112,14 @@ class Schedule:
     @functools.cached_property
     def is_bound(self) -> bool:
         """True when every length is in steps, so that the policy can be called."""
+        return self.units <= {""}
+
+    @property
+    def units(self) -> set[str]:
+        """Of its lengths, and of those of the policies in it: "" (steps), "e", "%"."""
         values = [item for _, value in self.parameters for item in (value if isinstance(value, tuple) else (value,))]
-        return all(value.unit == "" for value in values if isinstance(value, Length)) and all(
-            value.is_bound for value in values if isinstance(value, Schedule)
-        )
+        own = {value.unit for value in values if isinstance(value, Length)}
+        return own.union(*(value.units for value in values if isinstance(value, Schedule)))
 
     def bind(self, *, steps_per_epoch: int, total_steps: float) -> Self:
         """Return the same policy with every length in optimizer steps.

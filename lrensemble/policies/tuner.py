@@ -18,10 +18,11 @@ UNKNOWN = 1e-3  # LR where neither the lines nor the range test say anything
 RANGE = np.geomspace(1e-6, 10, 100).tolist()  # of the range test
 LOOKS = 50  # of the guard in a run
 FEWEST = 10  # steps between two of them
+SNAPSHOTS = 10  # in a run, at most
 RISE, SHARE = 1.2, 0.3  # of the best loss, and of the first: above their sum the guard acts
 FEWEST_DRAWS = 4
 COST = 0.05  # of the steps may go into the first measurement ...
-COARSE_STEPS, DRAW_STEPS = 8.0, 5.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
+COARSE_STEPS, DRAW_STEPS = 8.0, 4.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
 
 
 def _check(values: dict[str, Any]) -> None:
@@ -71,7 +72,10 @@ class Tuner(Controller):
         affordable = (COST * l.value - COARSE_STEPS) / DRAW_STEPS
         self.draws = int(max(2, min(draws, affordable)))
         self.looks = max(FEWEST, round(l.value / LOOKS)) if guard > 1 and self.explore > 0 else 0
-        super().__init__(peak=k0 or UNKNOWN, hold=self.explore, first=0.0, best=0.0, probes=[], returns=[])
+        self.apart = math.ceil(l.value / SNAPSHOTS)
+        # Losses: the first, the best, that of the confirmed snapshot, and that of one which waits for it.
+        losses = {"first": 0.0, "best": 0.0, "good": 0.0, "waiting": None}
+        super().__init__(peak=k0 or UNKNOWN, hold=self.explore, **losses, kept=0, probes=[], returns=[])
 
     def begin(self, probing: Probing) -> None:
         fit = line_search(probing, min(FEWEST_DRAWS, self.draws), most=self.draws)
@@ -87,9 +91,10 @@ class Tuner(Controller):
             self.known["peak"] = peak
             if fit.is_doubtful:
                 self.known["hold"] = 0.0  # too high costs more than too low: it falls from the start
-        self.known |= {"first": fit.before, "best": fit.before}
+        self.known |= dict.fromkeys(("first", "best", "good"), fit.before)
         if self.looks:
             probing.keep()
+            probing.confirm()
 
     def lr(self, step: int) -> float:
         if self.explore == 0:
@@ -99,18 +104,29 @@ class Tuner(Controller):
         share = 1.0 if step < hold else max(0.0, (end - step) / (end - hold))
         return float(self.known["peak"] * share)
 
-    def observe(self, step: int, loss: float, probing: Probing) -> None:
-        """Go back and divide the LR where the mean loss is not finite, or far above the best that it was."""
+    def observe(self, step: int, loss: float | None, probing: Probing) -> None:
+        """Go back and divide the LR where the mean loss is not finite, or far above the best that it was.
+
+        The loss does not show what the last step did: a snapshot counts once the next look is good as well.
+        """
+        if loss is None:
+            return
         now = self.known
         # Of losses below 0 too (densities): a share of the size of the best one above it.
         limit = now["best"] + (RISE - 1) * abs(now["best"]) + SHARE * abs(now["first"])
         if not math.isfinite(loss) or loss > limit:
             probing.restore()
             now["returns"].append({"step": step, "loss": loss if math.isfinite(loss) else None, "lr": self.lr(step)})
-            now["peak"] /= self.guard
-        elif loss < now["best"]:
+            now |= {"peak": now["peak"] / self.guard, "best": now["good"], "waiting": None}
+            return
+        if now["waiting"] is not None:
+            probing.confirm()
+            now |= {"good": now["waiting"], "waiting": None}
+        if loss < now["best"]:
             now["best"] = loss
-            probing.keep()
+            if step >= now["kept"] + self.apart:
+                probing.keep()
+                now |= {"kept": step, "waiting": loss}
 
     def report(self) -> dict[str, Any]:
         return {"probes": self.known["probes"], "returns": self.known["returns"]}

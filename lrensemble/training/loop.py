@@ -30,7 +30,7 @@ from lrensemble.training.engine import Engine
 from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
 from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.measure import initialise, measured
-from lrensemble.training.optimizer import build_optimizer, set_mode, trainable
+from lrensemble.training.optimizer import build_optimizer, load_exactly, set_mode, trainable
 from lrensemble.training.pieces import in_pieces, sum_of
 from lrensemble.training.probed_run import ProbedRun
 from lrensemble.training.probing import Prober
@@ -126,7 +126,7 @@ class Run:
             "first_loss": None if self.first_loss is None else float(self.first_loss),
             "history": self.history,
             "scheduler": self.steering.state(),
-            "probing": {"seconds": self.prober.seconds, "kept": self.prober.kept},
+            "probing": self.prober.state(),
             **self.learned(),
         }
 
@@ -144,7 +144,7 @@ class Run:
         self.learn(state)
         self.steering.load_state(state["scheduler"])
         if "probing" in state:
-            self.prober.seconds, self.prober.kept = state["probing"]["seconds"], state["probing"]["kept"]
+            self.prober.load_state(state["probing"])
         self.epoch, self.history = state["epoch"], list(state["history"])
         self.used = dict(state["used"]) if "used" in state else {"seconds": state["seconds"]}  # of an older version
         self.first_loss = state.get("first_loss")
@@ -154,7 +154,7 @@ class Run:
         for i, average in self.averages.items():
             average.model.load_state_dict(state["averages"][i])
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_exactly(self.optimizer, state["optimizer"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -71,6 +72,19 @@ def set_mode(optimizer: torch.optim.Optimizer, *, training: bool) -> bool:
         return False
     switch()
     return True
+
+
+def load_exactly(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """`load_state_dict`, which gives moments the type of their parameters, and then the moments as they were."""
+    optimizer.load_state_dict(dict(state))
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=True):
+        held = optimizer.state[parameter] if number in state["state"] else {}
+        for name, value in held.items():
+            saved = state["state"][number][name]
+            if isinstance(value, torch.Tensor) and value.dtype != saved.dtype:
+                held[name] = saved.to(value.device)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,13 +42,14 @@ class ProbedRun:
     def ratios(self) -> Sequence[float]:
         return self.run.steering.ratios
 
-    def fresh(self, draw: int, count: int) -> list[Batch]:
+    def fresh(self, draw: int, count: int) -> Iterator[Batch]:
         run, train = self.run, self.run.data.train
         seed_everything(run.member_id, "probe", draw)
         passes = -(-count * run.batch_size // len(train))
         order = torch.cat([torch.randperm(len(train)) for _ in range(passes)])
-        picked = [train.pick(rows) for rows in order[: count * run.batch_size].reshape(count, -1)]
-        return [run.task.augment(batch, run.spec.training) for batch in picked]
+        for number, rows in enumerate(order[: count * run.batch_size].reshape(count, -1)):
+            seed_everything(run.member_id, "probe", draw, number)  # whatever was drawn between them
+            yield run.task.augment(train.pick(rows), run.spec.training)
 
     def gradients(self, batch: Batch) -> None:
         run = self.run

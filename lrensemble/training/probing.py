@@ -7,7 +7,7 @@ import copy
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -42,8 +42,8 @@ class Probed(Protocol):
     def ratios(self) -> Sequence[float]:
         """Of the LRs of the parameter groups."""
 
-    def fresh(self, draw: int, count: int) -> list[Any]:
-        """`count` batches of training rows as they come in training; equal for equal draws."""
+    def fresh(self, draw: int, count: int) -> Iterator[Any]:
+        """`count` batches of training rows as they come in training, one by one; equal for equal draws."""
 
     def gradients(self, batch: Any) -> None:
         """Fill ``.grad`` of the parameters, as it is when the optimizer steps."""
@@ -66,11 +66,12 @@ class Prober:
 
     def __init__(self, probed: Probed) -> None:
         self.probed = probed
-        self.kept: Any = None
+        self.kept: Any = None  # what `restore` goes back to ...
+        self.candidate: Any = None  # ... and what will be that once it is known to be good
         self.gain: float | None = None  # of a fresh optimizer whose steady update is its first one, but for the length
         self.seconds = 0.0
         self.went_back = False
-        self.is_random = False  # the loss was seen to differ between equal computations
+        self.noise: float | None = None  # by which the loss differed between two equal computations, the first time
 
     def along(self, lrs: Sequence[float], draw: int) -> Line:
         probed, optimizer = self.probed, self.probed.optimizer
@@ -90,22 +91,22 @@ class Prober:
                     torch._foreach_add_(parameters, update, alpha=lr)
                     return probed.loss_of(fresh)
 
-            before, again, *losses = [loss_at(lr) for lr in (0.0, 0.0, *lrs)]
-        noise = abs(again - before)
-        if noise > RANDOM * abs(before) and not self.is_random:
-            self.is_random = True
-            warnings.warn(
-                f"the loss of one batch differs by {noise:.2g} (it is {before:.3g}) between two computations with the "
-                "same random numbers, so probes are as uncertain: does it draw from a generator of its own?",
-                stacklevel=2,
-            )
-        return Line(before, [loss - before for loss in losses], gain, noise)
+            before, *losses = [loss_at(lr) for lr in (0.0, *lrs)]
+            if self.noise is None:
+                self.noise = abs(loss_at(0.0) - before)
+                if self.noise > RANDOM * abs(before):
+                    warnings.warn(
+                        f"the loss of one batch differs by {self.noise:.2g} (it is {before:.3g}) between two "
+                        "computations with the same random numbers, so probes are as uncertain: does it draw from a "
+                        "generator of its own?",
+                        stacklevel=2,
+                    )
+        return Line(before, [loss - before for loss in losses], gain, self.noise)
 
     def trial(self, lrs: Sequence[float], draw: int) -> list[float]:
         probed = self.probed
         with self._measured(), self._undone():
-            batches = probed.fresh(draw, len(lrs))
-            return [probed.train_on(batch, lr) for batch, lr in zip(batches, lrs, strict=True)]
+            return [probed.train_on(batch, lr) for batch, lr in zip(probed.fresh(draw, len(lrs)), lrs, strict=True)]
 
     def _undone(self) -> contextlib.AbstractContextManager[None]:
         probed = self.probed
@@ -113,12 +114,22 @@ class Prober:
 
     def keep(self) -> None:
         with self._measured():
-            self.kept = self.probed.snapshot()
+            self.candidate = self.probed.snapshot()
+
+    def confirm(self) -> None:
+        self.kept, self.candidate = self.candidate, None
 
     def restore(self) -> None:
         with self._measured():
             self.probed.go_back(self.kept)
-            self.went_back = True
+            self.went_back, self.candidate = True, None
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {"seconds": self.seconds, "kept": self.kept, "candidate": self.candidate}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.seconds, self.kept, self.candidate = state["seconds"], state["kept"], state.get("candidate")
 
     @contextlib.contextmanager
     def _measured(self) -> Iterator[None]:

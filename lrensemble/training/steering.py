@@ -44,22 +44,26 @@ class Steering:
         self.controller.begin(probing)
         self._set()
 
-    def observe(self, loss: Tensor, probing: Probing) -> None:
+    def observe(self, loss: Tensor | None, probing: Probing) -> None:
         """Take the loss of the step that was made last, and show the controller their mean when it is time."""
         if not self.controller.looks:
             return
-        self._loss = self._loss + loss  # on the device: nothing waits for it
-        self._losses += 1
+        if loss is not None:
+            self._loss = self._loss + loss  # on the device: nothing waits for it
+            self._losses += 1
         if self.steps % self.controller.looks == 0 or self.steps % self.steps_per_epoch == 0:
-            self.look(probing)
+            self._show(probing)
 
     def look(self, probing: Probing) -> None:
-        """Show the controller the mean loss since the last time."""
+        """Show the controller the losses that it has not seen."""
         if self._losses:
-            mean = float(self._loss) / self._losses
-            self._loss, self._losses = 0.0, 0
-            self.controller.observe(self.steps - 1, mean, probing)
-            self._set()
+            self._show(probing)
+
+    def _show(self, probing: Probing) -> None:
+        mean = float(self._loss) / self._losses if self._losses else None
+        self._loss, self._losses = 0.0, 0
+        self.controller.observe(self.steps - 1, mean, probing)
+        self._set()
 
     def after_epoch(self, line: Mapping[str, Any]) -> None:
         """Show the controller an epoch's line of the history."""

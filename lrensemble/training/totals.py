@@ -107,7 +107,8 @@ class Totals:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / max(self.counted, 1)
+        """Mean over the steps that were not undone; NaN: all were."""
+        return self.loss_sum / self.counted if self.counted else math.nan
 
     @property
     def accuracy(self) -> float:

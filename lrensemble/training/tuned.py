@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 from lrensemble.errors import UserError
 from lrensemble.policies.control import parse_schedule
 from lrensemble.policies.policy import Policy
+from lrensemble.training.optimizer import load_exactly
 from lrensemble.training.probing import Prober, check_probing, fill_gradients
 from lrensemble.training.seeds import seed_everything
 from lrensemble.training.steering import Steering
@@ -66,28 +67,28 @@ class TunedLR:
         base_lr: float | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        check_probing(parse_schedule(schedule), optimizer)
+        check_probing(parsed := parse_schedule(schedule), optimizer)
+        if steps_per_epoch is None and "e" in parsed.units:
+            raise UserError(f"{schedule} has lengths in epochs: give steps_per_epoch, the optimizer steps of one")
         ratios = Policy.make("FIX", k0=1.0).scheduler(optimizer, base_lr=base_lr).ratios
         for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
             group["lr"] = ratio
         self.model, self.optimizer, self.loss, self.ratios = model, optimizer, loss, ratios
         self.batch = _drawn(batches) if isinstance(batches, DataLoader) else batches
         self.accumulate, self.clip, self.scaler = accumulate, clip, scaler
-        self.steering = Steering(
-            optimizer, schedule, steps_per_epoch=steps_per_epoch or total_steps, total_steps=total_steps
-        )
+        epoch = total_steps if steps_per_epoch is None else steps_per_epoch
+        self.steering = Steering(optimizer, schedule, steps_per_epoch=epoch, total_steps=total_steps)
         self.prober = Prober(self)
         if state is None:
             self.steering.begin(self.prober)
         else:
             self.steering.load_state(state["steering"])
-            self.prober.seconds, self.prober.kept = state["seconds"], state["kept"]
+            self.prober.load_state(state)
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """An optimizer step was made; its loss, without which the guard of LRTUNER sees nothing."""
         self.steering.step()
-        if loss is not None:
-            self.steering.observe(torch.as_tensor(loss).detach(), self.prober)
+        self.steering.observe(None if loss is None else torch.as_tensor(loss).detach(), self.prober)
 
     def after_epoch(self, **line: float) -> None:
         """Values of an epoch for controllers that watch them: ``val_loss``, ``val_accuracy``."""
@@ -115,14 +116,13 @@ class TunedLR:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
-        return {"steering": self.steering.state(), "seconds": self.prober.seconds, "kept": self.prober.kept}
+        return {"steering": self.steering.state(), **self.prober.state()}
 
     # What controllers may try (`training.probing.Probed`)
 
-    def fresh(self, draw: int, count: int) -> list[list[Any]]:
-        numbers = range(draw * count * self.accumulate, (draw + 1) * count * self.accumulate)
-        batches = [self.batch(number) for number in numbers]
-        return [batches[i : i + self.accumulate] for i in range(0, len(batches), self.accumulate)]
+    def fresh(self, draw: int, count: int) -> Iterator[list[Any]]:
+        for first in range(draw * count * self.accumulate, (draw + 1) * count * self.accumulate, self.accumulate):
+            yield [self.batch(number) for number in range(first, first + self.accumulate)]
 
     def gradients(self, batch: Sequence[Any]) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -158,7 +158,7 @@ class TunedLR:
 
     def go_back(self, snapshot: Any) -> None:
         self.model.load_state_dict(snapshot["model"])
-        self.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
+        load_exactly(self.optimizer, copy.deepcopy(snapshot["optimizer"]))
         if self.scaler and snapshot["scaler"]:
             self.scaler.load_state_dict(snapshot["scaler"])
 

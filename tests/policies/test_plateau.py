@@ -36,6 +36,14 @@ def test_what_becomes_worse_is_no_plateau():
     assert lrs == [0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
 
 
+def test_a_noisy_plateau_is_one():
+    """Its best value is better than all of those after it, and still it goes up; a slow decline still goes down."""
+    noisy = [1.0, 0.97, 1.01, 0.98, 1.02, 0.99, 1.0, 0.98, 1.01, 0.99]
+    assert course(f"SWITCH({THREE}, window=3e)", noisy)[4:8] == [0.4] * 4
+    declining = [1.0, 0.97, 0.98, 1.0, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08]
+    assert course(f"SWITCH({THREE}, window=3e)", declining)[4] == 0.1
+
+
 def test_accuracies_thresholds_and_cooldown():
     rising = [0.5, 0.505, 0.51, 0.515, 0.52, 0.525]
     text = f"SWITCH({THREE}, window=2e, threshold=0.02, scale={{}}, watch=val_accuracy, start=3{{}})"

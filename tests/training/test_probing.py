@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from torch import nn
 
 from lrensemble import Policy, Pool, load_config, train_pool
 from lrensemble.errors import UserError
-from lrensemble.policies.control import parse_schedule, register_control
+from lrensemble.policies.control import parse_schedule, register_control, trace_policy
 from lrensemble.policies.registry import CONTROLS
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.probing import steady_update
@@ -169,7 +170,8 @@ def test_the_guard_goes_back(reckless):
     peaks = [outcome.control["probes"][0]["peak"] * 1000 / 4**i for i in range(len(returns))]
     assert [went["lr"] for went in returns] == pytest.approx(peaks, rel=0.3)  # it falls a little on the way
     assert outcome.history[-1]["val_accuracy"] > 0.8
-    assert all(np.isfinite(line["train_loss"]) for line in outcome.history)
+    losses = [line["train_loss"] for line in outcome.history]
+    assert np.isnan(losses[0]) and np.isfinite(losses[-1]) and np.nanmin(losses) > 0  # NaN: every step was undone
     assert all(torch.isfinite(value).all() for value in run.averages["e"].model.state_dict().values())
     [unguarded] = specs_of(["RECKLESS(guard=1)"], "training.epochs=20")
     assert train(unguarded).status == "diverged"
@@ -348,8 +350,119 @@ def test_the_guard_takes_losses_below_zero():
         def keep(self):
             pass
 
+        confirm = keep
+
     probing = Probing()
     control.observe(9, -5.0, probing)
     assert probing.returns == 0 and control.known["peak"] == 0.1
     control.observe(19, 3.0, probing)
     assert probing.returns == 1 and control.known["peak"] == pytest.approx(0.025)
+
+
+def test_the_guard_never_goes_back_to_what_the_last_step_wrecked():
+    """The losses of a window are those before its steps: they do not show what its last step did."""
+    bowl = Bowl(1.0)
+    optimizer = torch.optim.SGD(bowl.parameters())
+    tuned = tuned_on(bowl, optimizer, total_steps=500)
+    good = []
+    for step in range(100):
+        optimizer.zero_grad()
+        loss = bowl(torch.zeros(8, dtype=torch.float64))
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = 0.001
+        optimizer.step()
+        if step == 59:  # at a look, after the loss was computed
+            good.append(bowl.w.detach().clone())
+            bowl.w.data.fill_(1e6)
+        tuned.step(loss)
+        if tuned.report["returns"]:
+            break
+    assert step == 69 and float(bowl.w.detach().min()) > 0 and float(bowl.w.detach().max()) <= 1
+    assert tuned.lr == tuned.report["probes"][0]["peak"] / 4
+
+
+def test_batches_of_a_trial_are_drawn_one_by_one():
+    bowl, alive = Bowl(1.0), []
+
+    def batches(number: int):
+        alive.append(weakref.ref(batch := torch.zeros(8, dtype=torch.float64)))
+        assert sum(one() is not None for one in alive) <= 3
+        return batch
+
+    tuned_on(bowl, torch.optim.SGD(bowl.parameters()), batches=batches).prober.trial([0.1] * 20, 5)
+
+
+def test_lengths_in_epochs_need_the_length_of_one():
+    bowl = Bowl(1.0)
+    with pytest.raises(UserError, match="lengths in epochs: give steps_per_epoch"):
+        tuned_on(bowl, torch.optim.SGD(bowl.parameters()), "LRTUNER(explore=5e)")
+    tuned_on(bowl, torch.optim.SGD(bowl.parameters()), "LRTUNER(explore=5e)", steps_per_epoch=100)
+
+
+def test_autolrs_searches_every_stage_of_a_loop_that_says_no_losses():
+    bowl = Bowl(1.0)
+    tuned = tuned_on(bowl, torch.optim.SGD(bowl.parameters()), "AUTOLRS(stages=4, trials=3)", total_steps=80)
+    for _ in range(80):
+        tuned.step()
+    assert [probe["step"] for probe in tuned.report["probes"]] == [0, 20, 40, 60]
+
+
+def test_autolrs_takes_the_lowest_lr_when_all_trials_explode():
+    bowl = Bowl(1e300)
+    with pytest.warns(UserWarning, match="all 3 trials at step 0 exploded, so the lowest LR is taken"):
+        tuned = tuned_on(bowl, torch.optim.SGD(bowl.parameters()), "AUTOLRS(low=1e-2, high=1, trials=3)")
+    assert tuned.lr == 1e-2
+
+
+class FloatMoments(torch.optim.Optimizer):
+    """Adam's second moment in float32, whatever the type of the parameter."""
+
+    def __init__(self, params) -> None:
+        super().__init__(params, {"lr": 1.0})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        for p in self.param_groups[0]["params"]:
+            moment = self.state[p].setdefault("moment", torch.zeros_like(p, dtype=torch.float32))
+            moment.mul_(0.9).add_(p.grad.float().square(), alpha=0.1)
+            p.sub_((self.param_groups[0]["lr"] * p.grad / (moment.sqrt() + 1e-8)).to(p.dtype))
+
+
+def test_float32_moments_of_bfloat16_weights_come_back():
+    """From probes, from the guard, and from a state: `Optimizer.load_state_dict` would round them."""
+    torch.manual_seed(0)
+    model = nn.Linear(8, 4, dtype=torch.bfloat16)
+    optimizer = FloatMoments(model.parameters())
+
+    def loss(model, batch):
+        return model(batch).float().square().mean()
+
+    def batches(number: int):
+        return torch.randn(16, 8, generator=torch.Generator().manual_seed(number), dtype=torch.bfloat16)
+
+    options = {"loss": loss, "batches": batches, "total_steps": 500}
+    loss(model, batches(0)).backward()
+    optimizer.step()
+    moments = [optimizer.state[p]["moment"].clone() for p in model.parameters()]
+    tuned = TunedLR(model, optimizer, "LRTUNER()", **options)
+    tuned.prober.trial([1e-2] * 3, 0)
+    snapshot = tuned.snapshot()
+    optimizer.step()
+    tuned.go_back(snapshot)
+    for p, moment in zip(model.parameters(), moments, strict=True):
+        assert optimizer.state[p]["moment"].dtype == torch.float32 and torch.equal(optimizer.state[p]["moment"], moment)
+
+
+def test_long_traces_are_lines():
+    """Of 30,000 changes: few points, within a millionth of the largest LR; jumps stay jumps."""
+    changes = [(step, 0.3 * (1 + np.cos(step * np.pi / 40_000)) / 2) for step in range(30_000)]
+    changes += [(30_000, 0.01), (39_999, 0.0)]
+    policy = trace_policy(changes)
+    assert len(policy["at"]) < 2000 and policy["between"] == "linear"
+    steps = np.array([step for step, _ in changes])
+    np.testing.assert_allclose(policy(steps), [lr for _, lr in changes], rtol=0, atol=0.3e-6)
+    assert policy(np.array([30_000, 39_998])) == pytest.approx([0.01, 0.01], abs=0.3e-6)
+    assert Policy.parse(str(policy)) == policy
+    rng = np.random.default_rng(0)
+    noise = trace_policy([(step, float(rng.uniform())) for step in range(12_000)])
+    assert len(noise["at"]) <= 10_000
