@@ -56,8 +56,8 @@ class LRSweep(Following):
     def lr(self, step: int) -> float:
         return 0.0 if self.is_over else self.policy(step)
 
-    def observe(self, step: int, loss: float, probing: Probing) -> None:
-        self.see(loss)
+    def observe(self, step: int, loss: float | None, probing: Probing) -> None:
+        self.see(math.nan if loss is None else loss)
 
     def see(self, loss: float) -> None:
         """Take the loss of the next step."""

@@ -108,4 +108,3 @@ def test_choices_that_a_row_does_not_have_get_exactly_nothing(tmp_path, vote, te
         alone = np.stack([softmax(scores[row : row + 1, has], axis=1) for scores in members])
         expected = team_vote(alone, np.array(weights), vote, np.array(temperatures))[0]
         np.testing.assert_allclose(found[row, has], expected, atol=2e-5)
-
