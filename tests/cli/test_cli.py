@@ -339,7 +339,7 @@ def interrupted(words: list[str]) -> subprocess.CompletedProcess[str]:
     return command(*words, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_stops_at_once_and_goes_on_later(config_file, tmp_path, workers):
     model = f"model={{name: 'tests.cli.test_cli:interrupts', mark: {tmp_path / 'mark'}, number: {signal.SIGINT:d}}}"
     arguments = ["train", config_file, model, "--pool", str(tmp_path / "p"), "--workers", workers, "--threads", "1"]

@@ -78,7 +78,7 @@ def test_a_teams_classes_are_the_exact_ones(members, classes, seed, kind, total)
         assert correct_rows(found, y).mean() == score
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(**POOLS)
 def test_running_votes_and_prefixes_are_exact(members, classes, seed, kind):
     vote, dtype = kind
