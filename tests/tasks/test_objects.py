@@ -89,7 +89,7 @@ def test_what_is_no_task_or_metric_is_one_line(tmp_path):
     with pytest.raises(UserError, match="metric best: 3 is no function"):
         train_pool(config, tmp_path / "pool")
     assert not (tmp_path / "pool").exists()
-    with pytest.raises(UserError, match=r"task ArrayTask: metrics = .<.*: a dict of functions by their names is needed"):
+    with pytest.raises(UserError, match=r"metrics = .<.*: a dict of functions by their names is needed"):
         ArrayTask(*SPLITS, metrics=[small])
 
 
