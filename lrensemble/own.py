@@ -10,13 +10,15 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from lrensemble.errors import UserError, did_you_mean
+from lrensemble.errors import UserError, did_you_mean, first_line
 
 
 def is_own(name: str) -> bool:
@@ -77,14 +79,15 @@ def current_folder() -> Iterator[None]:
 def load_own(name: str, what: str = "model") -> Callable[..., Any]:
     """The callable of ``package.module:callable``; to be called within `current_folder`."""
     module, _, attribute = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-            raise  # an import inside the user's module: their traceback helps them
-        raise UserError(f"{what} {name}: there is no module {module!r} in {Path.cwd()} or installed") from None
-    except (ValueError, TypeError):  # an empty or a relative name
-        raise UserError(f"{what} {name}: {module!r} is not the name of a module") from None
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"{what} {name}: {module!r} is not the name of a module")
+    with calling(f"{what} {name}: the import of {module}"):
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # an import inside the user's module
+            raise UserError(f"{what} {name}: there is no module {module!r} in {Path.cwd()} or installed") from None
     builder = _at(found, attribute)
     if not callable(builder):
         names = [n for n in vars(found) if callable(getattr(found, n)) and not n.startswith("_")]
@@ -101,6 +104,29 @@ def import_name(thing: Any, function: Any = None) -> str | None:
     module, name = getattr(of, "__module__", ""), getattr(of, "__qualname__", "")
     same = name and module != "__main__" and _at(sys.modules.get(module), name) is thing
     return f"{module}:{name}" if same else None
+
+
+@contextlib.contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Make an error of code that is not ours one line: what was called, what it raises, and where in the user's file.
+
+    What the machine lacks (memory) passes. In Python the error itself is the cause, with its traceback.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"{what} raises {raised(error)}") from error
+
+
+def raised(error: Exception) -> str:
+    """An error's kind, its first line, and the line of the user's own code that raised it, where there is one."""
+    installed = (str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    theirs = (f for f in frames if not f.filename.startswith((*installed, "<frozen")))
+    place = next((f" ({Path(f.filename).name}, line {f.lineno})" for f in theirs), "")
+    return f"{type(error).__name__}: {first_line(error):.300}{place}"
 
 
 def _at(module: Any, name: str) -> Any:

@@ -18,6 +18,7 @@ from lrensemble.metrics.named import (
     register_metric,
     register_metrics,
     resampled,
+    try_metric,
 )
 from lrensemble.metrics.scores import (
     TIE,
@@ -86,6 +87,7 @@ __all__ = [
     "t_interval",
     "top_k_rows",
     "true_class",
+    "try_metric",
     "uncertainty",
     "utility",
     "winners",

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from lrensemble.array import Array
-from lrensemble.errors import UserError, first_line
+from lrensemble.errors import UserError
 from lrensemble.metrics.calibration import adaptive_calibration_error, expected_calibration_error
 from lrensemble.metrics.classes import confusion
 from lrensemble.metrics.detection import share_below
 from lrensemble.metrics.scores import brier_rows, correct_rows, nll_rows
-from lrensemble.own import current_folder, import_name, is_own, load_own, untrusted
+from lrensemble.own import calling, current_folder, import_name, is_own, load_own, untrusted
 from lrensemble.plugins import Registry, home_of
 
 Function = Callable[[Array, Array], Any]
@@ -51,19 +51,28 @@ class PredictionMetric:
 
     def __call__(self, probabilities: Array, labels: Array) -> float:
         """Its value; a `UserError` that names it where it raises, or gives no finite number."""
+        value = self.value(probabilities, labels)
+        if not np.isfinite(value):
+            raise UserError(f"metric {self.name} is {value:g} here: a finite number is needed")
+        return value
+
+    def value(self, probabilities: Array, labels: Array) -> float:
+        """Its value, which may be infinite or NaN."""
         views = [np.asarray(array).view() for array in (probabilities, labels)]
         for view in views:
             view.flags.writeable = False
-        try:
+        with calling(f"metric {self.name}"):
             value = np.asarray(self.function(*views))
-        except Exception as error:
-            raise UserError(f"metric {self.name} raises {type(error).__name__}: {first_line(error):.300}") from error
         if value.shape != () or value.dtype.kind not in "fiu":
             what = f"an array of shape {value.shape}" if value.shape else f"{value.item()!r:.60}"
             raise UserError(f"metric {self.name} returns {what}: one number is needed")
-        if not np.isfinite(value):
-            raise UserError(f"metric {self.name} is {value:g} here: a finite number is needed")
         return float(value)
+
+
+def try_metric(metric: PredictionMetric, labels: Array, classes: int) -> None:
+    """Raise `UserError` where it raises or gives no number; that of random predictions need not be finite."""
+    p = np.random.default_rng(0).dirichlet(np.ones(classes), len(labels)).astype(np.float32)
+    metric.value(p, labels)
 
 
 def resampled(metric: PredictionMetric, probabilities: Array, labels: Array) -> Array:
@@ -124,7 +133,7 @@ def register_metric(
     """
 
     def add(function: Function) -> PredictionMetric:
-        if not name.isidentifier():
+        if not (isinstance(name, str) and name.isidentifier()):
             raise UserError(f"metric {name!r} ({home_of(function)}) is not possible: letters, digits and _ are needed")
         metric = PredictionMetric(name, function, greater_is_better, of_labels)
         METRICS.add(name, metric, home_of(function))

@@ -22,7 +22,7 @@ from lrensemble.models.pretrained import KEYS, identified, read_weights, start_f
 from lrensemble.models.resnet import resnet
 from lrensemble.models.spiking import carsnn, event_resnet
 from lrensemble.models.wide_resnet import wide_resnet
-from lrensemble.own import current_folder, load_own, untrusted
+from lrensemble.own import calling, current_folder, load_own, untrusted
 from lrensemble.plugins import Registry
 
 _OURS: dict[str, Callable[..., nn.Module]] = {
@@ -160,11 +160,12 @@ def _build(name: str, task: Mapping[str, Any], parameters: Mapping[str, Any]) ->
         raise UserError(f"model {name!r}: {error}: {hint}") from None
     except ValueError:  # a callable of C code without a signature
         raise UserError(f"model {name!r}: it cannot be called with input_shape and num_classes") from None
+    if is_users_own(name):
+        with calling(_shown(name, parameters)):
+            return builder(**arguments)
     try:
         return builder(**arguments)
     except _IMPOSSIBLE as error:
-        if is_users_own(name):
-            raise  # their traceback helps them more than our line
         raise UserError(f"{_shown(name, parameters)} cannot be built: {first_line(error)}") from None
 
 

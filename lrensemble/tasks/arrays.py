@@ -13,10 +13,11 @@ from torch.utils.data import default_collate
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
+from lrensemble.own import calling
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.labels import check_classes, checked_labels, numbered_classes
 from lrensemble.tasks.rows import check_rows
-from lrensemble.tasks.task import Arrays, Batch, Task, TrainingOptions, fingerprint_of
+from lrensemble.tasks.task import Arrays, Batch, Task, TrainingOptions, check_kinds, fingerprint_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of scores (B, C) and classes (B,): one number a row (B,)
 Rows = Mapping[str, Any] | Sequence[Any] | TorchDataset[Any]
@@ -76,9 +77,10 @@ class ArrayTask(Task):
         if not (loss is None or callable(loss)):
             raise UserError(f"loss = {loss!r:.60} is no function: one of ours has its name in training.loss")
         self._loss = loss
-        self.metrics = dict(metrics or {})
+        self.metrics = {} if metrics is None else metrics
         shape = {} if x is None else {"input_shape": tuple(x.shape[1:])}
         self.facts = {**shape, "num_classes": len(self.class_names)}
+        check_kinds(self, type(self).__name__)
 
     def split(self, name: str) -> Arrays | TorchDataset[Any]:
         """The rows; of train the Dataset, where it is one."""
@@ -122,8 +124,12 @@ class ArrayTask(Task):
 def checked_arrays(name: str, rows: Rows, collate: Callable[[list[Any]], Batch] = default_collate) -> dict[str, Array]:
     """Arrays of a split, checked; the items of a Dataset are read once."""
     if isinstance(rows, TorchDataset):
-        count = len(rows)  # type: ignore[arg-type]
-        batch = collate([rows[i] for i in range(count)]) if count else {}
+        with calling(f"{name}: len() of the Dataset"):
+            count = len(rows)  # type: ignore[arg-type]
+        with calling(f"{name}: reading the Dataset"):
+            items = [rows[i] for i in range(count)]
+        with calling(f"{name}: collate of the items"):
+            batch = collate(items) if count else {}
         check_rows(batch, count, name)
         rows = {key: value.numpy() for key, value in batch.items()}
     if not isinstance(rows, Mapping):

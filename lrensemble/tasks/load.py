@@ -7,16 +7,18 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError, validate_call
 
 from lrensemble.errors import UserError
-from lrensemble.own import current_folder, is_own, load_own
+from lrensemble.own import calling, current_folder, is_own, load_own
 from lrensemble.plugins import Registry
 from lrensemble.tasks.events.task import EVENTS
 from lrensemble.tasks.labels import check_classes, checked_labels
+from lrensemble.tasks.row_arrays import Picked
 from lrensemble.tasks.sources import SOURCES, load_images
 from lrensemble.tasks.table import TABLES
-from lrensemble.tasks.task import SPLITS, Task
+from lrensemble.tasks.task import SPLITS, Task, check_kinds
 
 OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
 
@@ -83,10 +85,8 @@ def load_task(name: str, **options: Any) -> Task:
         return _called(LOADERS[name], given)
     with current_folder():
         made = load_own(name, "task") if is_own(name) else TASKS.find(name)
-        try:
+        with calling(f"task {name}"):
             task = made(**given)
-        except TypeError as error:
-            raise UserError(f"task {name}: {error}") from None
     check_task(task, name)
     return task
 
@@ -114,9 +114,16 @@ def check_task(task: object, name: str) -> None:
     """
     if not isinstance(task, Task):
         raise UserError(f"task {name} is {type(task).__name__}, a lrensemble.Task is needed")
-    labels = {split: task.labels(split) for split in SPLITS}
+    check_kinds(task, name)
+    with calling(f"task {name}"):
+        splits = {split: task.split(split) for split in SPLITS}
+        labels = {split: task.labels(split) for split in SPLITS}
     for split, y in labels.items():
-        where, rows = f"task {name}, {split}", task.split(split)
+        where, rows = f"task {name}, {split}", splits[split]
+        for key, array in rows.items() if isinstance(rows, Mapping) else ():
+            if not isinstance(array, np.ndarray | Picked) or array.dtype.kind not in "fiub":
+                kind = getattr(array, "dtype", "") if isinstance(array, np.ndarray) else type(array).__name__
+                raise UserError(f"{where}: {key} is {kind}: a NumPy array of numbers is needed")
         if checked_labels(y, where).shape != y.shape:
             raise UserError(f"{where}: labels of shape {y.shape}: (N,) is needed, one whole number a row")
         sized: Any = rows if isinstance(rows, Mapping) else {"the dataset": rows}

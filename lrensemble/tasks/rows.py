@@ -84,6 +84,11 @@ class _Items(torch_data.Dataset[Batch]):
 
 def check_rows(batch: Batch, rows: int, name: str) -> None:
     """Raise `UserError` where a batch of the split `name` has not as many rows as were asked for."""
+    if not isinstance(batch, Mapping):
+        raise UserError(f"{name}: a batch is {type(batch).__name__}: a dict of tensors by name is needed")
+    for key, value in batch.items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"{name}: {key} of a batch is {type(value).__name__}: a tensor is needed")
     if wrong := [f"{len(value)} of {key}" for key, value in batch.items() if len(value) != rows]:
         raise UserError(f"{name}: a batch of {rows} rows has {', '.join(wrong)}: every item is one row of it")
 

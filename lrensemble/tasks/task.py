@@ -70,7 +70,7 @@ class Task:
 
         Or a map-style dataset of items that `collate` makes batches of, read anew in every epoch.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.split must give the rows of {name!r}")
 
     # Left alone by most
 
@@ -85,7 +85,12 @@ class Task:
     def collate(self, items: list[Any]) -> Batch:
         """A batch of the items of a map-style dataset: (x, y) pairs, or dicts of tensors."""
         batch = default_collate(items)
-        return dict(batch) if isinstance(batch, Mapping) else dict(zip(("x", "y"), batch, strict=True))
+        if isinstance(batch, Mapping):
+            return dict(batch)
+        if isinstance(batch, Tensor) or len(batch) != 2:
+            what = "one tensor" if isinstance(batch, Tensor) else f"{len(batch)} things"
+            raise UserError(f"an item of the dataset is {what}: a pair (x, y) or a dict with 'y' is needed")
+        return {"x": batch[0], "y": batch[1]}
 
     def augment(self, batch: Batch, training: TrainingOptions) -> Batch:
         """Change a batch of training rows, from torch's global random state (seeded per member and epoch)."""
@@ -143,6 +148,18 @@ class Task:
         if not all(isinstance(split, Mapping) for split in splits):
             raise NotImplementedError(f"{type(self).__name__}.fingerprint must tell its rows from any others")
         return fingerprint_of(self.class_names, [split for split in splits if isinstance(split, Mapping)])
+
+
+def check_kinds(task: Task, name: str) -> None:
+    """Raise `UserError` where what a task says of itself is missing or of another kind."""
+    for attribute, kind, words in (
+        ("class_names", tuple | list, "a tuple of names"),
+        ("facts", Mapping, "a dict of what models ask for"),
+        ("metrics", Mapping, "a dict of functions by their names"),
+    ):
+        value = getattr(task, attribute, None)
+        if not isinstance(value, kind):
+            raise UserError(f"task {name}: {attribute} = {value!r:.60}: {words} is needed")
 
 
 def fingerprint_of(class_names: tuple[str, ...], splits: Iterable[Arrays]) -> str:

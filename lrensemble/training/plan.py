@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError, first_line
-from lrensemble.metrics import load_metric, register_metrics
-from lrensemble.models import MemoryLimit, is_users_own
-from lrensemble.own import is_own, untrusted
+from lrensemble.metrics import load_metric, register_metrics, try_metric
+from lrensemble.models import MemoryLimit
+from lrensemble.own import calling, is_own, raised, untrusted
 from lrensemble.policies import Controlled, parse_schedule
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Member, MemberSpec, Named, RunSpec
@@ -147,10 +147,10 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         check_local(config.data.options, pool)
     task = load_task(config.data.name, **config.data.options)
     if trust:
-        own = register_metrics(task.metrics)
-        for name in config.metrics:
-            load_metric(name)
-        config = config.model_copy(update={"metrics": tuple(dict.fromkeys([*config.metrics, *own]))})
+        names = tuple(dict.fromkeys([*config.metrics, *register_metrics(task.metrics)]))
+        for name in names:
+            try_metric(load_metric(name), task.labels("val"), task.num_classes)
+        config = config.model_copy(update={"metrics": names})
     notes = [*task.notes]
     tried: dict[str, nn.Module] = {}
     models = []
@@ -201,21 +201,29 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
         _check_control(spec, task, optimizer)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-        raw = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
+        with calling("reading two rows of train"):
+            raw = raw_batches(task, "train")[np.arange(2) % task.rows("train")]
         check_rows(raw, 2, "train")
-        batch = task.augment(preparer(task, torch.device("cpu"))(raw), spec.training)
+        with calling("the task's inputs()"):
+            prepare = preparer(task, torch.device("cpu"))
+        with calling("the task's augment()"):
+            two = batch = task.augment(prepare(raw), spec.training)
         check_rows(batch, 2, "train, augmented")
         shape = tuple(batch["x"].shape[1:]) if "x" in batch else ""
         try:
             found = task.scores(model, batch)
-        except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
-            if is_users_own(spec.model.name):
-                raise  # their traceback helps them more than our line
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
             what = "images of shape" if len(shape) == 3 else "rows of shape"
             axes = " (channels, height, width)" if len(shape) == 3 else ""
-            raise UserError(f"model {spec.model} cannot take {what} {shape}{axes}: {first_line(error)}") from error
+            raise UserError(f"model {spec.model} cannot take {what} {shape}{axes}: {raised(error)}") from error
         _check_shape(f"model {spec.model} gives", found, (2, task.num_classes), "one score a class")
-        losses, _ = task.loss(model, batch, spec.training)
+        with calling("the loss"):
+            loss = task.loss(model, batch, spec.training)
+        if not (isinstance(loss, tuple) and len(loss) == 2):
+            raise UserError(f"the loss is {type(loss).__name__}: (losses of the rows, their scores or None) is needed")
+        losses = loss[0]
         _check_shape("the loss is", losses, (2,), "one number a row")
         if not (losses.is_floating_point() and losses.requires_grad):
             raise UserError("the loss has no gradient: it must be made of the scores by functions that have one")
@@ -241,7 +249,15 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
             optimizer.step(closure)  # type: ignore[arg-type]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"optimizer {spec.optimizer} cannot train {spec.model}: {first_line(error)}") from error
-    return model
+        with calling("the task's initialise()"):
+            task.initialise(model, two)
+        with calling("the task's measure()"):
+            found = task.measure(model.eval(), two)
+        if not isinstance(found, Mapping):
+            raise UserError(f"the task's measure() gives {type(found).__name__}: a dict of tensors by name is needed")
+        for name, value in found.items():
+            _check_shape(f"{name} of the task's measure() is", value, (2,), "one number a row")
+    return model.train()
 
 
 def _check_control(spec: RunSpec, task: Task, optimizer: torch.optim.Optimizer) -> None:

@@ -201,11 +201,35 @@ def test_what_is_no_module_is_refused(monkeypatch):
         build_model("my_models:nothing", input_shape=GREY28, num_classes=2, trust=True)
 
 
-def test_an_error_inside_a_users_module_keeps_its_traceback(tmp_path, monkeypatch):
-    (tmp_path / "broken_models.py").write_text("import not_installed_anywhere\n")
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import not_installed_anywhere", "ModuleNotFoundError: No module named 'not_installed_anywhere'"),
+        ("raise ValueError('no')", "ValueError: no"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_an_error_inside_a_users_module_names_its_line(tmp_path, monkeypatch, source, words):
+    (tmp_path / "broken_models.py").write_text(f"\n{source}\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+    with pytest.raises(
+        UserError, match=f"import of broken_models raises {words} .broken_models.py, line 2.$"
+    ) as caught:
         build_model("broken_models:x", input_shape=GREY28, num_classes=2, trust=True)
+    assert caught.value.__cause__ is not None
+
+
+def test_a_builder_that_raises_is_one_line(monkeypatch):
+    def broken(*, input_shape, num_classes):
+        return nn.Module.__setattr__(nn.Module.__new__(nn.Module), "layer", nn.Linear(1, 1))
+
+    module = types.ModuleType("my_models")
+    module.broken = broken
+    monkeypatch.setitem(sys.modules, "my_models", module)
+    with pytest.raises(
+        UserError, match=r"model my_models:broken\(\) raises AttributeError: cannot assign module .*line"
+    ):
+        build_model("my_models:broken", input_shape=GREY28, num_classes=2, trust=True)
 
 
 @pytest.mark.parametrize(

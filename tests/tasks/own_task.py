@@ -73,6 +73,33 @@ class Dropping(Moons):
         return {key: value[::2] for key, value in batch.items()}
 
 
+METHODS = ("split", "inputs", "augment", "scores", "loss", "initialise", "measure")
+
+
+class Raising(Moons):
+    """It raises where it is told to, or when it is made."""
+
+    def __init__(self, at: str = "") -> None:
+        if at not in METHODS:
+            raise ValueError("no rows in x")
+        super().__init__()
+
+        def fails(*arguments: Any) -> Any:
+            raise KeyError(at)
+
+        setattr(self, at, fails)
+
+
+class Giving(Moons):
+    """What it gives is None, and its rows are lists."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        rows = {name: {key: array.tolist() for key, array in split.items()} for name, split in self._splits.items()}
+        instead = rows.get if what == "split" else (lambda *arguments: None) if what in METHODS else None
+        setattr(self, what, instead)
+
+
 class NoTask:
     pass
 

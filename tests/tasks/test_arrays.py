@@ -147,6 +147,28 @@ def test_a_collate_that_drops_rows_from_the_beginning(monkeypatch):
         Dropping(items, *SPLITS[1:])
 
 
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (lambda i: (X[i], Y[i], i), "an item of the dataset is 3 things: a pair .x, y. or a dict"),
+        (lambda i: X[i], "an item of the dataset is one tensor"),
+        (lambda i: (X[i], "cat"), "train: y of a batch is tuple: a tensor is needed"),
+        (lambda i: (X[i, : i % 2 + 1], Y[i]), "train: collate of the items raises RuntimeError: stack expects"),
+        (lambda i: {}[i], r"train: reading the Dataset raises KeyError: 0 \(test_arrays.py, line \d+\)"),
+    ],
+)
+def test_a_dataset_of_other_items_is_one_line(item, words):
+    class Items(Dataset):
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, i):
+            return item(i)
+
+    with pytest.raises(UserError, match=words):
+        ArrayTask(Items(), *SPLITS[1:])
+
+
 def test_one_class_is_no_task():
     with pytest.raises(UserError, match="at least 2 classes"):
         ArrayTask(*[(x, y * 0) for x, y in SPLITS])

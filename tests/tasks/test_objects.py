@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 from lrensemble import UserError, evaluate, load_config, select_teams, train_pool
 from lrensemble.tasks import ArrayTask
+from lrensemble.training import make_plan
 from tests.tasks.own_task import Net
 
 X, Y = load_breast_cancer(return_X_y=True)
@@ -88,3 +89,52 @@ def test_what_is_no_task_or_metric_is_one_line(tmp_path):
     with pytest.raises(UserError, match="metric best: 3 is no function"):
         train_pool(config, tmp_path / "pool")
     assert not (tmp_path / "pool").exists()
+    with pytest.raises(UserError, match=r"metrics = .<.*: a dict of functions by their names is needed"):
+        ArrayTask(*SPLITS, metrics=[small])
+
+
+def nothing(*values):
+    return None
+
+
+def divides(*values):
+    return 1 / 0
+
+
+def scalar(scores, y):
+    return nn.functional.cross_entropy(scores, y)
+
+
+def nan_of(scores, y):
+    return nn.functional.cross_entropy(scores, y, reduction="none") * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"loss": divides}, r"the loss raises ZeroDivisionError: division by zero \(test_objects.py, line \d+\)"),
+        ({"loss": lambda scores: scores}, "the loss raises TypeError: .*takes 1 positional argument but 2 were given"),
+        ({"loss": nothing}, "the loss is NoneType for 2 rows"),
+        ({"loss": scalar}, r"the loss is \(\) for 2 rows, a tensor of shape \(2,\) is needed"),
+        ({"loss": nan_of}, r"the loss of the first rows is \[nan, nan\] before any training"),
+        (
+            {"metrics": {"own_a": divides}},
+            r"metric .*divides raises ZeroDivisionError: .*\(test_objects.py, line \d+\)",
+        ),
+        ({"metrics": {"own_b": nothing}}, "metric .*nothing returns None: one number is needed"),
+        ({"metrics": {"own_c": lambda p, y: p[:, 0]}}, r"metric own_c returns an array of shape \(100,\)"),
+        ({"metrics": {"own_d": lambda p, y: "good"}}, "metric own_d returns 'good'"),
+        ({"metrics": {3: scalar}}, "metric 3 .*is not possible"),
+    ],
+)
+def test_functions_that_raise_or_give_something_else_are_one_line_before_anything_is_written(tmp_path, options, words):
+    config = load_config(CONFIG, task=ArrayTask(*SPLITS, **options), model=small)
+    with pytest.raises(UserError, match=words) as caught:
+        train_pool(config, tmp_path / "pool")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_metric_may_be_nan_for_random_predictions(tmp_path):
+    task = ArrayTask(*SPLITS, metrics={"own_e": lambda p, y: float("nan")})
+    assert "own_e" in make_plan(load_config(CONFIG, task=task, model=small), tmp_path / "pool").config.metrics

@@ -49,13 +49,28 @@ def test_its_parameters_are_part_of_the_data():
         ("tests.tasks.own_task:Unlearnt", "val has rows of class lower, but train has none"),
         ("tests.tasks.own_task:WideScores", r"gives \(2, 4\) for 2 rows, a tensor of shape \(2, 2\) is needed"),
         ("tests.tasks.own_task:Dropping", "train, augmented: a batch of 2 rows has 1 of place, 1 of y"),
+        ("tests.tasks.own_task:Raising", r"task .*:Raising raises ValueError: no rows in x \(own_task.py, line \d+\)"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "split"}, "Raising raises KeyError: 'split'"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "inputs"}, r"the task's inputs\(\) raises KeyError: 'inputs'"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "augment"}, r"the task's augment\(\) raises KeyError"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "scores"}, r"cannot take rows .*KeyError: 'scores' \(own_task"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "loss"}, r"the loss raises KeyError: 'loss' \(own_task.py"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "initialise"}, r"the task's initialise\(\) raises KeyError"),
+        ({"name": "tests.tasks.own_task:Raising", "at": "measure"}, r"the task's measure\(\) raises KeyError"),
+        ({"name": "tests.tasks.own_task:Giving", "what": "class_names"}, "class_names = None: a tuple of names is"),
+        ({"name": "tests.tasks.own_task:Giving", "what": "facts"}, "facts = None: a dict of what models ask for is"),
+        ({"name": "tests.tasks.own_task:Giving", "what": "split"}, "train: place is list: a NumPy array of numbers is"),
+        ({"name": "tests.tasks.own_task:Giving", "what": "augment"}, "train, augmented: a batch is NoneType"),
+        ({"name": "tests.tasks.own_task:Giving", "what": "loss"}, r"the loss is NoneType: \(losses of the rows, their"),
+        ({"name": "tests.tasks.own_task:Giving", "what": "measure"}, r"measure\(\) gives NoneType: a dict of tensors"),
         ("digit", "unknown data set 'digit': did you mean 'digits'"),
         ({"name": "digits", "noise": 1}, "unknown key 'data.noise'"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, data, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words) as caught:
         train_pool(load_config({**CONFIG, "data": data}), tmp_path / "pool", workers=1)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "pool").exists()
 
 

@@ -294,10 +294,11 @@ def test_the_estimate_is_near_the_truth(config, trained: Path, tmp_path: Path):
     assert written * 0.6 < plan.total_bytes < written * 1.7
 
 
-def test_a_bug_in_a_users_model_keeps_its_traceback(tmp_path: Path):
+def test_a_bug_in_a_users_model_is_one_line_and_keeps_its_traceback(tmp_path: Path):
     config = load_config(tiny_config(), ["model=tests.training.test_runner:takes_other_images"])
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+    with pytest.raises(UserError, match=r"images of shape .*RuntimeError: .*cannot be multiplied") as caught:
         train_pool(config, tmp_path / "p")
+    assert isinstance(caught.value.__cause__, RuntimeError)
     assert not (tmp_path / "p").exists()
 
 
