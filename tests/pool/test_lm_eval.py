@@ -204,7 +204,7 @@ def test_files_that_cannot_be_used(tmp_path, capsys, change, message):
     [
         (
             lambda lines: lines[:-4],
-            "4 of the 24 documents|of the 12 documents of (val|test) in the pool .* are not in it",
+            "of the 12 documents of (val|test) in the pool .* are not in it, the first is doc",
         ),
         (lambda lines: [*lines, sample(99, [1.0, 2.0], 0)], "it has 25 documents, the pool .* has 24 of them"),
         (changed(doc={"other": 1}), "doc 5 is another document than in the pool"),
@@ -216,7 +216,11 @@ def test_files_that_cannot_be_used(tmp_path, capsys, change, message):
             "has another number of choices than in the pool",
         ),
         (
-            lambda lines: [*lines[:5], sample(5, [1.0, 2.0, 3.0], (int(lines[5]["target"]) + 1) % 3), *lines[6:]],
+            lambda lines: [
+                *lines[:5],
+                sample(5, [1.0, 2.0, 3.0], (int(lines[5]["target"]) + 1) % 3, doc=lines[5]["doc"]),
+                *lines[6:],
+            ],
             "doc 5 has its right choice in another place",
         ),
     ],
@@ -227,7 +231,7 @@ def test_documents_of_another_task(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         import_lm_eval(pool.path, [write(tmp_path / "b", change(lines))])
     with pytest.raises(UserError, match="doc "):
-        import_lm_eval(tmp_path / "q", [*tmp_path.glob("[ab]/*.jsonl")])
+        import_lm_eval(tmp_path / "q", sorted(tmp_path.glob("[ab]/*.jsonl")))
     assert len(Pool.open(pool.path).members) == 1
     assert not (tmp_path / "q").exists()
 
@@ -271,3 +275,17 @@ def test_the_command(tmp_path, capsys):
         assert main(["import", str(tmp_path / "r"), *words]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_the_page(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / "docs" / "choices.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    samples = [write(tmp_path / "out" / name, made(i), "samples_arc_easy_1.jsonl") for i, name in enumerate("ab")]
+    exec(compile(text.split("```python")[1].split("```")[0], "choices.md", "exec"), {"samples": samples})
+    assert capsys.readouterr().out.startswith("chance ")
+    for line in text.splitlines():
+        if line.startswith("    lrensemble "):
+            words = line.split()[1:]
+            files = [str(path) for word in words if "*" in word for path in sorted(tmp_path.glob(word))]
+            assert main([word for word in words if "*" not in word] + files) == 0
+    assert len(Pool.open("checkpoints/arc").teams) > 3
