@@ -61,12 +61,9 @@ class PolicyCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if self.member is not None:
-            self.member.log(
-                step=trainer.global_step,
-                epoch=trainer.current_epoch + 1,
-                lr=float(_scheduler(trainer).get_last_lr()[0]),
-                **trainer.callback_metrics,
-            )
+            at = {"step": trainer.global_step, "epoch": trainer.current_epoch + 1}
+            lr = float(_scheduler(trainer).get_last_lr()[0])
+            self.member.log(**{**trainer.callback_metrics, **at, "lr": lr})  # modules may log these names too
 
 
 def _scheduler(trainer: Any) -> PolicyLR:

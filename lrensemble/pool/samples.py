@@ -147,7 +147,8 @@ def _line(line: dict[str, Any], normalise: str, where: str) -> _Line:
     recorded = {name: line[name] for name in METRICS.values() if name in line}
     if in_prompts:  # the target is what follows: with two choices the accuracy says which is right
         best = int(np.argmax(responses))
-        as_number = {1: best, 0: 1 - best}.get(recorded.get("acc"), -1) if len(requests) == 2 else -1
+        known = len(requests) == 2 and recorded.get("acc") in (0, 1)
+        as_number = (best if recorded["acc"] else 1 - best) if known else -1
         as_text = -1
     else:
         as_number = int(target) if re.fullmatch(r"\d{1,9}", target) and int(target) < len(requests) else -1

@@ -22,7 +22,7 @@ class Net(lightning.LightningModule):
 
     def training_step(self, rows, index):
         loss = self.net(rows[0]).square().mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        self.log_dict({"train_loss": loss, "lr": -1.0, "epoch": -1.0}, on_step=False, on_epoch=True)
         return loss
 
     def configure_optimizers(self):
