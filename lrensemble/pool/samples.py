@@ -23,6 +23,7 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.opening import MOST_JSON, clear_read_errors, open_regular
 
+MOST_CHOICES = 1000
 # What a choice's score is -> lm-eval's accuracy of it: the log-likelihood, that by length, that minus the one without
 # the question.
 METRICS = {"sum": "acc", "chars": "acc_norm", "bytes": "acc_bytes", "pmi": "acc_mutual_info"}
@@ -119,6 +120,8 @@ def _lines(path: Path, normalise: str) -> Iterator[_Line]:
 
 def _line(line: dict[str, Any], normalise: str, where: str) -> _Line:
     document = int(line["doc_id"])
+    if not -(2**63) <= document < 2**63:
+        raise ValueError(f"doc_id {document}")
     arguments = line["arguments"]
     if isinstance(arguments, dict):  # since 0.4.2; before, a list of lists
         numbered = sorted(arguments.items(), key=lambda item: int(item[0].rpartition("_")[2]))
@@ -132,8 +135,10 @@ def _line(line: dict[str, Any], normalise: str, where: str) -> _Line:
     if half and not any(prompt for prompt, _ in requests[half:]) and any(prompt for prompt, _ in requests[:half]):
         requests, responses, without = requests[:half], responses[:half], responses[half:]
     where += f" (doc {document})"
-    if len(requests) < 2:
-        raise UserError(f"{where}: {len(requests)} choices, at least 2 are needed: only multiple choice is read")
+    if not 2 <= len(requests) <= MOST_CHOICES:
+        raise UserError(
+            f"{where}: {len(requests):,} choices, 2 to {MOST_CHOICES:,} are needed: only multiple choice is read"
+        )
     if len(set(requests)) < len(requests):
         twice = next(text for i, (_, text) in enumerate(requests) if requests[i] in requests[:i])
         raise UserError(f"{where}: two choices are {twice!r:.60}: leave this document out of every file")
@@ -193,7 +198,7 @@ def _scores(line: _Line, normalise: str, space: int) -> Array:
         return likelihoods
     if normalise == "pmi":
         return np.asarray(likelihoods - np.array(line.without))
-    lengths = [len(text) if normalise == "chars" else len(text.encode()) for text in line.texts]
+    lengths = [len(text) if normalise == "chars" else len(text.encode(errors="surrogatepass")) for text in line.texts]
     return np.asarray(likelihoods / np.maximum(np.array(lengths, dtype=np.float64) - space, 1))
 
 

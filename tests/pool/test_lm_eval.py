@@ -181,7 +181,10 @@ def changed(**values):
         (lambda lines: [{"a": 1}], r"line 1: no sample of multiple choice \(KeyError: 'doc_id'\)"),
         (lambda lines: [3], "line 1: no sample of multiple choice"),
         (changed(filtered_resps=["text"]), "line 6: no sample of multiple choice"),
-        (lambda lines: [sample(0, [-1.0], 0)], r"\(doc 0\): 1 choices, at least 2 are needed"),
+        (lambda lines: [sample(0, [-1.0], 0)], r"\(doc 0\): 1 choices, 2 to 1,000 are needed"),
+        (lambda lines: [sample(0, [-1.0] * 2000, 0)], "2,000 choices, 2 to 1,000 are needed"),
+        (changed(doc_id=10**30), "line 6: no sample of multiple choice"),
+        (changed(doc_hash=None, doc="\ud800"), "line 6: no sample of multiple choice"),
         (changed(arguments=[["Q", " x"], ["Q", " y"], ["Q", " x"]]), r"line 6 \(doc 5\): two choices are ' x'"),
         (changed(target="7"), r"the target of doc 5, '7', is none of its 3 choices \(0 to 2, or their texts\)"),
         (changed(target="[0, 1]"), "several right ones are not read"),
@@ -230,7 +233,7 @@ def test_documents_of_another_task(tmp_path, change, message):
     pool, _ = import_lm_eval(tmp_path / "p", [write(tmp_path / "a", lines)])
     with pytest.raises(UserError, match=message):
         import_lm_eval(pool.path, [write(tmp_path / "b", change(lines))])
-    with pytest.raises(UserError, match="doc "):
+    with pytest.raises(UserError, match="doc"):
         import_lm_eval(tmp_path / "q", sorted(tmp_path.glob("[ab]/*.jsonl")))
     assert len(Pool.open(pool.path).members) == 1
     assert not (tmp_path / "q").exists()
