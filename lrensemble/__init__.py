@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lrensemble.policies.scheduler import PolicyLR
     from lrensemble.pool import Member, Pool, Team
     from lrensemble.pool.importing import import_members
+    from lrensemble.pool.lm_eval import import_lm_eval
     from lrensemble.pool.recorder import record_member
     from lrensemble.pool.select import select_teams
     from lrensemble.recommend.propose import propose
@@ -67,6 +68,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "export_team": "export",
     "find_lr": "training.range_test",
+    "import_lm_eval": "pool.lm_eval",
     "import_members": "pool.importing",
     "load_config": "training",
     "load_network": "evaluation.network",
@@ -114,6 +116,7 @@ __all__ = [
     "evaluate",
     "export_team",
     "find_lr",
+    "import_lm_eval",
     "import_members",
     "load_config",
     "load_network",

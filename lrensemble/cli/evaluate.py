@@ -76,10 +76,13 @@ def _run_repeats(pool: Any, names: list[str] | None, args: argparse.Namespace) -
 
     with output.working(f"selecting again on {args.repeats} divisions"):
         found = repeat(pool, names, args.repeats, trust=args.trust)
+    rows = pool.task.rows
+    chance = sum(rows[split] * pool.chance(split) for split in ("val", "test")) / (rows["val"] + rows["test"])
     if args.format == "json":
-        output.print_json({"pool": str(pool.path), "split": "val and test, divided anew", "repeats": found})
+        parts = {"split": "val and test, divided anew", "chance": chance}
+        output.print_json({"pool": str(pool.path), **parts, "repeats": found})
     else:
-        _print_repeats(str(pool.path), found)
+        _print_repeats(str(pool.path), found, chance)
     return 0
 
 
@@ -89,7 +92,7 @@ def _run_several(results: Sequence[Evaluation], format: str) -> int:
     found = over_pools(results)
     if format == "json":
         data = {"pools": [result.to_dict() for result in results], "over_pools": found}
-        output.print_json({"split": "test", **data})
+        output.print_json({"split": "test", "chance": results[0].chance, **data})
     else:
         _print_pools(results, found)
     return 0
@@ -239,11 +242,11 @@ def _gain(gain: Gain | None, digits: int) -> str:
     return "-" if gain is None else "{} [{}, {}]".format(*gain.words(digits))
 
 
-def _print_repeats(pool: str, rows: Sequence[Repeated]) -> None:
+def _print_repeats(pool: str, rows: Sequence[Repeated], chance: float) -> None:
     first = rows[0]
     output.print_table(
         f"{pool}: selected again on {first.repeats} divisions of validation and test rows, {first.select_rows:,} to "
-        f"select on and {first.score_rows:,} to score",
+        f"select on and {first.score_rows:,} to score, chance {output.percent(chance)} %",
         [
             "<selector",
             "members",
@@ -281,7 +284,8 @@ def _signed(mean: float, sd: float) -> str:
 
 def _print_pools(results: Sequence[Evaluation], rows: Sequence[OverPools]) -> None:
     output.print_table(
-        f"Means over {len(results)} pools: test split (n = {results[0].rows:,}, the same rows)",
+        f"Means over {len(results)} pools: test split (n = {results[0].rows:,}, the same rows), chance "
+        f"{output.percent(results[0].chance)} %",
         ["<team", "members", "accuracy %", "NLL"],
         [
             [

@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "pool": str(pool.path),
                 "split": "val",
+                "chance": pool.chance("val"),
                 "teams": teams,
                 "left_out": pool.left_out,
             }

@@ -57,6 +57,7 @@ class Repeated:
 def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dict[str, Divisions]:
     """Divide validation and test rows anew (stratified, same sizes), select on one part, score on the other.
 
+    Rows with choices of their own are divided as they come: the place of the right choice is no class of theirs.
     No member was trained on these rows. What is found describes selectors; it must not choose a team that is then
     evaluated on the same test split.
 
@@ -73,12 +74,13 @@ def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dic
     parts = [np.asarray(pool.predictions(split, members)) for split in ("val", "test")]
     predictions = np.concatenate(parts, axis=1)
     labels = np.concatenate([pool.labels("val"), pool.labels("test")])
+    strata = labels if pool.choices("val") is None else None
     costs, _ = inference_costs(members)
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in selectors}
     for seed in range(repeats):
         try:
             chosen, rest = train_test_split(
-                np.arange(len(labels)), train_size=parts[0].shape[1], random_state=seed, stratify=labels
+                np.arange(len(labels)), train_size=parts[0].shape[1], random_state=seed, stratify=strata
             )
         except ValueError as error:
             raise UserError(f"{pool.path}: its rows cannot be divided anew: {error}") from None

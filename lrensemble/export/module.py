@@ -33,7 +33,7 @@ class TeamModule(nn.Module):
     shape : sequence of int
         Of one row.
     choices : bool
-        Rows have choices of their own: a logit of minus infinity says that a row does not have this one.
+        Rows have choices of their own: a logit of `NEVER` or less (minus infinity) is one that a row does not have.
     """
 
     mean: Tensor
@@ -72,7 +72,7 @@ class TeamModule(nn.Module):
             logits = model(x).float()
             probabilities = logits.softmax(1)
             if self.choices:
-                probabilities = torch.where(logits == -torch.inf, -1.0, probabilities)
+                probabilities = torch.where(logits <= NEVER, -1.0, probabilities)
             total = total + count * ballot(scaled(probabilities, temperature)).double()
         assert isinstance(total, Tensor)
         return self._rounded(tally(total / sum(self.counts)))

@@ -45,10 +45,13 @@ def prepare_policy(
     """
     if not isinstance(optimizer, AcceleratedOptimizer):
         raise UserError(f"{type(optimizer).__name__} is not prepared: call accelerator.prepare(model, optimizer) first")
-    per_epoch = -(-batches // accelerator.gradient_accumulation_steps)
-    scheduler = Policy.of(policy).scheduler(
-        optimizer, total_steps=epochs * per_epoch, steps_per_epoch=per_epoch, **options
-    )
+    accumulated = accelerator.gradient_accumulation_steps
+    if accelerator.gradient_state.sync_with_dataloader:
+        per_epoch = -(-batches // accumulated)  # the last update of an epoch may be of fewer
+        total = epochs * per_epoch
+    else:
+        per_epoch, total = max(batches // accumulated, 1), epochs * batches // accumulated
+    scheduler = Policy.of(policy).scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch, **options)
     accelerator.register_for_checkpointing(scheduler)
     # split_batches: one step an update, whatever the number of processes.
     return AcceleratedScheduler(scheduler, optimizer, split_batches=True)
@@ -65,4 +68,4 @@ class MemberTracker(GeneralTracker):
         super().__init__()
 
     def log(self, values: Mapping[str, float], step: int | None = None, **kwargs: Any) -> None:
-        self.tracker.log(**({} if step is None else {"step": step}), **values)
+        self.tracker.log(**{**values, **({} if step is None else {"step": step})})

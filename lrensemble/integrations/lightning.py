@@ -49,6 +49,20 @@ class PolicyCallback(Callback):
 
     def __init__(self, member: Recorder | None = None) -> None:
         self.member = member
+        self._lines: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history so far, for Lightning's checkpoints."""
+        return {"history": self._lines}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for line in state_dict["history"]:
+            self._log(line)
+
+    def _log(self, line: dict[str, Any]) -> None:
+        if self.member is not None:
+            self.member.log(**line)
+            self._lines.append(line)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         start_at(_scheduler(trainer), trainer.global_step)
@@ -60,13 +74,9 @@ class PolicyCallback(Callback):
             self._model = None
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        if self.member is not None:
-            self.member.log(
-                step=trainer.global_step,
-                epoch=trainer.current_epoch + 1,
-                lr=float(_scheduler(trainer).get_last_lr()[0]),
-                **trainer.callback_metrics,
-            )
+        at = {"step": trainer.global_step, "epoch": trainer.current_epoch + 1}
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._log({**metrics, **at, "lr": float(_scheduler(trainer).get_last_lr()[0])})  # modules may log such names
 
 
 def _scheduler(trainer: Any) -> PolicyLR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
@@ -102,6 +103,8 @@ class PolicyGuard(TrainerCallback):
 class MemberCallback(TrainerCallback):
     """The Trainer's logs become the member's history, its updates and parameters costs.
 
+    A Trainer that is resumed has what it logged before in its checkpoint: the history is whole.
+
     Parameters
     ----------
     member : Recorder
@@ -111,10 +114,17 @@ class MemberCallback(TrainerCallback):
     def __init__(self, member: Recorder) -> None:
         self.member = member
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for line in state.log_history:
+            self._log(state, line["step"], line.get("epoch"), line)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        values = {LOGGED[name]: value for name, value in (logs or {}).items() if name in LOGGED}
+        self._log(state, state.global_step, state.epoch, logs or {})
+
+    def _log(self, state: Any, step: int, epoch: float | None, logs: Mapping[str, Any]) -> None:
+        values = {LOGGED[name]: value for name, value in logs.items() if name in LOGGED}
         if values and state.is_world_process_zero:
-            self.member.log(step=state.global_step, epoch=state.epoch, **values)
+            self.member.log(step=step, epoch=epoch, **values)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         count = sum(parameter.numel() for parameter in kwargs["model"].parameters())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
@@ -102,7 +103,7 @@ def import_members(
     """
     path, tables = Path(path), _Tables()
     specs = [loop_spec("import", model=s.model, policy=policy, seed=seed, notes={}) for s in sources]
-    _check_names(sources)
+    check_names(sources)
     pool = Pool.open(path) if (path / "pool.json").exists() or (not labels and path.exists()) else None
     if pool is None and not labels:
         raise UserError(
@@ -139,20 +140,28 @@ def import_members(
         converted = read(i)
         notes.update(dict.fromkeys(converted.notes))
         if pool is not None:
-            _check_new(pool, spec, converted.probabilities, source)
+            check_new(pool, spec, converted.probabilities, source)
     pool = pool or Pool.create(path, labels=true, class_names=layout.class_names)
     for text in notes:
         tell(text)
+    return pool, write_members(pool, sources, specs, read)
+
+
+def write_members(
+    pool: Pool, sources: Sequence[Source], specs: Sequence[MemberSpec], read: Callable[[int], Converted]
+) -> list[Imported]:
+    """Write a member of every source that is not there yet; `read` gives the predictions of the i-th."""
+    labels = pool.labels("val")
     done = []
     for i, (source, spec) in enumerate(zip(sources, specs, strict=True)):
         converted = read(i)
         [planned] = pool.plan([spec])
         with planned.hold():
-            new = _check_new(pool, spec, converted.probabilities, source)
+            new = check_new(pool, spec, converted.probabilities, source)
             member = Member(planned.path)  # another process may have written it since
-            record = _write(member, converted.probabilities, true, source) if new else member.record
+            record = _write(member, converted.probabilities, labels, source) if new else member.record
         done.append(Imported(record, source, converted.kinds, new))
-    return pool, done
+    return done
 
 
 def _column(table: Table, pick: Pick, layout: Layout) -> Array:
@@ -202,7 +211,8 @@ def _convert(
     )
 
 
-def _check_names(sources: Sequence[Source]) -> None:
+def check_names(sources: Sequence[Source]) -> None:
+    """`UserError` where two would have one name."""
     seen: dict[str, Source] = {}
     for source in sources:
         other = seen.setdefault(source.model, source)
@@ -211,7 +221,7 @@ def _check_names(sources: Sequence[Source]) -> None:
             raise UserError(f"{where} would both be called {source.model!r}: rename one")
 
 
-def _check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], source: Source) -> bool:
+def check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], source: Source) -> bool:
     """True when the pool has no finished member of this spec, False when it has one with these predictions."""
     member = pool.member_of(spec)
     if not member.record_path.exists() or member.record.status not in FINISHED:
@@ -230,12 +240,12 @@ def _check_new(pool: Pool, spec: MemberSpec, predictions: dict[str, Array], sour
     return False
 
 
-def _write(member: Member, predictions: dict[str, Array], labels: dict[str, Array], source: Source) -> Record:
+def _write(member: Member, predictions: dict[str, Array], labels: NDArray[np.int64], source: Source) -> Record:
     files = {split: str(path) for split, path in source.files.items()}
     environment = {"imported from": " and ".join(dict.fromkeys(files.values())), "lrensemble": __version__}
     return write_complete(
         member,
-        labels=labels["val"],
+        labels=labels,
         history=[],
         probabilities=predictions,
         weights=None,

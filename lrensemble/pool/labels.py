@@ -153,7 +153,7 @@ def labels_hash(labels: NDArray[Any]) -> str:
 def is_unfinished(path: Path) -> bool:
     """True for a folder in which nothing but the beginning of a pool is, as a killed `Pool.create` leaves it."""
     ours = {Path("labels")} | {
-        Path("labels") / f"{split}{what}.npy" for split in PREDICTED for what in ("", ".choices")
+        Path("labels") / f"{split}{what}.npy" for split in PREDICTED for what in ("", ".choices", ".documents")
     }
     return path.is_dir() and all(
         not file.is_symlink() and (file.relative_to(path) in ours or file.name.endswith(".tmp"))

@@ -81,6 +81,7 @@ class Pool:
         normalisation: dict[str, list[float]] | None = None,
         columns: Sequence[Any] = (),
         choices: Mapping[str, ArrayLike] | None = None,
+        documents: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> Self:
         """Create a pool, or open the one that is there; raise `UserError` if that holds other data.
 
@@ -98,10 +99,13 @@ class Pool:
             of the labels.
         choices : dict, optional
             Multiple choice: of ``val`` and ``test`` (N, C) truth values, which choices a row has; others are given 0.
+        documents : dict, optional
+            Of ``val`` and ``test`` (N, 3) what rows are to lm-evaluation-harness (`lrensemble.pool.samples.Samples`).
         """
         path = Path(path)
         arrays, class_names = checked_labels(labels, class_names)
         arrays |= checked_choices(choices, arrays, len(class_names)) if choices else {}
+        arrays |= {f"{split}.documents": array for split, array in (documents or {}).items()}
         hashes = {split: labels_hash(array) for split, array in arrays.items()}
         if data_fingerprint is None:
             data_fingerprint = hashlib.sha256(repr((hashes, tuple(class_names))).encode()).hexdigest()[:32]
@@ -325,6 +329,12 @@ class Pool:
         if f"{split}.choices" not in self.task.labels_sha256:
             return None
         return self._labels(f"{split}.choices", self.task.rows[split], len(self.task.class_names))
+
+    def documents(self, split: str) -> NDArray[np.int64] | None:
+        """What lm-evaluation-harness knows rows by, (N, 3) as `create` has it; None for rows of others."""
+        if f"{split}.documents" not in self.task.labels_sha256:
+            return None
+        return self._labels(f"{split}.documents", self.task.rows[split], 3)
 
     def chance(self, split: str) -> float:
         """Accuracy of guessing among the classes that each row has: the mean of 1 / choices."""

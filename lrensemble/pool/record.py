@@ -282,7 +282,7 @@ class Header(BaseModel):
     rows: dict[str, Annotated[int, Field(ge=0, lt=2**53)]]  # split -> rows
     normalisation: dict[str, list[float]]  # mean and std of every channel over train; {}: the task alone knows
     columns: tuple[Column, ...] = ()  # how a CSV file becomes rows
-    labels_sha256: dict[str, str]  # val, test: hash of the raw labels; val.choices, test.choices
+    labels_sha256: dict[str, str]  # val, test: hash of the raw labels; also val.choices, val.documents, ...
     created: str
     version: str
 

@@ -95,7 +95,7 @@ def _evidence(
         right=np.array(right, dtype=bool).reshape(len(complete), len(labels)),
         failed=features[~is_complete],
         others=true(others),
-        chance=1 / len(pool.task.class_names),
+        chance=pool.chance("val"),
     )
     return evidence, features
 
@@ -104,7 +104,8 @@ def _confidence(one_hot: Array, labels: Array) -> Array:
     """Probability of the true class by a member that gives labels: it is as sure as its accuracy (Laplace's rule)."""
     right = correct_rows(one_hot, labels)
     share = (right.sum() + 1) / (len(right) + 2)
-    return np.asarray(np.where(right == 1, share, (1 - share) / (one_hot.shape[1] - 1)))
+    others = (~np.signbit(one_hot)).sum(1) - 1  # choices that the row has
+    return np.asarray(np.where(right == 1, share, (1 - share) / others))
 
 
 def _distinct(specs: Sequence[RunSpec]) -> list[RunSpec]:

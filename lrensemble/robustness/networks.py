@@ -16,7 +16,7 @@ from lrensemble.evaluation.network import load_data, load_network
 from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
 from lrensemble.pool import Member, Pool
 from lrensemble.selection import VOTES
-from lrensemble.selection.votes import counts_of, scaled
+from lrensemble.selection.votes import NEVER, counts_of, scaled
 from lrensemble.tasks import Images
 from lrensemble.training.device import pick_devices
 
@@ -98,7 +98,7 @@ class Networks:
                 batch = change(batch, start)
             scores = network(batch)
             p = scores.softmax(1)
-            parts.append(torch.where(scores == -torch.inf, -0.0, p).cpu() if masked else p.cpu())
+            parts.append(torch.where(scores <= NEVER, -0.0, p).cpu() if masked else p.cpu())
         return torch.cat(parts).numpy()
 
 

@@ -33,7 +33,7 @@ from lrensemble.array import Array
 from lrensemble.metrics import TINY, settled
 
 _MORE = 1e-9  # more than half by more than rounding
-NEVER = -1e6  # the logarithm of what does not exist: 0 by exp, also divided by the highest temperature
+NEVER = -1e6  # logarithm of what does not exist: 0 by exp, also divided by the highest temperature. Or a logit below it
 _MOST, _NEAR = 1000, 1e-9  # the largest sum of whole numbers that weights are compared with, and how near they are
 
 

@@ -115,6 +115,10 @@ class Task:
     def initialise(self, model: nn.Module, batch: Batch) -> None:
         """Change the weights of a new model by what it will see: a batch of training rows, the same for one seed."""
 
+    def choices(self, name: str) -> NDArray[np.bool] | None:
+        """Multiple choice: which classes the rows of a split have, (N, C). None: all rows have all."""
+        return None
+
     def measure(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """What else a model does with each row, by name (B,): its mean over validation rows is in the history."""
         return {}

@@ -184,6 +184,7 @@ def create_pool(plan: Plan, path: Path) -> Pool:
         normalisation=_normalisation(task),
         columns=task.columns,
         labels={split: task.labels(split) for split in ("val", "test")},
+        choices={split: mask for split in ("val", "test") if (mask := task.choices(split)) is not None},
     )
     if not plan.alone or not (path / CONFIGURATION).exists():
         text = config.model_dump_json(indent=2)

@@ -11,6 +11,7 @@ from lrensemble import Policy, Pool, UserError
 accelerate = pytest.importorskip("accelerate")
 
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import GradientAccumulationPlugin
 
 from lrensemble.integrations.accelerate import MemberTracker, prepare_policy
 from lrensemble.integrations.guard import check_update, policy_scheduler
@@ -22,9 +23,10 @@ EPOCHS, BATCHES = 2, 5
 class Loop:
     """Five batches an epoch, two of them an update."""
 
-    def __init__(self, policy=COSINE, epochs=EPOCHS, log_with=None, **options):
+    def __init__(self, policy=COSINE, epochs=EPOCHS, log_with=None, at_ends=True, **options):
         AcceleratorState._reset_state(True)
-        self.accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2, log_with=log_with)
+        plugin = GradientAccumulationPlugin(num_steps=2, sync_with_dataloader=at_ends)
+        self.accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_plugin=plugin, log_with=log_with)
         model = torch.nn.Linear(2, 1)
         data = torch.utils.data.TensorDataset(torch.ones(2 * BATCHES, 2))
         self.plain = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -49,7 +51,7 @@ class Loop:
                     self.optimizer.zero_grad()
                 if self.accelerator.sync_gradients:
                     check_update(policy_scheduler(self.scheduler), self.optimizer, len(lrs), self.model)
-                    self.accelerator.log({"lr": lrs[-1]}, step=len(lrs))
+                    self.accelerator.log({"lr": lrs[-1], "step": -1}, step=len(lrs))
         return lrs
 
 
@@ -62,6 +64,11 @@ def two_processes(loop, monkeypatch):
 def test_one_step_an_update_with_two_processes(monkeypatch):
     expected = Policy.parse("COS(k0=0.1, l=6)")(np.arange(6))
     assert two_processes(Loop(), monkeypatch).train() == pytest.approx(expected)
+
+
+def test_accumulation_that_goes_on_over_epochs():
+    """10 batches by twos are 5 updates; where epochs end with one, 6."""
+    assert Loop(at_ends=False).train() == pytest.approx(Policy.parse("COS(k0=0.1, l=5)")(np.arange(5)))
 
 
 def test_what_accelerate_itself_does_is_found(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ class Net(lightning.LightningModule):
 
     def training_step(self, rows, index):
         loss = self.net(rows[0]).square().mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        self.log_dict({"train_loss": loss, "lr": -1.0, "epoch": -1.0}, on_step=False, on_epoch=True)
         return loss
 
     def configure_optimizers(self):
@@ -57,6 +59,17 @@ def test_a_member(tmp_path, text):
     lines = Pool.open(pool.path).complete[0].history()
     assert [(line["step"], line["epoch"]) for line in lines] == [(3, 1), (6, 2)]
     assert lines[0]["train_loss"] > lines[1]["train_loss"] > 0
+
+
+def test_a_resumed_member_has_its_whole_history(tmp_path):
+    pool = Pool.create(tmp_path / "pool", labels={"val": [0, 1], "test": [1, 0]})
+    with contextlib.suppress(KeyboardInterrupt), pool.member(model="net", policy=COSINE, seed=0) as member:
+        fit(Net("FIX(0.1)"), PolicyCallback(member), max_epochs=1).save_checkpoint(tmp_path / "at.ckpt")
+        raise KeyboardInterrupt
+    with pool.member(model="net", policy=COSINE, seed=0) as member:
+        fit(Net("FIX(0.1)"), PolicyCallback(member), tmp_path / "at.ckpt", max_epochs=2)
+        member.predict(val=np.eye(2), test=np.eye(2))
+    assert [line["step"] for line in Pool.open(pool.path).complete[0].history()] == [5, 10]
 
 
 def test_a_policy_that_is_stepped_by_the_epoch_is_stopped():

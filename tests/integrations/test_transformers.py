@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,6 +81,29 @@ def test_a_members_history(tmp_path):
     assert (last["step"], last["epoch"]) == (3, 1)
     assert found.record.costs["steps"] == 3
     assert found.record.costs["parameters"] == llama().num_parameters()
+
+
+def test_a_resumed_member_has_its_whole_history(tmp_path):
+    pool, saving = Pool.create(tmp_path / "pool", labels={"val": [0, 1], "test": [1, 0]}), {"save_strategy": "steps"}
+    with contextlib.suppress(KeyboardInterrupt), pool.member(model="llama", policy=COSINE, seed=0) as member:
+        trainer = trainer_of(tmp_path, changed=saving | {"save_steps": 2}, callbacks=[MemberCallback(member)])
+        trainer.train()
+        raise KeyboardInterrupt
+    with pool.member(model="llama", policy=COSINE, seed=0) as member:
+        trainer = trainer_of(tmp_path, callbacks=[MemberCallback(member)])
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+        member.predict(val=np.eye(2), test=np.eye(2))
+    lines = Pool.open(pool.path).complete[0].history()
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert [line["lr"] for line in lines] == pytest.approx(expected(COSINE, 3))
+    trainer.train()  # again from the beginning, on the same optimizer
+    assert logged(trainer) == pytest.approx(expected(COSINE, 3))
+
+
+@pytest.mark.parametrize("text", ["PLATEAU(FIX(0.1))", "LRTUNER()"])
+def test_a_controller_is_no_policy_for_a_trainer(tmp_path, text):
+    with pytest.raises(UserError):
+        trainer_of(tmp_path, text)
 
 
 def checkpoint(folder, **changed) -> str:
