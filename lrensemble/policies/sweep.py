@@ -56,7 +56,9 @@ class LRSweep(Following):
     def lr(self, step: int) -> float:
         return 0.0 if self.is_over else self.policy(step)
 
-    def observe(self, step: int, loss: float, probing: Probing) -> None:
+    def observe(self, step: int, loss: float | None, probing: Probing) -> None:
+        if loss is None:
+            raise UserError("SWEEP follows the loss: say that of every step, tuned.step(loss)")
         self.see(loss)
 
     def see(self, loss: float) -> None:
