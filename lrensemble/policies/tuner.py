@@ -48,11 +48,11 @@ def _check(values: dict[str, Any]) -> None:
     Parameter("k0", "LR where nothing can be measured; 0: that of a range test", default=0.0),
     Parameter("explore", "time at the peak; 0: what is measured is recorded, the LR is k0", "length", default="50%"),
     Parameter("exploit", "time of the way to 0", "length", low_open=True, default="50%"),
-    Parameter("warmup", "time of the linear way up to the peak", "length", default="5%"),
     Parameter("factor", "of the measured LR", low_open=True, default=0.7),
     Parameter("draws", "pairs of batches that are measured, at most", low=2.0, high=1000.0, default=32.0),
     Parameter("guard", "what divides the LR when training has gone wrong and goes back; 1: off", low=1.0, default=4.0),
     Parameter("l", "the budget", "length", low_open=True, default="100%"),
+    Parameter("warmup", "time of the linear way up to the peak", "length", default="5%"),
     check=_check,
 )
 class Tuner(Controller):
@@ -65,11 +65,11 @@ class Tuner(Controller):
         k0: float,
         explore: Length,
         exploit: Length,
-        warmup: Length,
         factor: float,
         draws: float,
         guard: float,
         l: Length,  # noqa: E741 (the parameter's name in the text form)
+        warmup: Length,
     ) -> None:
         self.k0, self.explore, self.exploit, self.warmup = k0, explore.value, exploit.value, warmup.value
         self.factor, self.guard = factor, guard

@@ -468,3 +468,14 @@ def test_long_traces_are_lines():
     rng = np.random.default_rng(0)
     noise = trace_policy([(step, float(rng.uniform())) for step in range(12_000)])
     assert len(noise["at"]) <= 10_000
+
+
+def test_the_lr_of_the_optimizer_does_not_matter():
+    traces = set()
+    for lr in (1e-3, 1e-2, 1e-1, 1.0):
+        bowl = Bowl(50.0)
+        tuned = tuned_on(bowl, torch.optim.SGD(bowl.parameters(), lr=lr, momentum=0.9), "LRTUNER()", total_steps=200)
+        for _ in range(200):
+            tuned.step()
+        traces.add(tuned.trace)
+    assert len(traces) == 1
