@@ -301,7 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     every = [f"{setting}/{optimizer}" for setting in SETTINGS for optimizer in OPTIMIZERS]
-    names = lambda text: text.split(",")  # noqa: E731
+    names = lambda text: text.split(",") if text else []  # noqa: E731
     parser.add_argument("--pairs", type=names, default=every[:12] + every[12:14], help=f"of {', '.join(every)}")
     ways = "LRTUNER(),SWITCH,AUTOLRS,schedulefree,prodigy"
     parser.add_argument("--ways", type=names, default=ways.split(","), help="untuned; also any policy without commas")
