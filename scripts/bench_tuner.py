@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from lrensemble import load_config
 from lrensemble.tasks import load_task
 from lrensemble.tasks.rows import DeviceData
-from lrensemble.training.loop import Run, fit
+from lrensemble.training.loop import Outcome, Run, fit
 
 FRESH = 100  # the first seed of a comparison; those below are for tuning
 OPTIMIZERS = {"SGD": {"name": "SGD", "momentum": 0.9}, "Adam": {"name": "Adam"}}
@@ -147,8 +147,8 @@ def data_of(name: str, cifar100: str) -> tuple[dict[str, Any], DeviceData]:
     return options, DeviceData.of(load_task(**options), torch.device(DEVICE))
 
 
-def train(pair: str, way: Way, seed: int, args: argparse.Namespace) -> Row:
-    """One run: what it was, its accuracies, history and cost."""
+def outcome_of(pair: str, way: Way, seed: int, args: argparse.Namespace) -> tuple[Outcome, DeviceData]:
+    """Train one run."""
     setting = SETTINGS[pair.split("/")[0]]
     options, data = data_of(setting.data, args.cifar100)
     own = {} if isinstance(setting.model, dict) else {"model": setting.model}
@@ -166,8 +166,13 @@ def train(pair: str, way: Way, seed: int, args: argparse.Namespace) -> Row:
         **own,
     )
     [spec] = config.specs()
+    return fit(Run(spec, spec.id(data.task.fingerprint), data)), data
+
+
+def train(pair: str, way: Way, seed: int, args: argparse.Namespace) -> Row:
+    """One run: what it was, its accuracies, history and cost."""
     start = time.process_time()
-    outcome = fit(Run(spec, spec.id(data.task.fingerprint), data))
+    outcome, data = outcome_of(pair, way, seed, args)
     row = {
         "pair": pair,
         "way": way.name,
@@ -296,7 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     every = [f"{setting}/{optimizer}" for setting in SETTINGS for optimizer in OPTIMIZERS]
-    names = lambda text: text.split(",")  # noqa: E731
+    names = lambda text: text.split(",") if text else []  # noqa: E731
     parser.add_argument("--pairs", type=names, default=every[:12] + every[12:14], help=f"of {', '.join(every)}")
     ways = "LRTUNER(),SWITCH,AUTOLRS,schedulefree,prodigy"
     parser.add_argument("--ways", type=names, default=ways.split(","), help="untuned; also any policy without commas")

@@ -57,7 +57,9 @@ class LRSweep(Following):
         return 0.0 if self.is_over else self.policy(step)
 
     def observe(self, step: int, loss: float | None, probing: Probing) -> None:
-        self.see(math.nan if loss is None else loss)
+        if loss is None:
+            raise UserError("SWEEP follows the loss: say that of every step, tuned.step(loss)")
+        self.see(loss)
 
     def see(self, loss: float) -> None:
         """Take the loss of the next step."""

@@ -41,8 +41,9 @@ def _check(values: dict[str, Any]) -> None:
 
 @register_control(
     "LRTUNER",
-    "LR = peak for `explore` of the budget, then linearly to 0 within `exploit`; the peak is `factor` times the LR at "
-    "which the loss of fresh batches is lowest along the optimizer's own update, measured before the first step",
+    "LR = peak for `explore` of the budget (first linearly up to it within `warmup`), then linearly to 0 within "
+    "`exploit`; the peak is `factor` times the LR at which the loss of fresh batches is lowest along the optimizer's "
+    "own update, measured before the first step",
     "ours: docs/tuner.md",
     Parameter("k0", "LR where nothing can be measured; 0: that of a range test", default=0.0),
     Parameter("explore", "time at the peak; 0: what is measured is recorded, the LR is k0", "length", default="50%"),
@@ -51,6 +52,7 @@ def _check(values: dict[str, Any]) -> None:
     Parameter("draws", "pairs of batches that are measured, at most", low=2.0, high=1000.0, default=32.0),
     Parameter("guard", "what divides the LR when training has gone wrong and goes back; 1: off", low=1.0, default=4.0),
     Parameter("l", "the budget", "length", low_open=True, default="100%"),
+    Parameter("warmup", "time of the linear way up to the peak", "length", default="5%"),
     check=_check,
 )
 class Tuner(Controller):
@@ -67,8 +69,10 @@ class Tuner(Controller):
         draws: float,
         guard: float,
         l: Length,  # noqa: E741 (the parameter's name in the text form)
+        warmup: Length,
     ) -> None:
-        self.k0, self.explore, self.exploit, self.factor, self.guard = k0, explore.value, exploit.value, factor, guard
+        self.k0, self.explore, self.exploit, self.warmup = k0, explore.value, exploit.value, warmup.value
+        self.factor, self.guard = factor, guard
         affordable = (COST * l.value - COARSE_STEPS) / DRAW_STEPS
         self.draws = int(max(2, min(draws, affordable)))
         self.looks = max(FEWEST, round(l.value / LOOKS)) if guard > 1 and self.explore > 0 else 0
@@ -102,7 +106,7 @@ class Tuner(Controller):
         end = self.explore + self.exploit
         hold = self.known["hold"]
         share = 1.0 if step < hold else max(0.0, (end - step) / (end - hold))
-        return float(self.known["peak"] * share)
+        return float(self.known["peak"] * share * min(1.0, (step + 1) / max(self.warmup, 1.0)))
 
     def observe(self, step: int, loss: float | None, probing: Probing) -> None:
         """Go back and divide the LR where the mean loss is not finite, or far above the best that it was.

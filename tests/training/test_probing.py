@@ -42,7 +42,7 @@ class Bowl(nn.Module):
         return self.curvature / 2 * self.w @ self.w + batch @ self.w
 
 
-def tuned_on(bowl: nn.Module, optimizer, schedule: str = "LRTUNER(factor=1)", **options) -> TunedLR:
+def tuned_on(bowl: nn.Module, optimizer, schedule: str = "LRTUNER(factor=1, warmup=0)", **options) -> TunedLR:
     def batches(number: int):
         return torch.zeros(8, dtype=torch.float64)
 
@@ -137,8 +137,10 @@ def test_it_learns_resumes_and_replays():
         assert_equal(resumed, whole)
         assert (resumed.trace, resumed.control) == (whole.trace, whole.control)
     assert_equal(whole, train(spec.model_copy(update={"policy": whole.trace})))
-    lrs = Policy.parse(whole.trace)(np.arange(300))
-    assert lrs[0] == whole.control["probes"][0]["peak"] and 0 < lrs[-1] < lrs[0] / 100
+    steps, probe = np.arange(300), whole.control["probes"][0]
+    hold = 150 if probe["high"] is not None and probe["high"] < 4 * probe["low"] else 0  # a doubtful one only falls
+    shares = np.minimum(1, (steps + 1) / 15) * np.minimum(1, (300 - steps) / (300 - hold))
+    np.testing.assert_allclose(Policy.parse(whole.trace)(steps), probe["peak"] * shares)
 
 
 @pytest.fixture
@@ -161,7 +163,7 @@ def test_the_guard_goes_back(reckless):
     """To where the loss was best, and as often as it takes; an average of the weights goes back, too."""
     from lrensemble.pool import Named
 
-    [spec] = specs_of(["RECKLESS()"], "training.epochs=20")
+    [spec] = specs_of(["RECKLESS(warmup=0)"], "training.epochs=20")
     ema = {"e": Named.model_validate({"name": "ema", "decay": 0.9})}
     run = Run(spec, "id", digits(), averages=ema)
     outcome = fit(run)
@@ -173,7 +175,7 @@ def test_the_guard_goes_back(reckless):
     losses = [line["train_loss"] for line in outcome.history]
     assert np.isnan(losses[0]) and np.isfinite(losses[-1]) and np.nanmin(losses) > 0  # NaN: every step was undone
     assert all(torch.isfinite(value).all() for value in run.averages["e"].model.state_dict().values())
-    [unguarded] = specs_of(["RECKLESS(guard=1)"], "training.epochs=20")
+    [unguarded] = specs_of(["RECKLESS(guard=1, warmup=0)"], "training.epochs=20")
     assert train(unguarded).status == "diverged"
 
 
@@ -466,3 +468,14 @@ def test_long_traces_are_lines():
     rng = np.random.default_rng(0)
     noise = trace_policy([(step, float(rng.uniform())) for step in range(12_000)])
     assert len(noise["at"]) <= 10_000
+
+
+def test_the_lr_of_the_optimizer_does_not_matter():
+    traces = set()
+    for lr in (1e-3, 1e-2, 1e-1, 1.0):
+        bowl = Bowl(50.0)
+        tuned = tuned_on(bowl, torch.optim.SGD(bowl.parameters(), lr=lr, momentum=0.9), "LRTUNER()", total_steps=200)
+        for _ in range(200):
+            tuned.step()
+        traces.add(tuned.trace)
+    assert len(traces) == 1
