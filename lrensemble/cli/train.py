@@ -1,7 +1,7 @@
 """Train every member of a configuration that is not finished yet.
 
 Stopping it at any time and running the same command again goes on where it was. Overrides change the
-configuration: training.epochs=5 seeds=3 model.hidden=[128].
+configuration: training.epochs=5 seeds=3 model.hidden=[128]. Many machines: docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cpu, mps, cuda or a list such as cuda:0,cuda:1 (default: auto, every CUDA device, else MPS, else CPU)",
     )
     parser.add_argument(
+        "--shard", metavar="I/N", help="train the I-th of N shares of the runs: for job arrays on a shared folder"
+    )
+    parser.add_argument(
         "--skip-broken", action="store_true", help="leave out images of a folder that cannot be read, and say how many"
     )
     parser.add_argument(
@@ -46,8 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lrensemble.training import load_config, make_plan, train_pool
     from lrensemble.training.device import pick_devices
-    from lrensemble.training.runner import default_pool
+    from lrensemble.training.runner import OPEN, default_pool
+    from lrensemble.training.shard import Shard
 
+    shard = Shard.parse(args.shard) if args.shard is not None else None
     overrides = [*args.overrides, *(["data.skip_broken=true"] if args.skip_broken else [])]
     config = load_config(args.config, overrides)
     pick_devices(args.devices)  # also of a plan: what it says will be used
@@ -67,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         devices=args.devices,
         watcher=Progress(),
+        shard=shard,
     )
     counts = Counter(plan.statuses)
     failed = counts["failed"] + sum(m.status == "failed" for m in (pool.control.members if pool.control else []))
@@ -74,13 +80,18 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        output.say(f"{pool.path}: {what}{_best(pool) if counts['complete'] else ''}")
-        if counts["complete"]:
+        which = f"shard {shard} of " if shard else ""
+        output.say(f"{which}{pool.path}: {what}{_best(pool) if counts['complete'] else ''}")
+        if shard and OPEN & {*counts}:
+            control = ", then this one again for its share of the control" if config.control else ""
+            output.say_next(f"the other shards{control}")
+        elif counts["complete"]:
             output.say_next(f"lrensemble select {pool.path}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1
-    pool.usable()  # says so when every member diverged
+    if not OPEN & {*counts}:
+        pool.usable()  # says so when every member diverged
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from lrensemble.own import is_importable, is_own
 from lrensemble.plugins import REGISTRIES
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
+from lrensemble.pool.lease import EXPIRY
 from lrensemble.pool.links import CONFIGURATION
+from lrensemble.pool.locks import why_leases
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.tasks import Task
@@ -31,9 +34,11 @@ from lrensemble.training.executor import Executor, local_workers
 from lrensemble.training.judges import find_judge
 from lrensemble.training.member import Job
 from lrensemble.training.plan import Plan, check_disk, make_plan
+from lrensemble.training.shard import Shard
 from lrensemble.training.stack import group_key
 
 MOST = 1024  # workers, threads
+OPEN = {"new", "planned", "running"}  # statuses of members that this command, or another, has still to train
 
 
 class Watcher:
@@ -55,6 +60,7 @@ def train_pool(
     watcher: Watcher | None = None,
     judges: Sequence[Named] = (),
     executor: Executor | None = None,
+    shard: Shard | None = None,
     control: bool = True,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
@@ -80,6 +86,9 @@ def train_pool(
         ``package.module:function`` of (spec, history, **parameters), which returns the reason or None.
     executor : callable, optional
         What trains the jobs; default: worker processes of this machine (`lrensemble.training.executor`).
+    shard : Shard, optional
+        Train this share of the runs only, and of the control where all runs are finished: for job arrays. Several
+        processes may have the same shard, or none, at the same time: a member is trained once.
     control : bool
         False leaves the control for later, whatever the configuration says.
 
@@ -111,11 +120,20 @@ def train_pool(
     threads = threads or max(1, joblib.cpu_count() // count)
     check_disk(plan.pool, plan.total_bytes)
 
+    shard = shard or Shard(1, 1)
     filler = _Filler(plan, slots, threads, watcher or Watcher(), tuple(judges), executor or local_workers(slots))
     target = create_pool(plan, plan.pool)
-    filler.fill(target, [(run.spec, run.derived) for run in plan.runs])
-    if control and plan.config.control and (specs := control_specs(target)):
-        filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in specs])
+    if reason := why_leases(target.path):
+        warnings.warn(
+            f"{target.path}: {reason}; members are taken by leases instead, and one whose process was killed is free "
+            f"after {EXPIRY:.0f} s",
+            stacklevel=2,
+        )
+    filler.fill(target, [(run.spec, run.derived) for run in shard.of(plan.runs)])
+    # Its size and its policy are those of all runs: where others are at some, whoever comes last trains it.
+    is_over = control and plan.config.control and not OPEN & {*plan.statuses}
+    if is_over and (specs := control_specs(target)):
+        filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in shard.of(specs)])
     return target
 
 
