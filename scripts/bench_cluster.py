@@ -1,7 +1,7 @@
 """What commands take in pools of 200, 1,000 and 5,000 members: CPU seconds of a process each, its start included.
 
-The members are synthetic: real specs (random policies), records, histories and files, drawn predictions. `scaling` is the
-exponent between the two largest pools, of the seconds above those of a start: 1 is linear.
+The members are synthetic: real specs (random policies), records, histories and files, drawn predictions. `scaling` is
+the exponent between the two largest pools, of the seconds above those of a start: 1 is linear.
 """
 
 from __future__ import annotations

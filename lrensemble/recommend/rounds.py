@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows, nll_rows, standard_error, true_class
 from lrensemble.pool import Member, Pool, Record, RunSpec
