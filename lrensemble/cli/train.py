@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
     from lrensemble.pool import Pool
@@ -52,10 +53,14 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.training.runner import OPEN, default_pool
     from lrensemble.training.shard import Shard
 
+    if args.shard is not None and args.on is not None:
+        raise UserError("--shard and --on are two ways to train the same runs: give one of them")
     shard = Shard.parse(args.shard) if args.shard is not None else None
+    on = output.cluster(args)
     overrides = [*args.overrides, *(["data.skip_broken=true"] if args.skip_broken else [])]
     config = load_config(args.config, overrides)
-    pick_devices(args.devices)  # also of a plan: what it says will be used
+    if on is None:
+        pick_devices(args.devices)  # also of a plan: what it says will be used
     plan = make_plan(config, args.pool or default_pool(config))
     for note in plan.notes:
         output.note(note)
@@ -70,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         per_device=args.per_device,
         threads=args.threads,
+        on=on,
         devices=args.devices,
         watcher=Progress(),
         shard=shard,

@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         trust=args.trust or not is_pool,
         workers=args.workers,
         threads=args.threads,
+        on=output.cluster(args),
         devices=args.device,
         watcher=Progress(),
     )
