@@ -12,6 +12,7 @@ import re
 import secrets
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -97,7 +98,8 @@ class Ray:
 
     def _connected(self) -> Any:
         """The module ray, connected."""
-        if self.address is None:
+        read = "ray" in sys.modules and not _LOCAL.keys() <= os.environ.keys()  # it reads them when it is imported
+        if self.address is None and not read:
             for name, value in _LOCAL.items():
                 os.environ.setdefault(name, value)
         try:
@@ -106,6 +108,11 @@ class Ray:
             raise UserError("training on Ray needs it: pip install 'lrensemble[ray]'") from None
         if ray.is_initialized():
             return ray
+        if self.address is None and read:
+            raise UserError(
+                "Ray was imported before it could be told to listen on this machine alone, with a token: call ray.init "
+                "yourself before this, or import ray after it"
+            )
         options: dict[str, Any] = {"runtime_env": dict(self.runtime_env)} if self.runtime_env else {}
         if self.address is None:
             options |= {"address": "local", "num_cpus": joblib.cpu_count(), "include_dashboard": False}
