@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lrensemble.selection import Selector, make_selector, register_selector
     from lrensemble.tasks import ArrayTask, Images, Task, load_task, register_task
     from lrensemble.training import Config, load_config, make_plan, train_pool
+    from lrensemble.training.on_ray import Ray
     from lrensemble.training.range_test import find_lr
     from lrensemble.training.tuned import TunedLR
 
@@ -59,6 +60,7 @@ _HOMES = {
     "Policy": "policies",
     "PolicyLR": "policies.scheduler",
     "Pool": "pool",
+    "Ray": "training.on_ray",
     "Selector": "selection",
     "Task": "tasks",
     "Team": "pool",
@@ -106,6 +108,7 @@ __all__ = [
     "Policy",
     "PolicyLR",
     "Pool",
+    "Ray",
     "Selector",
     "Task",
     "Team",

@@ -73,6 +73,7 @@ def find(args: argparse.Namespace, config: Config, baseline: str, lrs: Sequence[
         tell=output.note,
         workers=args.workers,
         threads=args.threads,
+        on=output.cluster(args),
         devices=args.devices,
         watcher=Progress(),
     )

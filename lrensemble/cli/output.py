@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrensemble import terminal
 from lrensemble.cli.table import TableColumn, blocks_of, columns_of, split_constant, wrap
+from lrensemble.errors import UserError
 from lrensemble.terminal import OBEYED, one_line
 from lrensemble.terminal import shown as shown
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from lrensemble.training.executor import Cluster
 
 N = TypeVar("N", int, float)
 
@@ -122,7 +124,7 @@ def add_overrides(parser: argparse._ActionsContainer) -> None:
 
 
 def add_workers(parser: argparse._ActionsContainer, threads: int | None = None) -> None:
-    """``--workers`` and ``--threads``, whose default is `threads`."""
+    """``--workers`` and ``--threads``, whose default is `threads`; where they are, `cluster` reads."""
     parser.add_argument(
         "--workers", metavar="N", type=whole(1, MOST), help="runs at a time (default: cores, or one per GPU)"
     )
@@ -130,6 +132,26 @@ def add_workers(parser: argparse._ActionsContainer, threads: int | None = None) 
     parser.add_argument(
         "--threads", metavar="N", type=whole(1, MOST), default=threads, help=f"of each worker (default: {default})"
     )
+
+    parser.add_argument("--on", metavar="WHERE", help="ray (this machine), ray://HOST:PORT: docs/cluster.md")
+    parser.add_argument(
+        "--resource",
+        metavar="NAME=AMOUNT",
+        action="append",
+        default=[],
+        help="of the cluster, that every run needs beside its CPUs and GPU; may be repeated",
+    )
+
+
+def cluster(args: argparse.Namespace) -> Cluster | None:
+    """What ``--on`` names; None: this machine."""
+    if args.on is None:
+        if args.resource:
+            raise UserError("--resource is of a cluster: give --on too")
+        return None
+    from lrensemble.training.on_ray import Ray
+
+    return Ray.parse(args.on, args.resource)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

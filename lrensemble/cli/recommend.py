@@ -86,7 +86,12 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         first_seed=args.first_seed,
         with_defaults=args.baseline,
-        options={"devices": args.devices, "threads": args.threads, "workers": args.workers},
+        options={
+            "devices": args.devices,
+            "threads": args.threads,
+            "workers": args.workers,
+            "on": output.cluster(args),
+        },
         watcher=Progress(),
         tell_run=told,
         tell=output.note,

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         tell=_tell,
         workers=args.workers,
         threads=args.threads,
+        on=output.cluster(args),
         devices=args.devices,
     )
     pool = Pool.open(plan.pool)

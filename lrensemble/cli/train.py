@@ -1,7 +1,7 @@
 """Train every member of a configuration that is not finished yet.
 
 Stopping it at any time and running the same command again goes on where it was. Overrides change the
-configuration: training.epochs=5 seeds=3 model.hidden=[128].
+configuration: training.epochs=5 seeds=3 model.hidden=[128]. Many machines: docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
 from lrensemble.cli.options import add_devices
+from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
     from lrensemble.pool import Pool
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_devices(parser)
     parser.add_argument(
+        "--shard", metavar="I/N", help="train the I-th of N shares of the runs: for job arrays on a shared folder"
+    )
+    parser.add_argument(
         "--skip-broken", action="store_true", help="leave out images of a folder that cannot be read, and say how many"
     )
     parser.add_argument(
@@ -41,11 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lrensemble.training import load_config, make_plan, train_pool
     from lrensemble.training.device import pick_devices
-    from lrensemble.training.runner import default_pool
+    from lrensemble.training.runner import OPEN, default_pool
+    from lrensemble.training.shard import Shard
 
+    if args.shard is not None and args.on is not None:
+        raise UserError("--shard and --on are two ways to train the same runs: give one of them")
+    shard = Shard.parse(args.shard) if args.shard is not None else None
+    on = output.cluster(args)
     overrides = [*args.overrides, *(["data.skip_broken=true"] if args.skip_broken else [])]
     config = load_config(args.config, overrides)
-    pick_devices(args.devices)  # also of a plan: what it says will be used
+    if on is None:
+        pick_devices(args.devices)  # also of a plan: what it says will be used
     plan = make_plan(config, args.pool or default_pool(config))
     for note in plan.notes:
         output.note(note)
@@ -60,8 +70,10 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         per_device=args.per_device,
         threads=args.threads,
+        on=on,
         devices=args.devices,
         watcher=Progress(),
+        shard=shard,
     )
     counts = Counter(plan.statuses)
     failed = counts["failed"] + sum(m.status == "failed" for m in (pool.control.members if pool.control else []))
@@ -69,13 +81,18 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"pool": str(pool.path), "members": counts})
     else:
         what = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        output.say(f"{pool.path}: {what}{_best(pool) if counts['complete'] else ''}")
-        if counts["complete"]:
+        which = f"shard {shard} of " if shard else ""
+        output.say(f"{which}{pool.path}: {what}{_best(pool) if counts['complete'] else ''}")
+        if shard and OPEN & {*counts}:
+            control = ", then this one again for its share of the control" if config.control else ""
+            output.say_next(f"the other shards{control}")
+        elif counts["complete"]:
             output.say_next(f"lrensemble select {pool.path}")
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1
-    pool.usable()  # says so when every member diverged
+    if not OPEN & {*counts}:
+        pool.usable()  # says so when every member diverged
     return 0
 
 

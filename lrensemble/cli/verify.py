@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         threads=args.threads,
         devices=args.devices,
+        on=output.cluster(args),
         watcher=Progress(),
     )
     if args.format == "json":

@@ -103,7 +103,7 @@ def json_text(data: Any, *, indent: int | None = 2) -> str:
 
 
 def write_json(path: Path, data: Any) -> None:
-    write_atomic(path, lambda file: file.write(json_text(data).encode() + b"\n"))
+    write_bytes(path, json_text(data).encode() + b"\n")
 
 
 def write_sealed(path: Path, data: dict[str, Any]) -> None:
@@ -165,10 +165,13 @@ def read_model(kind: type[M], path: Path, fix: str = "") -> M:
         raise damaged(path, error, fix) from None
 
 
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    write_atomic(path, lambda file: file.write(data))
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Plain .npy, never pickled."""
-    data = array_bytes(array)
-    write_atomic(path, lambda file: file.write(data))
+    write_bytes(path, array_bytes(array))
 
 
 def array_bytes(array: NDArray[Any]) -> memoryview:

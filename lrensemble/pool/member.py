@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from lrensemble.errors import MachineError, UserError
 from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged
 from lrensemble.pool.files import Once, clear_disk_errors, file_hash, read_model, read_text, write_sealed
 from lrensemble.pool.links import link_above, refuse_links
+from lrensemble.pool.locks import alone, is_held
 from lrensemble.pool.record import FINISHED, Record
 
 HISTORY = "history.jsonl"
@@ -69,7 +68,7 @@ class Member:
 
     @contextlib.contextmanager
     def hold(self, *, wait: bool = True) -> Iterator[None]:
-        """Be the only one who plans or trains this member; the kernel frees the lock of a killed process.
+        """Be the only one who plans or trains this member; see `lrensemble.pool.locks`.
 
         Raises ``filelock.Timeout`` when another process holds it and `wait` is False, `UserError` for a member behind
         a link.
@@ -78,15 +77,9 @@ class Member:
         with clear_disk_errors(self.path):
             self.path.parent.mkdir(exist_ok=True)
             self.path.mkdir(exist_ok=True)
-            lock = FileLock(self._lock_path)
-            lock.acquire(timeout=-1 if wait else 0, poll_interval=0.2)
-        try:
+        # Whoever waits for it finds the member planned or finished, and does nothing.
+        with alone(self._lock_path, timeout=-1 if wait else 0):
             yield
-        finally:
-            # Whoever waits for the removed file finds the member planned or finished, and does nothing.
-            with contextlib.suppress(OSError):
-                self._lock_path.unlink()
-            lock.release()
 
     @property
     def _lock_path(self) -> Path:
@@ -94,15 +87,7 @@ class Member:
 
     def is_held(self) -> bool:
         """True while a process plans, trains or cleans this member."""
-        if not self._lock_path.exists() or link_above(self._lock_path, itself=True):
-            return False
-        try:
-            with FileLock(self._lock_path).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # a read-only folder: nobody trains there
-            return False
+        return not link_above(self._lock_path, itself=True) and is_held(self._lock_path)
 
     def check_file(self, name: str) -> Path:
         """Path of a file of a complete member, checked against the size and hash in its record."""

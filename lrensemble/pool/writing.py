@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.metrics import is_one_hot, summary
-from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic
+from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic, write_bytes
 from lrensemble.pool.links import delete
 from lrensemble.pool.member import HISTORY, Member
 from lrensemble.pool.record import FileInfo, Record
@@ -63,8 +63,7 @@ def write_complete(
         write_array(member.path / names[-1], array)
     if weights is not None:
         names.append("weights.safetensors")
-        data = save(dict(weights))
-        write_atomic(member.path / names[-1], lambda file: file.write(data))
+        write_bytes(member.path / names[-1], save(dict(weights)))
     val: dict[str, float | None] = dict(summary(probabilities["val"], labels))
     hard = member.record.spec.source != "training" and all(is_one_hot(array) for array in probabilities.values())
     if hard:

@@ -19,9 +19,8 @@ from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.store import Store
 from lrensemble.renamed import renamed
 from lrensemble.training import Plan, train_pool
-from lrensemble.training.device import pick_devices
+from lrensemble.training.executor import choose_site
 from lrensemble.training.range_test import range_test
-from lrensemble.training.runner import default_workers
 
 FRESH = 1000  # first of the seeds that no search uses: what is claimed comes from these alone
 SIMILAR = 3  # policies that are taken from a similar task
@@ -85,8 +84,8 @@ def recommend(
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)
-    devices = [str(device) for device in pick_devices(options.get("devices", "auto"))]
-    width = options.get("workers") or default_workers(devices)
+    where = {key: options[key] for key in ("on", "devices", "workers", "per_device", "threads") if key in options}
+    width = len(choose_site(trials, **where).slots)
     wanted = dataclasses.replace(wanted, seed=plan.specs[0].seed, options=options, width=width)
     tasks = read_tasks(store)
     near = similar(wanted.task, tasks)

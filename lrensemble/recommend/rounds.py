@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows, nll_rows, standard_error, true_class
 from lrensemble.pool import Member, Pool, Record, RunSpec
 from lrensemble.pool.files import clear_disk_errors, now, read_model, write_sealed
 from lrensemble.pool.links import refuse_links
+from lrensemble.pool.locks import alone
 from lrensemble.pool.record import Strict
 from lrensemble.recommend.gain import greedy_weights
 from lrensemble.recommend.propose import Proposal, propose
@@ -157,13 +157,12 @@ def _read(path: Path) -> Round:
 
 @contextmanager
 def _alone(pool: Pool) -> Iterator[None]:
-    """One process at a time proposes; the kernel frees the lock of a killed one."""
+    """One process at a time proposes."""
     folder = pool.path / FOLDER
     with clear_disk_errors(folder):
-        refuse_links(folder / ".lock", itself=True)
+        refuse_links(folder, itself=True)
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / ".lock").acquire(poll_interval=0.2)
-    with lock:
+    with alone(folder / ".lock"):
         yield
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from lrensemble.errors import UserError
 from lrensemble.pool.files import clear_disk_errors
+from lrensemble.pool.locks import alone
 
 if TYPE_CHECKING:
     import optuna
@@ -140,7 +141,7 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
 @contextlib.contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
     try:
-        with clear_disk_errors(path), FileLock(path.with_name(f".{path.name}.lock")).acquire(timeout=LOCK_SECONDS):
+        with alone(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
             yield
     except Timeout:
         raise UserError(f"{path}: another process has been writing for {LOCK_SECONDS} s") from None

@@ -8,13 +8,76 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+import joblib
+
+from lrensemble.training.device import pick_devices
 from lrensemble.training.member import Job, fail, train_members
 from lrensemble.training.worker import Worker, WorkerDied
 
 # Trains jobs, in any order; yields each with the ids of its runs that another process was at.
 Executor = Callable[[Iterable[Job]], Iterator[tuple[Job, list[str]]]]
 ATTEMPTS = 2  # of a run whose worker dies
+
+
+@dataclass(frozen=True)
+class Site:
+    """What trains jobs, and how many at a time.
+
+    Attributes
+    ----------
+    slots : the device of every run that can go at the same time
+    threads : of each
+    sharers : runs at the same time on one device
+    """
+
+    slots: tuple[str, ...]
+    threads: int
+    sharers: int
+    executor: Executor
+
+
+class Cluster(Protocol):
+    """Other machines: makes a site, as `local_site` does of this machine."""
+
+    def site(
+        self, runs: int, *, devices: str, workers: int | None, per_device: int | None, threads: int | None
+    ) -> Site: ...
+
+
+def choose_site(
+    runs: int,
+    *,
+    on: Cluster | None = None,
+    devices: str = "auto",
+    workers: int | None = None,
+    per_device: int | None = None,
+    threads: int | None = None,
+) -> Site:
+    """Where `runs` runs are trained: a cluster, or this machine."""
+    make = on.site if on else local_site
+    return make(runs, devices=devices, workers=workers, per_device=per_device, threads=threads)
+
+
+def local_site(runs: int, *, devices: str, workers: int | None, per_device: int | None, threads: int | None) -> Site:
+    """Worker processes of this machine.
+
+    Parameters
+    ----------
+    runs : int
+        So many there are to train.
+    workers : int, optional
+        Default: one per core on the CPU, else `per_device` (1) on every device.
+    threads : int, optional
+        Default: cores / workers.
+    """
+    where = [str(device) for device in pick_devices(devices)]
+    count = min(workers or (per_device or (joblib.cpu_count() if where == ["cpu"] else 1)) * len(where), max(1, runs))
+    slots = tuple(where[i % len(where)] for i in range(count))
+    threads = threads or max(1, joblib.cpu_count() // count)
+    return Site(slots, threads, slots.count(slots[0]), local_workers(slots))
 
 
 def in_this_process(jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:

@@ -294,6 +294,8 @@ class _Checkpoints:
 
 
 def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
+    if Member(member.path).record.status in FINISHED:  # by who took this over while the process was stopped
+        return
     values: dict[str, Any] = {
         "history": outcome.history,
         "costs": outcome.costs,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 
 from lrensemble.errors import UserError
@@ -18,7 +18,9 @@ from lrensemble.own import is_importable, is_own
 from lrensemble.plugins import REGISTRIES
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
 from lrensemble.pool.files import write_atomic
+from lrensemble.pool.lease import EXPIRY
 from lrensemble.pool.links import CONFIGURATION
+from lrensemble.pool.locks import why_leases
 from lrensemble.pool.pool import CONTROL
 from lrensemble.pool.record import FINISHED
 from lrensemble.tasks import Task
@@ -26,14 +28,15 @@ from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.load import OBJECTS as TASKS
 from lrensemble.tasks.rows import raw_batches
 from lrensemble.training.config import Config, load_config
-from lrensemble.training.device import pick_devices
-from lrensemble.training.executor import Executor, local_workers
+from lrensemble.training.executor import Cluster, Executor, Site, choose_site
 from lrensemble.training.judges import find_judge
 from lrensemble.training.member import Job
 from lrensemble.training.plan import Plan, check_disk, make_plan
+from lrensemble.training.shard import Shard
 from lrensemble.training.stack import group_key
 
 MOST = 1024  # workers, threads
+OPEN = {"new", "planned", "running"}  # statuses of members that this command, or another, has still to train
 
 
 class Watcher:
@@ -55,6 +58,8 @@ def train_pool(
     watcher: Watcher | None = None,
     judges: Sequence[Named] = (),
     executor: Executor | None = None,
+    on: Cluster | None = None,
+    shard: Shard | None = None,
     control: bool = True,
 ) -> Pool:
     """Train every member of `config` that is not finished yet, then the control if the configuration asks for one.
@@ -80,6 +85,11 @@ def train_pool(
         ``package.module:function`` of (spec, history, **parameters), which returns the reason or None.
     executor : callable, optional
         What trains the jobs; default: worker processes of this machine (`lrensemble.training.executor`).
+    on : Ray, optional
+        A cluster that trains instead of this machine; `devices`, `workers`, `per_device` and `threads` are of it.
+    shard : Shard, optional
+        Train this share of the runs only, and of the control where all runs are finished: for job arrays. Several
+        processes may have the same shard, or none, at the same time: a member is trained once.
     control : bool
         False leaves the control for later, whatever the configuration says.
 
@@ -98,24 +108,37 @@ def train_pool(
         raise UserError("workers and per_device say the same thing twice: give one of them")
     for named in judges:
         find_judge(named.name)
+    engines = [name for name, given in (("executor", executor), ("on", on), ("shard", shard)) if given]
+    if len(engines) > 1:
+        raise UserError(f"{' and '.join(engines)} are two ways to train the same runs: give one of them")
     if objects := _objects(plan):
-        if (workers or per_device or 1) > 1:
+        if on or (workers or per_device or 1) > 1:
+            given = "on" if on else "workers and per_device"
             raise UserError(
-                f"{' and '.join(objects)} known to this process alone: leave workers and per_device out, or give "
-                "classes that a worker can import"
+                f"{' and '.join(objects)} known to this process alone: leave {given} out, or give classes that a "
+                "worker can import"
             )
         workers = 1
-    where = [str(device) for device in pick_devices(devices)]
-    count = min(workers or default_workers(where, per_device), max(1, len(plan.runs)))
-    slots = [where[i % len(where)] for i in range(count)]
-    threads = threads or max(1, joblib.cpu_count() // count)
+    shard = shard or Shard(1, 1)
+    share = len(shard.of(plan.runs))
+    site = choose_site(share, on=on, devices=devices, workers=workers, per_device=per_device, threads=threads)
+    if executor:
+        site = replace(site, executor=executor)
     check_disk(plan.pool, plan.total_bytes)
 
-    filler = _Filler(plan, slots, threads, watcher or Watcher(), tuple(judges), executor or local_workers(slots))
+    filler = _Filler(plan, site, watcher or Watcher(), tuple(judges))
     target = create_pool(plan, plan.pool)
-    filler.fill(target, [(run.spec, run.derived) for run in plan.runs])
-    if control and plan.config.control and (specs := control_specs(target)):
-        filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in specs])
+    if reason := why_leases(target.path):
+        warnings.warn(
+            f"{target.path}: {reason}; members are taken by leases instead, and one whose process was killed is free "
+            f"after {EXPIRY:.0f} s",
+            stacklevel=2,
+        )
+    filler.fill(target, [(run.spec, run.derived) for run in shard.of(plan.runs)])
+    # Its size and its policy are those of all runs: where others are at some, whoever comes last trains it.
+    is_over = control and plan.config.control and not OPEN & {*plan.statuses}
+    if is_over and (specs := control_specs(target)):
+        filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in shard.of(specs)])
     return target
 
 
@@ -140,11 +163,6 @@ def _registered(plan: Plan) -> dict[str, str]:
         for kind, used in names.items()
         for name, home in REGISTRIES[kind].registered(sorted(used)).items()
     }
-
-
-def default_workers(devices: Sequence[str], per_device: int | None = None) -> int:
-    """Runs at a time: one per core on the CPU, else `per_device` on every device."""
-    return (per_device or (joblib.cpu_count() if list(devices) == ["cpu"] else 1)) * len(devices)
 
 
 def default_pool(config: Config) -> Path:
@@ -205,14 +223,12 @@ def _normalisation(task: Task) -> dict[str, list[float]]:
 
 @dataclass(frozen=True)
 class _Filler:
-    """Trains all that is unfinished in a pool on the slots: a slot is one run (or stack) at a time on a device."""
+    """Trains all that is unfinished in a pool: a slot of the site is one run (or stack) at a time on a device."""
 
     plan: Plan
-    slots: list[str]
-    threads: int
+    site: Site
     watcher: Watcher
     judges: tuple[Named, ...]
-    executor: Executor
 
     def fill(self, pool: Pool, wanted: Sequence[tuple[RunSpec, Sequence[MemberSpec]]]) -> None:
         """Train runs with their snapshots and averages."""
@@ -224,7 +240,7 @@ class _Filler:
         unfinished = {member.record.parent or member.id for member in todo}
         going = [run for run in runs if run.id in unfinished]
         sizes = {
-            run.id: 1 if run.id in ids else self.plan.stack_size(RunSpec.of(run.record.spec), self.slots[0])
+            run.id: 1 if run.id in ids else self.plan.stack_size(RunSpec.of(run.record.spec), self.site.slots[0])
             for run in going
         }
 
@@ -236,11 +252,11 @@ class _Filler:
         waiting = {member.id for member in todo}
         try:
             busy: list[str] = []
-            for done, some in self.executor(jobs):
+            for done, some in self.site.executor(jobs):
                 busy += some
                 self._tell(done, waiting)
             # Another process is training these: wait for it, and train what it leaves unfinished.
-            for done, _ in self.executor([job([member_id], wait=True) for member_id in busy]):
+            for done, _ in self.site.executor([job([member_id], wait=True) for member_id in busy]):
                 self._tell(done, waiting)
         finally:
             self.watcher.stop()
@@ -259,7 +275,7 @@ class _Filler:
             alike[group_key(RunSpec.of(run.record.spec)) if sizes[run.id] > 1 else run.id].append(run.id)
         groups = []
         for ids in alike.values():
-            size = min(sizes[ids[0]], -(-len(ids) // len(self.slots)))
+            size = min(sizes[ids[0]], -(-len(ids) // len(self.site.slots)))
             groups += [ids[i : i + size] for i in range(0, len(ids), size)]
         return groups
 
@@ -272,10 +288,10 @@ class _Filler:
             derived={i: derived[i] for i in ids if i in derived},
             data=self.plan.config.data,
             data_fingerprint=pool.task.data_fingerprint,
-            device=self.slots[0],
-            threads=self.threads,
+            device=self.site.slots[0],
+            threads=self.site.threads,
             stacked=stacked,
-            sharers=self.slots.count(self.slots[0]),
+            sharers=self.site.sharers,
             engine=self.plan.config.engine,
             targets=self.plan.config.targets,
             judges=self.judges,

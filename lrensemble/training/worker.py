@@ -15,10 +15,14 @@ import subprocess
 import sys
 import threading
 import traceback
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 from lrensemble import terminal
 from lrensemble.errors import UserError
+
+if TYPE_CHECKING:
+    from lrensemble.training.member import Job
 
 
 class WorkerDied(Exception):
@@ -52,13 +56,7 @@ class Worker:
             line = ""
         if not line.endswith("\n"):  # nothing, or killed in the middle of its answer
             raise WorkerDied(_how(self.process.wait()))
-        answer = json.loads(line)
-        if "user_error" in answer:
-            raise UserError(answer["user_error"])
-        if "error" in answer:
-            raise RuntimeError(f"in a worker process:\n{answer['error']}")
-        busy: list[str] = answer["busy"]
-        return busy
+        return busy_of(json.loads(line))
 
     def close(self) -> None:
         """End it at once, whatever it is doing: what is half-written has a temporary name."""
@@ -85,18 +83,32 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin, jobs), daemon=True).start()
-    from lrensemble.training.member import Job, train_members
+    from lrensemble.training.member import Job
 
     while True:
-        job = Job.model_validate_json(jobs.get())
-        answer: dict[str, Any]
-        try:
-            answer = {"busy": train_members(job)}
-        except UserError as error:
-            answer = {"user_error": str(error)}
-        except Exception:
-            answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(answer(Job.model_validate_json(jobs.get()))), file=answers, flush=True)
+
+
+def answer(job: Job) -> dict[str, Any]:
+    """Train a job; what came of it as plain values, also where it raised."""
+    from lrensemble.training.member import train_members
+
+    try:
+        return {"busy": train_members(job)}
+    except UserError as error:
+        return {"user_error": str(error)}
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def busy_of(answered: Mapping[str, Any]) -> list[str]:
+    """The members that another process was at; raises what the job raised."""
+    if "user_error" in answered:
+        raise UserError(answered["user_error"])
+    if "error" in answered:
+        raise RuntimeError(f"in a worker process:\n{answered['error']}")
+    busy: list[str] = answered["busy"]
+    return busy
 
 
 def _read(lines: IO[str], jobs: queue.SimpleQueue[str]) -> None:

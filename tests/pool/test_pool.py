@@ -234,7 +234,7 @@ def test_brute_force_that_takes_minutes_is_not_in_the_default(pool: Pool, monkey
 
 
 def test_a_left_over_lock_in_a_read_only_folder_is_not_running(pool: Pool, monkeypatch):
-    from lrensemble.pool import member as module
+    from lrensemble.pool import locks as module
 
     member = pool.members[0]
     member.write_record(member.record.model_copy(update={"status": "planned"}))
