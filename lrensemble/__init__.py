@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lrensemble.version import __version__
 
 if TYPE_CHECKING:
+    from lrensemble.adopt import adopt as adopt_checkpoints
     from lrensemble.diversity import register_diversity
     from lrensemble.errors import UserError
     from lrensemble.estimator import LREnsembleClassifier
@@ -63,6 +64,7 @@ _HOMES = {
     "Team": "pool",
     "TunedLR": "training.tuned",
     "UserError": "errors",
+    "adopt_checkpoints": "adopt",
     "build_model": "models",
     "evaluate": "evaluation",
     "export_team": "export",
@@ -90,7 +92,11 @@ _HOMES = {
     "verify": "recommend.verify",
     "write_report": "report.page",
 }
-_NAMES = {"recommend_policies": "recommend", "register_policy": "register"}  # where another one is clear
+_NAMES = {
+    "adopt_checkpoints": "adopt",
+    "recommend_policies": "recommend",
+    "register_policy": "register",
+}  # where another one is clear
 
 __all__ = [
     "ArrayTask",
@@ -110,6 +116,7 @@ __all__ = [
     "TunedLR",
     "UserError",
     "__version__",
+    "adopt_checkpoints",
     "build_model",
     "evaluate",
     "export_team",

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from lrensemble import terminal
 from lrensemble.cli import (
+    adopt,
     database,
     diversity,
     energy,
@@ -47,6 +48,7 @@ from lrensemble.version import __version__
 COMMANDS = {
     "train": train,
     "import": import_,
+    "adopt": adopt,
     "verify": verify,
     "diversity": diversity,
     "select": select,
@@ -120,7 +122,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if "=" in word and not word.startswith("-")]
         rest = [word for word in rest if word not in args.overrides]
-    for words in (getattr(args, name, None) for name in ("policies", "predictions")):
+    for words in (getattr(args, name, None) for name in ("policies", "predictions", "files")):
         if words is not None:
             words += [word for word in rest if not word.startswith("-")]
             rest = [word for word in rest if word.startswith("-")]

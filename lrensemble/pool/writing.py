@@ -66,7 +66,7 @@ def write_complete(
         data = save(dict(weights))
         write_atomic(member.path / names[-1], lambda file: file.write(data))
     val: dict[str, float | None] = dict(summary(probabilities["val"], labels))
-    hard = member.record.spec.source != "training" and all(is_one_hot(array) for array in probabilities.values())
+    hard = not member.record.spec.is_ours and all(is_one_hot(array) for array in probabilities.values())
     if hard:
         val = {key: value if key == "accuracy" else None for key, value in val.items()}
     values |= {
