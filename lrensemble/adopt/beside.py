@@ -12,6 +12,7 @@ from typing import Any
 
 from lrensemble.adopt.files import Checkpoint
 from lrensemble.adopt.names import MOST_LINES, Facts, History, fact, facts_of, history_of
+from lrensemble.adopt.wandb_log import read_log
 from lrensemble.errors import UserError
 from lrensemble.opening import MOST_HISTORY, read_text
 from lrensemble.pool.files import read_json
@@ -52,9 +53,9 @@ def read_beside(checkpoint: Checkpoint, content: Any, tell: Callable[[str], obje
     """What a checkpoint holds of its run, and the files in its folder and in the one above.
 
     Known are ``hparams.yaml`` and ``metrics.csv`` (Lightning), ``trainer_state.json`` (Hugging Face), ``args.yaml``
-    and ``summary.csv`` (timm), ``params.json``, ``result.json`` and ``progress.csv`` (Ray Tune), ``config.yaml`` and
-    ``wandb-summary.json`` (W&B), and files of any name that is the checkpoint's: ``run3.csv``, ``run3.yaml``,
-    ``run3.json`` beside ``run3.pt``. What is nearer holds. A file that cannot be read is named and left out.
+    and ``summary.csv`` (timm), ``params.json``, ``result.json`` and ``progress.csv`` (Ray Tune), ``run-*.wandb``,
+    ``config.yaml`` and ``wandb-summary.json`` (W&B), and files of the checkpoint's name: ``run3.csv``,
+    ``run3.yaml``, ``run3.json`` beside ``run3.pt``. What is nearer holds. What cannot be read is named and left out.
     """
     folders = [checkpoint.folder.parent, checkpoint.folder]
     run = RunFacts(_run_name(checkpoint))
@@ -62,6 +63,8 @@ def read_beside(checkpoint: Checkpoint, content: Any, tell: Callable[[str], obje
         run.facts |= facts_of(content.get(key)) if isinstance(content, Mapping) else {}
     lines: History = []
     for folder in folders:
+        for log in sorted(folder.glob("run-*.wandb"))[:1]:
+            _take(log, _wandb_log, run, lines, tell)
         for name, read in _KNOWN.items():
             _take(folder / name, read, run, lines, tell)
     if checkpoint.path not in folders:
@@ -112,6 +115,12 @@ def _wandb(path: Path, run: RunFacts, lines: History) -> None:
     if isinstance(data, dict) and "_wandb" in data:
         values = {key: value["value"] for key, value in data.items() if isinstance(value, dict) and "value" in value}
         run.facts |= facts_of({key: value for key, value in values.items() if key != "_wandb"})
+
+
+def _wandb_log(path: Path, run: RunFacts, lines: History) -> None:
+    config, found = read_log(path)
+    run.facts |= facts_of(config)
+    lines += found[:MOST_LINES]
 
 
 def _json(path: Path, run: RunFacts, lines: History) -> None:

@@ -59,9 +59,10 @@ def _ours(key: object) -> str | None:
         return "lr"
     if name == "loss":
         return "train_loss"
-    split, _, metric = name.removesuffix("_epoch").partition("_")
-    if split in _SPLITS and metric in _METRICS:
-        return f"{_SPLITS[split]}_{_METRICS[metric]}"
+    first, _, rest = name.removesuffix("_epoch").partition("_")
+    for split, metric in ((first, rest), (rest, first)):  # val_loss, and loss/val as our own trackers have it
+        if split in _SPLITS and metric in _METRICS:
+            return f"{_SPLITS[split]}_{_METRICS[metric]}"
     return None
 
 

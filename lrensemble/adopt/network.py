@@ -51,6 +51,9 @@ def load_checkpoint(
 ) -> Loaded:
     """Build the model of a checkpoint and put its weights into it; `UserError` names what does not fit.
 
+    A builder with a parameter ``checkpoint`` gets the path, and puts the weights in itself (transformers and peft have
+    other names in their files than in their models).
+
     Parameters
     ----------
     content : what its files hold
@@ -63,10 +66,20 @@ def load_checkpoint(
     own = network.state_dict()
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     # A file of an adapter has none of the base, which the builder gives: its parameters are frozen.
-    frozen = own.keys() - trained if any(not p.requires_grad for p in network.parameters()) else set()
-    placed = _the_place(checkpoint, own, tensor_groups(checkpoint.path, content), part, frozen, str(full))
-    network.load_state_dict({**own, **placed.tensors})
+    frozen = own.keys() - trained if trained and len(trained) < len([*network.parameters()]) else set()
+    if "checkpoint" in full.parameters:
+        placed = Placed({name: own[name] for name in own.keys() - frozen}, "", ())
+    else:
+        placed = _the_place(checkpoint, own, tensor_groups(checkpoint.path, content), part, frozen, str(full))
+        network.load_state_dict({**own, **placed.tensors})
     weights = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
+    if "checkpoint" in full.parameters:
+        again = _built(full, facts, seed=1).state_dict()
+        if random := [name for name in placed.tensors if not torch.equal(again[name], weights[name])]:
+            raise UserError(
+                f"{checkpoint.path}: the model {full} is another every time it is built ({', '.join(random[:SHOWN])}): "
+                "a builder with a parameter checkpoint has to load the weights"
+            )
     base = None
     if given := {
         name: weights[name] for name, p in network.named_parameters() if name in frozen - placed.tensors.keys()
@@ -172,7 +185,8 @@ def contradiction(probabilities: Array, labels: Array, chance: float, names: tup
     np.add.at(counts, (predicted, labels), 1)
     rows, columns = linear_sum_assignment(-counts)
     best = counts[rows, columns].sum() / n
-    said = f"its accuracy on validation is {100 * accuracy:.1f} % (n = {n:,}), no better than chance ({100 * chance:.1f} %)"
+    said = f"its accuracy on validation is {100 * accuracy:.1f} % (n = {n:,}), "
+    said += f"no better than chance ({100 * chance:.1f} %)"
     if isinstance(logged, float) and logged > accuracy:
         said += f" where its log says {100 * logged:.1f} %"
     # The best assignment of random predictions is above chance, too, by some errors.

@@ -72,7 +72,11 @@ def _written(at: NDArray[np.float64], lr: NDArray[np.float64], total: int) -> Po
     if total >= 3:
         count = min(total, FITTED)
         places = np.arange(count) * total / count
-        families = nearest_policies(np.interp(places, at, lr))
+        before = (
+            (lr[1] - lr[0]) / (at[1] - at[0]) * (places - at[0])
+        )  # until the first line: on the way of the first two
+        values = np.interp(places, at, lr) + np.where(places < at[0], before, 0)
+        families = nearest_policies(np.maximum(values, 0))
         if same := [near for near in families if near.error <= SAME and near.policy.function != "POINTS"]:
             return min(same, key=lambda near: (near.numbers, near.error)).policy
     kept = np.unique(np.linspace(0, len(at) - 1, min(len(at), MOST_POINTS)).round().astype(int))

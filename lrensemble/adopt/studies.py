@@ -46,7 +46,8 @@ def read_trials(url: str, name: str | None = None) -> list[FrozenTrial]:
 def trial_of(checkpoint: Checkpoint, trials: Sequence[FrozenTrial]) -> FrozenTrial:
     """The trial that names the checkpoint in a user attribute, else the one whose number is in its name.
 
-    The number is the last one in the name of the file, or else of its folder: ``trial_7.pt``, ``trial_7/model.pt``.
+    The number is the last one in the name of the file, or where that has none of its folder: ``trial_7.pt``,
+    ``trial_7/model.pt``.
     """
     here = checkpoint.path.resolve()
     named = [trial for trial in trials if here in _paths(trial)]
@@ -57,9 +58,10 @@ def trial_of(checkpoint: Checkpoint, trials: Sequence[FrozenTrial]) -> FrozenTri
         raise UserError(f"{checkpoint.path}: two trials name this file in their attributes, {numbers}")
     known = {trial.number: trial for trial in trials}
     for name in (checkpoint.path.name, checkpoint.path.absolute().parent.name):
-        numbers_in = re.findall(r"\d{1,9}", name)
-        if numbers_in and int(numbers_in[-1]) in known:
-            return known[int(numbers_in[-1])]
+        if numbers_in := re.findall(r"\d{1,9}", name):
+            if int(numbers_in[-1]) in known:
+                return known[int(numbers_in[-1])]
+            break
     raise UserError(
         f"{checkpoint.path}: which of the {len(trials)} trials is it? No user attribute of one names the file, and no "
         "number in its name is a trial's: call it trial_7.pt, or trial.set_user_attr('checkpoint', path)"

@@ -132,6 +132,16 @@ def add_workers(parser: argparse.ArgumentParser, threads: int | None = None) -> 
     )
 
 
+def add_track(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        metavar="KIND:DIR",
+        action="append",
+        default=[],
+        help="write histories while members train: tensorboard:DIR, wandb:DIR (offline) or mlflow:DIR; nothing is sent",
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output.add_workers(parser)
     parser.add_argument("--devices", metavar="NAMES", default="auto", help="as in lrensemble train (default: auto)")
+    output.add_track(parser)
     output.add_format(parser)
 
 
@@ -54,7 +55,7 @@ def parse_time(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
     from lrensemble.pool import Pool
     from lrensemble.pool.select import select_teams
     from lrensemble.recommend.rounds import Limits, results, run_rounds
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         limits,
         per_round=args.n,
         seed=args.seed,
-        watcher=Progress(),
+        watcher=progress(args.track),
         tell=_tell,
         workers=args.workers,
         threads=args.threads,

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and the disk space it needs, train nothing"
     )
+    output.add_track(parser)
     output.add_format(parser)
 
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         _print_plan(plan, args.format)
         return 0
 
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
 
     pool = train_pool(
         plan,
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         per_device=args.per_device,
         threads=args.threads,
         devices=args.devices,
-        watcher=Progress(),
+        watcher=progress(args.track),
     )
     counts = Counter(plan.statuses)
     failed = counts["failed"] + sum(m.status == "failed" for m in (pool.control.members if pool.control else []))

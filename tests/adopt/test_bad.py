@@ -63,8 +63,8 @@ BAD = {
     "no tensors": (lambda state: saved({"epoch": 3}), "it holds no weights"),
     "other class order": (
         lambda state: saved({**state, "3.weight": state["3.weight"].roll(1, 0), "3.bias": state["3.bias"].roll(1, 0)}),
-        r"no better than chance \(10.0 %\): its classes seem to be in another order \(9, 0, 1, 2, 3, 4, 5, 6, 7, 8\), with "
-        r"which it would be 6\d.\d %",
+        r"no better than chance \(10.0 %\): its classes seem to be in another order \(9, 0, 1, 2, 3, 4, 5, 6, 7, 8\), "
+        r"with which it would be 6\d.\d %",
     ),
     "untrained": (
         lambda state: saved({name: torch.zeros_like(value) for name, value in state.items()}),
