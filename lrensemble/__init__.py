@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lrensemble.version import __version__
 
 if TYPE_CHECKING:
+    from lrensemble.adopt import adopt as adopt_checkpoints
     from lrensemble.diversity import register_diversity
     from lrensemble.errors import UserError
     from lrensemble.estimator import LREnsembleClassifier
@@ -66,6 +67,7 @@ _HOMES = {
     "Team": "pool",
     "TunedLR": "training.tuned",
     "UserError": "errors",
+    "adopt_checkpoints": "adopt",
     "build_model": "models",
     "evaluate": "evaluation",
     "export_team": "export",
@@ -94,7 +96,11 @@ _HOMES = {
     "verify": "recommend.verify",
     "write_report": "report.page",
 }
-_NAMES = {"recommend_policies": "recommend", "register_policy": "register"}  # where another one is clear
+_NAMES = {
+    "adopt_checkpoints": "adopt",
+    "recommend_policies": "recommend",
+    "register_policy": "register",
+}  # where another one is clear
 
 __all__ = [
     "ArrayTask",
@@ -115,6 +121,7 @@ __all__ = [
     "TunedLR",
     "UserError",
     "__version__",
+    "adopt_checkpoints",
     "build_model",
     "evaluate",
     "export_team",

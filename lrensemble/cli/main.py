@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from lrensemble import terminal
 from lrensemble.cli import (
+    adopt,
     completion,
     diversity,
     energy,
@@ -73,6 +74,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "verify": verify,
     },
     "Members from elsewhere, and disk space": {
+        "adopt": adopt,
         "import": import_,
         "soup": soup,
         "gc": gc,
@@ -185,7 +187,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if "=" in word and not word.startswith("-")]
         rest = [word for word in rest if word not in args.overrides]
-    for words in (getattr(args, name, None) for name in ("policies", "predictions")):
+    for words in (getattr(args, name, None) for name in ("policies", "predictions", "files")):
         if words is not None:
             words += [word for word in rest if not word.startswith("-")]
             rest = [word for word in rest if word.startswith("-")]

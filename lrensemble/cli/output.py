@@ -154,6 +154,16 @@ def cluster(args: argparse.Namespace) -> Cluster | None:
     return Ray.parse(args.on, args.resource)
 
 
+def add_track(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        metavar="KIND:DIR",
+        action="append",
+        default=[],
+        help="write histories while members train: tensorboard:DIR, wandb:DIR (offline) or mlflow:DIR; nothing is sent",
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -14,6 +15,17 @@ from lrensemble.pool import Member, Pool, Record
 from lrensemble.training.runner import Watcher
 
 SECONDS = 0.5  # between two looks at the files
+
+
+def progress(track: Sequence[str] = ()) -> Watcher:
+    """The bar, and the trackers of `output.add_track`."""
+    watcher: Watcher = Progress()
+    if track:
+        from lrensemble.report.trackers import Tracker
+
+        for where in track:
+            watcher = Tracker(where, watcher)
+    return watcher
 
 
 class Progress(Watcher):

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_time(training, "stop after this time, when a member is done")
     training.add_argument("--pool", dest="folder", metavar="DIR", type=Path, help="default: checkpoints/<name>")
     add_devices(training)
+    output.add_track(training)
     output.add_workers(training)
     output.add_overrides(training)
     add_old_name(parser, "--n", "-n")

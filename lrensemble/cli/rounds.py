@@ -14,7 +14,7 @@ TEAMS = ("best-single", "all", "greedy")
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
     from lrensemble.pool import Pool
     from lrensemble.pool.select import select_teams
     from lrensemble.recommend.rounds import Limits, results, run_rounds
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         limits,
         per_round=args.n or 4,
         seed=args.seed,
-        watcher=Progress(),
+        watcher=progress(args.track),
         tell=_tell,
         workers=args.workers,
         threads=args.threads,

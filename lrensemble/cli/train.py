@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and the disk space it needs, train nothing"
     )
+    output.add_track(parser)
     output.add_format(parser)
 
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         _print_plan(plan, args.format)
         return 0
 
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
 
     pool = train_pool(
         plan,
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         on=on,
         devices=args.devices,
-        watcher=Progress(),
+        watcher=progress(args.track),
         shard=shard,
     )
     counts = Counter(plan.statuses)

@@ -71,7 +71,7 @@ def load_network(pool: Pool, member: Member, *, trust: bool = False, task: Task 
         task is needed and not at hand, or its rows are several arrays.
     """
     record, header = member.record, pool.task
-    if record.spec.source != "training":
+    if not record.spec.is_ours:
         made = "was imported as predictions" if record.spec.source == "import" else "was trained in a loop of your own"
         raise UserError(f"member {member.id} ({record.spec.label}) {made}: how to build its model is not known here")
     weights = member.weights()

@@ -8,13 +8,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import pickle
 import re
 import socket
 import sys
 import urllib.request
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean, first_line
+from lrensemble.models.checkpoints import Groups, listed, misfits, places, read_checkpoint, tensor_groups
 from lrensemble.models.objects import is_users_own
-from lrensemble.opening import clear_read_errors, damaged, open_regular
+from lrensemble.opening import clear_read_errors, open_regular
 
 KEYS = ("weights", "weights_hash")  # of a model, beside the parameters of its builder
 SECONDS = 10.0  # for a server to answer
-SHOWN = 3  # tensors named in an error
-_NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts put the weights in a checkpoint
 
 
 def identified(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,53 +75,18 @@ def weights_file(name: str, weights: str, *, fetch: bool = False) -> Path:
     return path
 
 
-def read_weights(name: str, weights: str, expected: str | None) -> dict[str, Tensor]:
-    """The tensors of a file by name; `UserError` unless it has the hash `expected` and holds nothing but tensors."""
+def read_weights(name: str, weights: str, expected: str | None) -> Groups:
+    """The tensors of a file; `UserError` unless it has the hash `expected` and holds nothing but plain values."""
     path = weights_file(name, weights)
     if expected is not None and (found := _hash_of(path)) != expected:
         raise UserError(
             f"model {name}: {path} is not the file that the model started from (its hash is {found}, not {expected}): "
             "put that one back"
         )
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            with clear_read_errors(path):
-                return dict(load_file(path))
-        with open_regular(path) as file, clear_read_errors(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that are old
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        fix = ": save model.state_dict(), not the model" if "Unsupported global" in str(error) else ""
-        raise UserError(f"{path}: it holds more than tensors, or is no file of torch.save: not read{fix}") from None
-    except (
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ) as error:  # whatever torch's reader makes of damaged bytes
-        raise damaged(path, first_line(error)) from None
-    return _state_dict(path, content)
+    return tensor_groups(path, read_checkpoint(path))
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    for key in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path}: it holds no weights: tensors by name, or these as one of {', '.join(_NESTED)}")
-    tensors = {str(name): value for name, value in content.items()}
-    wrapped = all(name.startswith("module.") for name in tensors)  # DistributedDataParallel
-    return {name.removeprefix("module.") if wrapped else name: value for name, value in tensors.items()}
-
-
-def start_from(model: nn.Module, tensors: Mapping[str, Tensor], head: Callable[[], set[str]], what: str) -> list[str]:
+def start_from(model: nn.Module, groups: Groups, head: Callable[[], set[str]], what: str) -> list[str]:
     """Load weights into a model; return the names of its head's where these are of other classes, and stay random.
 
     Parameters
@@ -137,42 +100,25 @@ def start_from(model: nn.Module, tensors: Mapping[str, Tensor], head: Callable[[
         They are of another model: other names or shapes, but for the head.
     """
     own = model.state_dict()
-    tensors = _renamed(model, own, tensors)
-    missing = {name for name in own.keys() - tensors.keys() if not name.endswith("num_batches_tracked")}
-    unknown = tensors.keys() - own.keys()
-    other = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
-    replaced = (missing | other) & head() if missing | other else set()
-    if wrong := {
-        "missing": missing - replaced,
-        "not known": unknown,
-        "of another shape": other - replaced,
-    }:
-        parts = [f"{label}: {_few(names, own, tensors)}" for label, names in wrong.items() if names]
-        if parts:
-            raise UserError(f"{what}: they are of another model, or of another size of it ({'; '.join(parts)})")
+    placed = places(own, groups)[0]
+    placed = replace(placed, tensors=_renamed(model, own, placed.tensors))
+    tensors, wrong = placed.tensors, misfits(own, placed)
+    replaced = set().union(*wrong.values()) & own.keys() & head() if wrong else set()
+    if rest := {label: names - replaced for label, names in wrong.items() if names - replaced}:
+        found = listed(rest, own, tensors)
+        raise UserError(f"{what}: they are of another model, or of another size of it ({found})")
     model.load_state_dict({**own, **{name: value for name, value in tensors.items() if name not in replaced}})
     return [name for name in own if name in replaced]
 
 
-def _few(names: Iterable[str], own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
-    def shape(name: str) -> str:
-        if name not in own or name not in tensors:
-            return name
-        return f"{name} {tuple(tensors[name].shape)} for {tuple(own[name].shape)}"
-
-    listed = sorted(names)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(map(shape, listed[:SHOWN])) + more
-
-
-def _renamed(model: nn.Module, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _renamed(model: nn.Module, own: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of timm's as its model has them now: names have changed, positions are resized to the images."""
     convert = getattr(sys.modules.get(type(model).__module__), "checkpoint_filter_fn", None)
     fits = own.keys() == tensors.keys() and all(own[name].shape == tensors[name].shape for name in own)
     if fits or convert is None or not type(model).__module__.startswith("timm."):
         return tensors
     try:
-        converted: dict[str, Tensor] = convert(dict(tensors), model)
+        converted: dict[str, Tensor] = convert(tensors, model)
     except Exception:  # they are of another model, which is said with the names
         return tensors
     return converted

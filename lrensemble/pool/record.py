@@ -16,6 +16,7 @@ from lrensemble.metrics import TINY
 from lrensemble.policies import Controlled, Policy, parse_schedule
 from lrensemble.tabular import Column
 
+Origin = Literal["training", "loop", "import", "adopt"]  # who trained it, or where it came from
 Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
 FINISHED = ("complete", "diverged", "stopped")  # not trained again; all cost (some of) their budget
 
@@ -132,7 +133,7 @@ class MemberSpec(Strict):
     training: Training | None = None
     seed: int = Field(ge=0, lt=2**63)
     derived: Named | None = None
-    source: Literal["training", "loop", "import"] = "training"
+    source: Origin = "training"
     notes: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("policy")
@@ -143,7 +144,13 @@ class MemberSpec(Strict):
     @property
     def label(self) -> str:
         """The policy for tables, with what the member is of its run: ``COS(k0=0.1, l=100%) snapshot(epoch=6)``."""
-        return " ".join(str(part) for part in (self.policy or self.model, self.derived) if part)
+        name = self.notes.get("run") if self.source == "adopt" else None
+        return " ".join(str(part) for part in (self.policy or name or self.model, self.derived) if part)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our code can build its model, and its predictions are that one's: not of imports and own loops."""
+        return self.source in ("training", "adopt")
 
     @property
     def run(self) -> MemberSpec:
@@ -184,7 +191,7 @@ class RunSpec(MemberSpec):
         return cls.model_validate(spec.run.model_dump())
 
 
-def loop_spec(source: Literal["loop", "import"], **values: Any) -> MemberSpec:
+def loop_spec(source: Origin, **values: Any) -> MemberSpec:
     """The spec of a member that our trainer does not train; a `UserError` for what it cannot be."""
     if isinstance(values.get("policy"), Policy | Controlled):
         values["policy"] = str(values["policy"])
@@ -240,7 +247,7 @@ class Record(BaseModel):
     @property
     def is_labels(self) -> bool:
         """Whether it predicts classes alone, as an import of labels does: that has no NLL, Brier score or ECE."""
-        if self.outputs is not None or self.spec.source == "training" or self.status != "complete":
+        if self.outputs is not None or self.spec.is_ours or self.status != "complete":
             return self.outputs == "labels"
         val = self.metrics.get("val", {})
         wrong, brier, nll = 1 - (val.get("accuracy") or 0.0), val.get("brier"), val.get("nll")

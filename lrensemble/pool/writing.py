@@ -65,7 +65,7 @@ def write_complete(
         names.append("weights.safetensors")
         write_bytes(member.path / names[-1], save(dict(weights)))
     val: dict[str, float | None] = dict(summary(probabilities["val"], labels))
-    hard = member.record.spec.source != "training" and all(is_one_hot(array) for array in probabilities.values())
+    hard = not member.record.spec.is_ours and all(is_one_hot(array) for array in probabilities.values())
     if hard:
         val = {key: value if key == "accuracy" else None for key, value in val.items()}
     values |= {

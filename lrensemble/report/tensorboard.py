@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,11 +46,7 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[LoggedRun], list[str]]:
     UserError
         tensorboard is not installed; the folder cannot be written.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
-    except ImportError:
-        raise UserError("TensorBoard's files need its package: pip install lrensemble[tensorboard]") from None
+    TensorBoardRun.check()
     runs, skipped = [], []
     for name, member in _members(pool):
         try:
@@ -60,23 +57,61 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[LoggedRun], list[str]]:
         if not history:
             skipped.append(f"member {member.id} ({member.status}) has no history")
             continue
-        path = folder / (name + run_name(record))
+        run = TensorBoardRun(folder / (name + run_name(record)), record, _start(member, history))
+        run.log(history)
+        run.end(record, member.status)
+        runs.append(LoggedRun(run.path, member.id, len(history)))
+    return runs, skipped
+
+
+class TensorBoardRun:
+    """The event files of one member in a folder of its own; those that are there are replaced.
+
+    Parameters
+    ----------
+    start : seconds since 1970 at which the training began; default: now, less the seconds of the first line
+    """
+
+    def __init__(self, path: Path, record: Record, start: float | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path, self._start, self._lines = path, start, 0
+        self._last: dict[str, float] = {}
         with clear_disk_errors(path), _quiet_threads():
             refuse_links(path, itself=True)
             for old in path.glob(EVENTS):
                 delete(old)
-            with SummaryWriter(str(path)) as writer:
-                start = _start(member, history)
-                for tag, value, step, seconds in scalars(history):
-                    writer.add_scalar(tag, value, step, walltime=start + seconds)
-                writer.add_text("member", _text(record, member.status), 0, walltime=start)
-                last = {tag: value for tag, value, *_ in scalars(history)}
-                results = {tag: last[tag] for tag in ("accuracy/val", "loss/val") if tag in last}
-                # Not writer.add_hparams: that makes a second run of every member.
-                for summary in hparams(_facts(record), results):  # type: ignore[no-untyped-call]
-                    writer._get_file_writer().add_summary(summary)
-        runs.append(LoggedRun(path, member.id, len(history)))
-    return runs, skipped
+            self._writer = SummaryWriter(str(path))
+
+    @staticmethod
+    def check() -> None:
+        """Raise `UserError` where tensorboard is not installed."""
+        try:
+            import torch.utils.tensorboard  # noqa: F401
+        except ImportError:
+            raise UserError("TensorBoard's files need its package: pip install lrensemble[tensorboard]") from None
+
+    def log(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines of the history, and write them."""
+        with clear_disk_errors(self.path), _quiet_threads():
+            for tag, value, step, seconds in scalars(lines, self._lines):
+                self._start = time.time() - seconds if self._start is None else self._start
+                self._writer.add_scalar(tag, value, step, walltime=self._start + seconds)
+                self._last[tag] = value
+            self._writer.flush()
+        self._lines += len(lines)
+
+    def end(self, record: Record, status: str | None = None) -> None:
+        """Add what identifies the member, among it its policy, and how it ended."""
+        from torch.utils.tensorboard.summary import hparams
+
+        start = self._start or time.time()
+        results = {tag: self._last[tag] for tag in ("accuracy/val", "loss/val") if tag in self._last}
+        with clear_disk_errors(self.path), _quiet_threads(), self._writer as writer:
+            writer.add_text("member", _text(record, status or record.status), 0, walltime=start)
+            # Not writer.add_hparams: that makes a second run of every member.
+            for summary in hparams(facts(record), results):  # type: ignore[no-untyped-call]
+                writer._get_file_writer().add_summary(summary)
 
 
 @contextlib.contextmanager
@@ -105,12 +140,12 @@ def run_name(record: Record) -> str:
     return f"{label}_seed{record.spec.seed}_{record.id}"
 
 
-def scalars(history: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, float]]:
+def scalars(history: Sequence[Mapping[str, Any]], before: int = 0) -> Iterator[tuple[str, float, int, float]]:
     """Tag, value, step and seconds of every number: ``val_loss`` is ``loss/val``, so that splits share a plot.
 
-    Numbers that were not finite are NaN. A line without a step counts as its epoch, or its number.
+    Numbers that were not finite are NaN. A line without a step counts as its epoch, or its number after `before`.
     """
-    for number, line in enumerate(history, 1):
+    for number, line in enumerate(history, before + 1):
         step = line.get("step", line.get("epoch", number))
         for key, value in line.items():
             split, _, metric = key.partition("_")
@@ -128,7 +163,7 @@ def _start(member: Member, history: list[dict[str, Any]]) -> float:
     return (member.path / "history.jsonl").stat().st_mtime - seconds
 
 
-def _facts(record: Record) -> dict[str, str | int | float | bool]:
+def facts(record: Record) -> dict[str, str | int | float | bool]:
     """Hyperparameters, as TensorBoard takes them: plain values."""
     spec = record.spec
     training = spec.training.model_dump(exclude_defaults=True) if spec.training else {}
@@ -150,8 +185,8 @@ def _facts(record: Record) -> dict[str, str | int | float | bool]:
 
 def _text(record: Record, status: str) -> str:
     """A table in Markdown."""
-    facts = {"status": status, **_facts(record), "reason": record.reason, "parent": record.parent, **record.costs}
+    known = {"status": status, **facts(record), "reason": record.reason, "parent": record.parent, **record.costs}
     rows = [
-        f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in facts.items() if value is not None
+        f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in known.items() if value is not None
     ]
     return "\n".join(["| | |", "|---|---|", *rows])

@@ -27,7 +27,7 @@ from lrensemble.tasks import Task
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.load import OBJECTS as TASKS
 from lrensemble.tasks.rows import raw_batches
-from lrensemble.training.config import Config, load_config
+from lrensemble.training.config import Config, DataConfig, load_config
 from lrensemble.training.executor import Cluster, Executor, Site, choose_site
 from lrensemble.training.judges import find_judge
 from lrensemble.training.member import Job
@@ -190,11 +190,20 @@ def control_specs(pool: Pool) -> list[RunSpec]:
 
 def create_pool(plan: Plan, path: Path) -> Pool:
     """The empty pool of a plan in the folder `path`, or the one that is there."""
-    config, task = plan.config, plan.task
-    pool = Pool.create(
+    config = plan.config
+    pool = pool_of_task(path, config.name, config.data, plan.task)
+    if not plan.alone or not (path / CONFIGURATION).exists():
+        text = config.model_dump_json(indent=2)
+        write_atomic(path / CONFIGURATION, lambda file: file.write(text.encode() + b"\n"))
+    return pool
+
+
+def pool_of_task(path: Path, name: str, data: DataConfig, task: Task) -> Pool:
+    """The empty pool of a task in the folder `path`, or the one that is there."""
+    return Pool.create(
         path,
-        name=config.name,
-        data=config.data.model_dump(mode="json"),
+        name=name,
+        data=data.model_dump(mode="json"),
         data_fingerprint=task.fingerprint,
         class_names=task.class_names,
         input_shape=task.facts.get("input_shape", ()),
@@ -204,10 +213,6 @@ def create_pool(plan: Plan, path: Path) -> Pool:
         labels={split: task.labels(split) for split in ("val", "test")},
         choices={split: mask for split in ("val", "test") if (mask := task.choices(split)) is not None},
     )
-    if not plan.alone or not (path / CONFIGURATION).exists():
-        text = config.model_dump_json(indent=2)
-        write_atomic(path / CONFIGURATION, lambda file: file.write(text.encode() + b"\n"))
-    return pool
 
 
 def _normalisation(task: Task) -> dict[str, list[float]]:

@@ -1,0 +1,196 @@
+"""A checkpoint as a module with its weights, and what that predicts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from lrensemble.adopt.beside import RunFacts
+from lrensemble.adopt.files import Checkpoint
+from lrensemble.adopt.names import fact
+from lrensemble.array import Array
+from lrensemble.errors import UserError, first_line
+from lrensemble.metrics import standard_error
+from lrensemble.models import build_model, hash_of_tensors, is_users_own
+from lrensemble.models.checkpoints import Placed, listed, misfits, places, tensor_groups
+from lrensemble.own import current_folder, load_own
+from lrensemble.pool import Named
+
+SHOWN = 10  # tensors named of each kind that do not fit
+ERRORS = 3  # standard errors above chance from which a network is said to know something
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A module with a checkpoint's weights.
+
+    Attributes
+    ----------
+    model : how it is built again, without its weights
+    weights : all but a frozen base that the builder gives
+    base : hash of that, None where there is none
+    others : tensors beside the weights, which are not the model's
+    """
+
+    network: nn.Module
+    model: Named
+    weights: dict[str, Tensor]
+    base: str | None
+    others: tuple[str, ...]
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, content: Any, model: Named, facts: Mapping[str, Any], run: RunFacts, part: str | None
+) -> Loaded:
+    """Build the model of a checkpoint and put its weights into it; `UserError` names what does not fit.
+
+    A builder with a parameter ``checkpoint`` gets the path, and puts the weights in itself (transformers and peft have
+    other names in their files than in their models).
+
+    Parameters
+    ----------
+    content : what its files hold
+    model : what the user named; parameters of its builder that it leaves open are the run's hyperparameters
+    facts : the task's
+    part : path in the file, or prefix of the names, where several fit
+    """
+    full = _parametrised(model, facts, run, checkpoint)
+    network = _built(full, facts)
+    own = network.state_dict()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    # A file of an adapter has none of the base, which the builder gives: its parameters are frozen.
+    frozen = own.keys() - trained if trained and len(trained) < len([*network.parameters()]) else set()
+    if "checkpoint" in full.parameters:
+        placed = Placed({name: own[name] for name in own.keys() - frozen}, "", ())
+    else:
+        placed = _the_place(checkpoint, own, tensor_groups(checkpoint.path, content), part, frozen, str(full))
+        network.load_state_dict({**own, **placed.tensors})
+    weights = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
+    if "checkpoint" in full.parameters:
+        again = _built(full, facts, seed=1).state_dict()
+        if random := [name for name in placed.tensors if not torch.equal(again[name], weights[name])]:
+            raise UserError(
+                f"{checkpoint.path}: the model {full} is another every time it is built ({', '.join(random[:SHOWN])}): "
+                "a builder with a parameter checkpoint has to load the weights"
+            )
+    base = None
+    if given := {
+        name: weights[name] for name, p in network.named_parameters() if name in frozen - placed.tensors.keys()
+    }:
+        again = _built(full, facts, seed=1).state_dict()
+        if any(not torch.equal(again[name], value) for name, value in given.items()):
+            raise UserError(
+                f"{checkpoint.path} holds an adapter, and the model {full} has another base every time it is built: "
+                "let its builder load the base's weights"
+            )
+        base, kept = hash_of_tensors(given), given.keys()
+        weights = {name: value for name, value in weights.items() if name not in kept}
+    return Loaded(network.eval(), full, weights, base, placed.others)
+
+
+def _parametrised(model: Named, facts: Mapping[str, Any], run: RunFacts, checkpoint: Checkpoint) -> Named:
+    """The model with the hyperparameters of the run that its builder has parameters for; ``checkpoint`` is the path."""
+    if not is_users_own(model.name):
+        return model
+    with current_folder():
+        try:
+            known = inspect.signature(load_own(model.name) if ":" in model.name else object).parameters.values()
+        except (ValueError, TypeError):  # a callable without a signature
+            return model
+    found = dict(model.parameters)
+    for parameter in known:
+        name = parameter.name
+        if name in found or name in facts or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        value = str(checkpoint.path.absolute()) if name == "checkpoint" else fact(run.facts, name)
+        if value is not None:
+            found[name] = value
+    return Named.model_validate({"name": model.name, **found})
+
+
+def _built(model: Named, facts: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(**model.build, **facts, trust=True)
+
+
+def _the_place(
+    checkpoint: Checkpoint, own: Mapping[str, Tensor], groups: Any, part: str | None, optional: set[str], model: str
+) -> Placed:
+    """Where in the file the model's weights are."""
+    found = places(own, groups, optional)
+    if part is not None:
+        wanted = [one for one in found if one.part.strip(".") == part.strip(".")]
+        if not wanted:
+            known = ", ".join(sorted(one.part.strip(".") or "(the file itself)" for one in found))
+            raise UserError(f"{checkpoint.path}: no weights of the model {model} in {part!r}, but in: {known}")
+        found = wanted
+    first = found[0]
+    if wrong := misfits(own, first, optional):
+        raise UserError(
+            f"{checkpoint.path} does not fit the model {model} ({listed(wrong, own, first.tensors, SHOWN)})"
+        )
+    if other := next((one for one in found[1:] if not _equal(one.tensors, first.tensors)), None):
+        names = [one.part.strip(".") or "(the file itself)" for one in (first, other)]
+        raise UserError(
+            f"{checkpoint.path}: the weights of the model are there twice, as {names[0]} and as {names[1]}: "
+            f"--part {names[1]} (or the other) says which"
+        )
+    return first
+
+
+def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def predictions(
+    network: nn.Module, scores: Callable[[nn.Module, str], Tensor], checkpoint: Checkpoint, own: bool
+) -> dict[str, Array]:
+    """Probabilities (N, C) of both splits; `scores` gives (N, C) of a split."""
+    found = {}
+    for split in ("val", "test"):
+        try:
+            given = scores(network, split)
+        except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError) as error:
+            if own:
+                raise  # their traceback helps them more than our line
+            raise UserError(
+                f"{checkpoint.path}: its model cannot take the rows of {split}: {first_line(error)}"
+            ) from None
+        if not isinstance(given, Tensor) or given.ndim != 2:
+            shape = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+            raise UserError(f"{checkpoint.path}: its model gives {shape}, one score (N, C) a class is needed")
+        found[split] = given.float().softmax(1).cpu().numpy()
+    return found
+
+
+def contradiction(probabilities: Array, labels: Array, chance: float, names: tuple[str, ...], logged: Any) -> str:
+    """Why a network does not seem to be one of this task: its validation accuracy is chance, or worse; else empty.
+
+    With another order of its classes it may be right: that is said, found as an assignment of its classes.
+    """
+    classes, n = len(names), len(labels)
+    predicted = probabilities.argmax(1)
+    accuracy = float((predicted == labels).mean())
+    if accuracy > chance + ERRORS * standard_error(chance, n):
+        return ""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (predicted, labels), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    best = counts[rows, columns].sum() / n
+    said = f"its accuracy on validation is {100 * accuracy:.1f} % (n = {n:,}), "
+    said += f"no better than chance ({100 * chance:.1f} %)"
+    if isinstance(logged, float) and logged > accuracy:
+        said += f" where its log says {100 * logged:.1f} %"
+    # The best assignment of random predictions is above chance, too, by some errors.
+    if best > max(2 * chance, chance + 10 * standard_error(chance, n)) and best > accuracy + 0.1:
+        order = ", ".join(names[column] for column in columns[:20])
+        return f"{said}: its classes seem to be in another order ({order}), with which it would be {100 * best:.1f} %"
+    return f"{said}: were its inputs normalised in another way, or its classes in another order?"
