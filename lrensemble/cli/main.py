@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from lrensemble import terminal
 from lrensemble.cli import (
     completion,
+    demo,
     diversity,
     energy,
     evaluate,
@@ -26,6 +27,7 @@ from lrensemble.cli import (
     fastspiker,
     gc,
     import_,
+    init,
     lr_find,
     ls,
     output,
@@ -48,6 +50,7 @@ from lrensemble.version import __version__
 
 GROUPS: dict[str, dict[str, Any]] = {
     "The job, in this order": {
+        "init": init,
         "train": train,
         "select": select,
         "evaluate": evaluate,
@@ -78,7 +81,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "gc": gc,
         "events": events,
     },
-    "The shell": {
+    "To begin with": {
+        "demo": demo,
         "completion": completion,
     },
 }
@@ -144,8 +148,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
             allow_abbrev=False,
         )
         module.add_arguments(command)
+        command.set_defaults(run=module.run)
         commands[name] = command
-    parser.set_defaults(root=parser)  # what completion is of
+    parser.set_defaults(root=parser)  # for what runs other commands, or is about all
     return parser, commands
 
 
@@ -207,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.configure(args)
         for line in getattr(args, "renamed", ()):
             output.note(line)
-        code: int = COMMANDS[args.command].run(args)
+        code: int = args.run(args)
         return code
     except UserError as error:
         terminal.note(f"error: {error}")

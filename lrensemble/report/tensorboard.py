@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.pool.links import delete, refuse_links
@@ -49,7 +50,7 @@ def write_events(pool: Pool, folder: Path) -> tuple[list[LoggedRun], list[str]]:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
     except ImportError:
-        raise UserError("TensorBoard's files need its package: pip install lrensemble[tensorboard]") from None
+        raise UserError(f"TensorBoard's files need its package: {install('tensorboard')}") from None
     runs, skipped = [], []
     for name, member in _members(pool):
         try:

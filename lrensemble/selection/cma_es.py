@@ -8,6 +8,7 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step, deadline
 
@@ -57,9 +58,7 @@ class CMAES(Selector):
         try:
             import cmaes  # noqa: F401
         except ImportError:
-            raise UserError(
-                "the selector cma-es needs the package cmaes: pip install 'lrensemble[cmaes]' (or pip install cmaes)"
-            ) from None
+            raise UserError(f"the selector cma-es needs the package cmaes: {install('cmaes')}") from None
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         from cmaes import CMA
