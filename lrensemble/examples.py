@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import lrensemble
 from lrensemble.errors import UserError, did_you_mean
 
 # What most people begin with -> its configuration.
@@ -33,7 +32,7 @@ def example(name: str) -> Path:
 
 def _folder() -> Path:
     """In a wheel the examples are in the package, in a checkout beside it: there they are written once."""
-    package = Path(lrensemble.__file__).parent
+    package = Path(__file__).parent
     return next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package)
 
 
@@ -85,7 +84,7 @@ def begin(name: str, target: Path, data: Path | None = None, column: str | None 
 
 
 def _value(text: str, key: str) -> str:
-    return re.findall(rf"(?m)^  {key}: (\S+)", text)[0]
+    return str(re.findall(rf"(?m)^  {key}: (\S+)", text)[0])
 
 
 def _with(text: str, key: str, value: str, name: str) -> str:
