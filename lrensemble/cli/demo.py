@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
         output.configure(step)
         if code := step.run(step):
             return int(code)
-        output.configure(args)
-        output.say()
+        output.print_text("")
     output.say("Yours: lrensemble init images, tabular or model begins a configuration, with the next command.")
     output.say_next(f"lrensemble export {POOL} -o team")
     return 0

@@ -93,6 +93,9 @@ RENAMED = {
     ("database",): ("policies",),
     ("run",): ("propose", "--train"),
 }
+# Commands that go on where they were interrupted -> the option without which they only read.
+RESUMED = dict.fromkeys(("train", "demo", "recommend", "verify", "fastest", "fastspiker"), "")
+RESUMED |= {"propose": "train", "robustness": "lr_scales"}
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 WIDTH = 80  # cells of the help's lines
 
@@ -207,6 +210,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 (members failed, or verify's no), 2 (bad input), 130 (Ctrl-C)."""
+    args: argparse.Namespace | None = None
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         output.configure(args)
@@ -224,7 +228,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.note(f"error: too little memory ({error or 'none is left'}): nothing is damaged")
         return 2
     except KeyboardInterrupt:
-        terminal.note("stopped: everything finished is kept; the same command goes on from here")
+        kept = args is not None and args.command in RESUMED and vars(args).get(RESUMED[args.command], True)
+        goes_on = "everything finished is kept; the same command goes on from here"
+        terminal.note(f"stopped: {goes_on if kept else 'nothing is left half-written'}")
         return 130
     except BrokenPipeError:  # `lrensemble ls POOL | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
