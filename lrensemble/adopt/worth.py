@@ -45,6 +45,8 @@ def worth(pool: Pool) -> Worth | None:
     if len(members) < 2:
         return None
     team = best_team(select_teams(pool))
+    if team is None:
+        return None
     found = evaluate(pool)
     gain = next((row.accuracy_gain for row in found.against(BEST_SINGLE) if row.name == team.name), None)
     return Worth(len(members), team, gain, found)

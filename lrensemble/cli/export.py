@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         nargs="+",
         action="extend",
-        help="torch: a graph for plain torch (default); onnx: for onnxruntime (pip install lrensemble[onnx]); "
+        help="torch: a graph for plain torch (default); onnx: for onnxruntime (extra onnx); "
         "safetensors: weights alone, models built by lrensemble. One or more",
     )
     parser.add_argument("--force", action="store_true", help="replace an exported team that is in FOLDER")

@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
                     repeats=args.repeats,
                     engine=config.engine,
                     device=args.devices,
-                    tell=lambda done, name=name: tell(f"{name}: sweep {done + 1} of {args.repeats}"),  # type: ignore[misc]
+                    tell=lambda sweep, step, name=name: tell(  # type: ignore[misc]
+                        f"{name}: sweep {sweep + 1} of {args.repeats}, step {step + 1:,} of at most {args.steps:,}"
+                    ),
                 )
             )
     if args.format == "json":

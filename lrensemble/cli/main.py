@@ -18,6 +18,7 @@ from lrensemble import terminal
 from lrensemble.cli import (
     adopt,
     completion,
+    demo,
     diversity,
     energy,
     evaluate,
@@ -27,6 +28,7 @@ from lrensemble.cli import (
     fastspiker,
     gc,
     import_,
+    init,
     lr_find,
     ls,
     output,
@@ -49,6 +51,7 @@ from lrensemble.version import __version__
 
 GROUPS: dict[str, dict[str, Any]] = {
     "The job, in this order": {
+        "init": init,
         "train": train,
         "select": select,
         "evaluate": evaluate,
@@ -80,7 +83,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "gc": gc,
         "events": events,
     },
-    "The shell": {
+    "To begin with": {
+        "demo": demo,
         "completion": completion,
     },
 }
@@ -91,6 +95,9 @@ RENAMED = {
     ("database",): ("policies",),
     ("run",): ("propose", "--train"),
 }
+# Commands that go on where they were interrupted -> the option without which they only read.
+RESUMED = dict.fromkeys(("train", "demo", "recommend", "verify", "fastest", "fastspiker"), "")
+RESUMED |= {"propose": "train", "robustness": "lr_scales"}
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 WIDTH = 80  # cells of the help's lines
 
@@ -146,8 +153,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
             allow_abbrev=False,
         )
         module.add_arguments(command)
+        command.set_defaults(run=module.run)
         commands[name] = command
-    parser.set_defaults(root=parser)  # what completion is of
+    parser.set_defaults(root=parser)  # for what runs other commands, or is about all
     return parser, commands
 
 
@@ -204,12 +212,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 (members failed, or verify's no), 2 (bad input), 130 (Ctrl-C)."""
+    args: argparse.Namespace | None = None
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         output.configure(args)
         for line in getattr(args, "renamed", ()):
             output.note(line)
-        code: int = COMMANDS[args.command].run(args)
+        code: int = args.run(args)
         return code
     except UserError as error:
         terminal.note(f"error: {error}")
@@ -221,7 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.note(f"error: too little memory ({error or 'none is left'}): nothing is damaged")
         return 2
     except KeyboardInterrupt:
-        terminal.note("stopped: everything finished is kept; the same command goes on from here")
+        kept = args is not None and args.command in RESUMED and vars(args).get(RESUMED[args.command], True)
+        goes_on = "everything finished is kept; the same command goes on from here"
+        terminal.note(f"stopped: {goes_on if kept else 'nothing is left half-written'}")
         return 130
     except BrokenPipeError:  # `lrensemble ls POOL | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

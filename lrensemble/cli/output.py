@@ -12,7 +12,9 @@ import csv
 import dataclasses
 import json
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -154,7 +156,7 @@ def cluster(args: argparse.Namespace) -> Cluster | None:
     return Ray.parse(args.on, args.resource)
 
 
-def add_track(parser: argparse.ArgumentParser) -> None:
+def add_track(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--track",
         metavar="KIND:DIR",
@@ -223,6 +225,29 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     """A spinner on stderr for work of seconds to minutes; what it yields changes its text."""
     with console(stderr=True).status(text(what)) as status:
         yield lambda words: status.update(text(words))
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, for work that ends with what it has; pressed again it stops the command."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+        note("stopping with the best so far; Ctrl-C again gives up")
+
+    if before is not None and before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 MOST = 1024  # workers, threads

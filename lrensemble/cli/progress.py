@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -15,6 +17,13 @@ from lrensemble.pool import Member, Pool, Record
 from lrensemble.training.runner import Watcher
 
 SECONDS = 0.5  # between two looks at the files
+LINE = 60.0  # seconds between two lines where no bar is drawn: a log file
+
+
+def how_far(done: int, total: int, new: int, seconds: float) -> str:
+    """Epochs of all members, and the time that the others will take where `new` of them took `seconds`."""
+    left = f", about {timedelta(seconds=round(seconds / new * (total - done)))} left" if new else ""
+    return f"{done:,} of {total:,} epochs{left}"
 
 
 def progress(track: Sequence[str] = ()) -> Watcher:
@@ -38,6 +47,7 @@ class Progress(Watcher):
         task = pool.task
         self.val_rows, self.total, self.done = task.rows["val"], len(members) + finished, finished
         self.members = {member.id: member for member in members}
+        self.ended: set[str] = set()
         training = {member.id: member.record.spec.training for member in members}
         self.epochs = {member_id: entry.epochs for member_id, entry in training.items() if entry}
         skipped = f", {finished} of them finished before" if finished else ""
@@ -62,17 +72,28 @@ class Progress(Watcher):
 
     def _watch(self) -> None:
         counts = dict.fromkeys(self.members, 0)
+        begun, started = None, time.monotonic()
+        said = started
         while not self.stopped.wait(SECONDS):
             for member_id, member in self.members.items():
-                if counts[member_id] < self.epochs.get(member_id, 0):
+                epochs = self.epochs.get(member_id, 0)
+                if member_id in self.ended:  # perhaps early
+                    counts[member_id] = epochs
+                elif counts[member_id] < epochs:
                     try:
                         counts[member_id] = read_bytes(member.path / "history.jsonl", MOST_HISTORY).count(b"\n")
                     except UserError:  # not there yet
                         continue
-            self.bar.update(self.task_id, completed=sum(counts.values()))
+            done, now = sum(counts.values()), time.monotonic()
+            begun = done if begun is None else begun  # what was trained before says nothing of the speed
+            self.bar.update(self.task_id, completed=done)
+            if not self.console.is_terminal and now - said >= LINE:
+                said = now
+                self.console.print(how_far(done, sum(self.epochs.values()), done - begun, now - started))
 
     def member_done(self, record: Record) -> None:
         self.done += 1
+        self.ended.add(record.id)
         if record.status == "complete":
             accuracy = record.metrics["val"]["accuracy"]
             error = output.standard_error(accuracy, self.val_rows)

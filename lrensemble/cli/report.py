@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     path = args.output or pool.path / "report.html"
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a report is a page of html: name it .html (--format json prints its numbers)")
-    with output.working("gathering the numbers of the report"):
-        report = report_info(pool, args.team)
+    with output.working("gathering the numbers of the report") as tell:
+        report = report_info(pool, args.team, tell)
     if args.output or args.format != "json":
         write_report(report, path)
         output.note(f"written: {path} ({size_text(path.stat().st_size)})")

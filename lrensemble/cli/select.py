@@ -1,7 +1,7 @@
 """Select teams from the members' validation predictions and write them to POOL/teams.
 
 Selectors: best-single, all, top-k, random, greedy, brute-force (these by default), focal, hierarchical, diverse,
-convex, cma-es, pareto. The test split is not opened. Ctrl-C during a brute-force search takes the best team so far.
+convex, cma-es, pareto. The test split is not opened. Ctrl-C, and --time, end a search with the best team so far.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", action="store_true", help="scale every member by a fitted temperature first")
     parser.add_argument("--metric", metavar="M", help="for focal, hierarchical and diverse: GD, BD, EQ ...")
     parser.add_argument("--one-se", action="store_true", help="the smallest team within one standard error of the best")
+    parser.add_argument(
+        "--best", metavar="N", type=output.whole(), help="choose from the N members of the best validation accuracy"
+    )
     add_time(parser, "for each search, then the best so far")
     add_old_name(parser, "--time-limit", "--time")
     parser.add_argument(
@@ -68,7 +71,12 @@ def run(args: argparse.Namespace) -> int:
 
     pool = Pool.open(args.pool)
     names = [name for word in args.selector for name in word.split(",") if name] if args.selector else None
-    with output.working("selecting teams"):
+    with output.working("selecting teams") as tell, output.stopping() as stopped:
+
+        def watch(done: str) -> bool:
+            tell(f"selecting teams: {done}")
+            return stopped()
+
         teams = select_teams(
             pool,
             names,
@@ -82,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
             cost=args.cost,
             memory=parse_size(args.memory) if args.memory else MEMORY,
             options=_options(args),
+            best=args.best,
+            watch=watch,
         )
     if names is None and "brute-force" not in {team.selector for team in teams}:
         output.note("brute-force is left out: it would take long (--selector brute-force --size 3 tries fewer teams)")

@@ -19,6 +19,7 @@ from lrensemble.diversity.teams import check_sizes, indicators_of, mask_type, ma
 from lrensemble.diversity.top import TeamScores
 from lrensemble.diversity.votes import SOFT, VOTES, Backend, block_scorers, list_scorers
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.installing import install
 
 _FEW = 11  # up to so many members one matrix product takes less time than the calls of a loop over rows
 BACKENDS = ("auto", "numba", "numpy", "torch")
@@ -72,7 +73,7 @@ def all_teams(
     if backend not in BACKENDS:
         raise UserError(f"unknown backend {backend!r}: {did_you_mean(backend, ('auto', 'numba', 'numpy', 'torch'))}")
     if backend == "numba" and kernels() is None:
-        raise UserError("backend 'numba' is not installed: pip install lrensemble[fast], or use backend numpy")
+        raise UserError(f"backend 'numba' is not installed: {install('fast')}, or use backend numpy")
     predicted, y = checked(predictions, labels)
     members, rows = predicted.shape
     sizes = check_sizes(members, sizes)

@@ -17,6 +17,7 @@ from lrensemble.errors import UserError
 from lrensemble.export.module import TeamModule
 from lrensemble.export.onnx_file import checked_model
 from lrensemble.export.trusted import copy_archive, load_program
+from lrensemble.installing import install
 
 FILES = {"torch": "team.pt2", "onnx": "team.onnx", "safetensors": "team.safetensors"}  # the first there is, is run
 _FROM_HERE = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # paths of this machine
@@ -125,7 +126,7 @@ def _need_onnx(what: str) -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"{what} needs {error.name}: pip install lrensemble[onnx]") from None
+        raise UserError(f"{what} needs {error.name}: {install('onnx')}") from None
 
 
 @contextlib.contextmanager

@@ -124,7 +124,7 @@ class MemberCallback(TrainerCallback):
     def _log(self, state: Any, step: int, epoch: float | None, logs: Mapping[str, Any]) -> None:
         values = {LOGGED[name]: value for name, value in logs.items() if name in LOGGED}
         if values and state.is_world_process_zero:
-            self.member.log(step=step, epoch=epoch, **values)
+            self.member.log(step=step, **({} if epoch is None else {"epoch": epoch}), **values)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         count = sum(parameter.numel() for parameter in kwargs["model"].parameters())

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean, first_line
+from lrensemble.installing import install
 from lrensemble.models.checkpoints import Groups, listed, misfits, places, read_checkpoint, tensor_groups
 from lrensemble.models.objects import is_users_own
 from lrensemble.opening import clear_read_errors, open_regular
@@ -151,7 +152,7 @@ def _timm(model: str, weights: str, fetch: bool) -> Path:
         hub = importlib.import_module("huggingface_hub")
         timm = importlib.import_module("timm")
     except ImportError:
-        raise UserError(f"model timm:{model} needs timm: pip install lrensemble[timm]") from None
+        raise UserError(f"model timm:{model} needs timm: {install('timm')}") from None
     if weights != "DEFAULT":
         raise UserError(f"model timm:{model} has no weights {weights!r}: DEFAULT, or a file")
     config = timm.models.get_pretrained_cfg(model) if timm.is_model(model) else None

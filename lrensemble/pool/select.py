@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
@@ -21,6 +22,7 @@ from lrensemble.selection import (
     SELECTORS,
     Ballots,
     BruteForce,
+    Incompatible,
     Selector,
     Stability,
     canonical_vote,
@@ -43,10 +45,12 @@ def select_teams(
     temperature: bool = False,
     one_se: bool = False,
     time_limit: float | None = None,
+    best: int | None = None,
     stability_repeats: int = 0,
     cost: str | None = None,
     memory: int = MEMORY,
     options: dict[str, Any] | None = None,
+    watch: Callable[[str], bool] = lambda done: False,
 ) -> list[Team]:
     """Run selectors on the pool's validation split, write ``teams/<name>.json`` for each and return them.
 
@@ -69,6 +73,8 @@ def select_teams(
         Where a selector goes through teams of several sizes: the smallest within one standard error of the best.
     time_limit : float, optional
         Seconds for each of the selectors that search; then the best so far is taken, and `Team.stopped` says so.
+    best : int, optional
+        Choose from the so many members of the best validation accuracy alone.
     stability_repeats : int
         Select so many times more, on halves of the rows: who is chosen again, and how much of the gain is real.
     cost : str, optional
@@ -78,12 +84,17 @@ def select_teams(
         Bytes for predictions in memory. A pool that is larger stays on disk where the selector can do with pieces.
     options : dict, optional
         Further parameters, given to the selectors that have them: ``{"bags": 10, "budget": 1e9}``.
+    watch : callable
+        Told what is being tried; where it returns True the search ends with the best so far, and no other begins.
+
+    A selector that cannot have the vote or the temperature is left out with a warning where others can.
 
     Raises
     ------
     UserError
-        Unknown selector, vote, metric or option, impossible size, no usable member, damaged predictions; NLL or
-        temperatures of members that give labels; a metric that raises or gives no finite number.
+        Unknown selector, vote, metric or option, what no selector here has a use for, impossible size, no usable
+        member, damaged predictions; NLL or temperatures of members that give labels; a metric that raises or gives no
+        finite number.
     """
     if selectors is not None and not selectors:
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
@@ -96,11 +107,14 @@ def select_teams(
         aim = "nll" if name == "convex" and besides else parameters["objective"]
         return make_selector(name, **{**parameters, "objective": aim})
 
-    for name in selectors or ():  # names are checked before the first file is read
-        made(name, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
-    if objective not in (None, "nll") and "convex" in (selectors or ()):
-        warnings.warn(f"convex minimises the NLL, and nothing else: not {objective}", stacklevel=2)
-    members = pool.usable("val")
+    if selectors is not None:  # what was asked for is checked before the first file is read
+        able = _able(
+            selectors, partial(made, vote=vote or "soft", objective=objective or "nll", temperature=temperature)
+        )
+        _check_used(able, size=size, one_se=one_se, time_limit=time_limit)
+        if objective not in (None, "nll") and "convex" in able:
+            warnings.warn(f"convex minimises the NLL, and nothing else: not {objective}", stacklevel=2)
+    members = _best(pool.usable("val"), best)
     hard = [member.id for member in members if member.record.is_labels]
     vote, objective = _asked(hard, len(members), vote, objective, temperature, selectors)
     parameters = {
@@ -112,19 +126,35 @@ def select_teams(
         "time_limit": time_limit,
         **(options or {}),
     }
-    names = [n for n in DEFAULT_SELECTORS if _votes(n, vote, temperature)] if selectors is None else selectors
+    names = [n for n in DEFAULT_SELECTORS if _votes(n, vote, temperature)] if selectors is None else able
     chosen = [(name, made(name, **parameters)) for name in dict.fromkeys(names)]
     _check_options(options or {}, [selector for _, selector in chosen])
     labels = pool.labels("val")
     predictions = pool.predictions("val", members).within(memory)
     Ballots(predictions, labels).check([f"{member.path}" for member in members])
-    teams = []
+    teams: list[Team] = []
+    ended = False
+
+    def told(done: str) -> bool:
+        nonlocal ended
+        ended = watch(f"{name}, {len(teams) + 1} of {len(chosen)}: {done}") or ended
+        return ended
+
     for name, selector in chosen:
         if selectors is None and isinstance(selector, BruteForce) and _takes_minutes(selector, predictions.shape):
             continue
+        if told("begun") and teams:
+            warnings.warn(f"interrupted before {name}: it has chosen no team", stacklevel=2)
+            break
         costs, unit = inference_costs(members, cost)
-        selector.fit(predictions, labels, costs=costs, memory=memory)
-        team = _team(pool, members, name, selector, unit, options or {})
+        try:
+            selector.fit(predictions, labels, costs=costs, memory=memory, watch=told)
+        except Incompatible as error:
+            if len(chosen) == 1:
+                raise
+            warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+            continue
+        team = _team(pool, members, name, selector, unit, (options or {}) | ({"best": best} if best else {}))
         probabilities = selector.predict_proba(predictions)
         scores = summary(probabilities, labels)
         if set(hard) & set(team.members):
@@ -139,6 +169,44 @@ def select_teams(
     for team in teams:  # when all went well
         pool.save_team(team)
     return teams
+
+
+def _able(names: Sequence[str], make: Callable[[str], object]) -> list[str]:
+    """The selectors that can do what is asked of them; the error of the first where none can."""
+    errors = {}
+    for name in names:
+        try:
+            make(name)
+        except Incompatible as error:
+            errors[name] = error
+    if len(errors) == len(set(names)):
+        raise next(iter(errors.values()))
+    for name, reason in errors.items():
+        warnings.warn(f"{name} is left out: {reason}", stacklevel=3)
+    return [name for name in names if name not in errors]
+
+
+def _check_used(names: Sequence[str], **asked: Any) -> None:
+    """Raise `UserError` for an option that none of the selectors has; say which searches go on without it."""
+    known = {name: SELECTORS[name]().get_params() for name in names}
+    for key, value in asked.items():
+        if value in (None, False) or not names:
+            continue
+        without = [name for name in names if key not in known[name]]
+        words = key.replace("_", " ")
+        if len(without) == len(names):
+            able = [name for name, kind in SELECTORS.items() if key in kind().get_params()]
+            raise UserError(f"{', '.join(names)} cannot have a {words}: {', '.join(able)} can")
+        if searching := [name for name in without if name not in ("all", "best-single")]:
+            warnings.warn(f"{', '.join(searching)} cannot have a {words}: chosen without it", stacklevel=3)
+
+
+def _best(members: list[Member], count: int | None) -> list[Member]:
+    if count is None:
+        return members
+    if count < 1:
+        raise UserError(f"best = {count} is not possible: give 1 or more")
+    return sorted(members, key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))[:count]
 
 
 def _asked(
@@ -164,7 +232,7 @@ def _asked(
 
 def _team(pool: Pool, members: list[Member], name: str, selector: Selector, unit: str, options: dict[str, Any]) -> Team:
     """What the fitted selector found, without what it promises."""
-    parameters: dict[str, Any] = selector.get_params()
+    parameters: dict[str, Any] = selector.get_params() | {key: options[key] for key in ("best",) if key in options}
     costs, temperatures = selector.costs_, selector.temperatures_
     return Team(
         name=_team_name(name, parameters, options),
@@ -234,5 +302,6 @@ def _team_name(selector: str, parameters: dict[str, Any], options: dict[str, Any
     parts = [str(size) if size else "", named if objective != "nll" else "", vote if vote != "soft" else ""]
     parts += ["calibrated" if parameters.get("temperature") else "", "1se" if parameters.get("one_se") else ""]
     defaults = SELECTORS[selector]().get_params()
-    parts += [f"{key}-{value}" for key, value in options.items() if key in defaults and value != defaults[key]]
+    parts += [f"{key}-{value}" for key, value in options.items() if value != defaults.get(key, value)]
+    parts += [f"best-{options['best']}" if "best" in options else ""]
     return "-".join([selector, *(part for part in parts if part)])

@@ -20,7 +20,7 @@ from lrensemble.recommend.store import Store
 from lrensemble.renamed import renamed
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.executor import choose_site
-from lrensemble.training.range_test import range_test
+from lrensemble.training.range_test import REPEATS, range_test
 
 FRESH = 1000  # first of the seeds that no search uses: what is claimed comes from these alone
 SIMILAR = 3  # policies that are taken from a similar task
@@ -79,8 +79,13 @@ def recommend(
     """
     options = dict(options or {})
     objective = Objective(target)
-    tell("range test")
-    test = range_test(plan.specs[0], plan.task, engine=plan.config.engine, device=options.get("devices", "auto"))
+    test = range_test(
+        plan.specs[0],
+        plan.task,
+        engine=plan.config.engine,
+        device=options.get("devices", "auto"),
+        tell=lambda sweep, step: None if step else tell(f"range test: sweep {sweep + 1} of {REPEATS}"),
+    )
     if plan.pool.exists():
         sync(store, find_pools([plan.pool]))
     wanted = Search(plan, store, objective, (test.low, test.high), trials, sampler, pruner, minutes=minutes)

@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus
 from filelock import Timeout
 
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.pool.locks import alone
 
@@ -35,7 +36,7 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise UserError("the policy database needs Optuna: pip install 'lrensemble[recommend]'") from None
+        raise UserError(f"the policy database needs Optuna: {install('recommend')}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna
@@ -106,7 +107,7 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
         try:
             import psycopg  # noqa: F401
         except ImportError:
-            raise UserError(f"{shown} needs a driver: pip install 'lrensemble[postgres]'") from None
+            raise UserError(f"{shown} needs a driver: {install('postgres')}") from None
         options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
     else:
         raise UserError(f"{shown}: {kind!r} is not known: a database is sqlite:///FILE or postgresql://USER@HOST/NAME")

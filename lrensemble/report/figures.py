@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.pool.files import write_atomic
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def check_target(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UserError("drawing needs matplotlib: pip install lrensemble[plot]") from None
+        raise UserError(f"drawing needs matplotlib: {install('plot')}") from None
 
 
 def plain(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.pool.links import delete, refuse_links
@@ -89,7 +90,7 @@ class TensorBoardRun:
         try:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError:
-            raise UserError("TensorBoard's files need its package: pip install lrensemble[tensorboard]") from None
+            raise UserError(f"TensorBoard's files need its package: {install('tensorboard')}") from None
 
     def log(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add lines of the history, and write them."""

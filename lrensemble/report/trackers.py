@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrensemble.errors import MachineError, UserError, did_you_mean, first_line
+from lrensemble.installing import install
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.report.tensorboard import TensorBoardRun, facts, run_name, scalars
@@ -191,7 +192,7 @@ def _wandb(folder: Path) -> Open:
     try:
         import wandb  # noqa: F401
     except ImportError:
-        raise UserError("wandb:DIR needs Weights & Biases' package: pip install 'lrensemble[wandb]'") from None
+        raise UserError(f"wandb:DIR needs Weights & Biases' package: {install('wandb')}") from None
     return lambda pool, record: _WandbRun(folder, pool, record)
 
 
@@ -231,7 +232,7 @@ def _mlflow(folder: Path) -> Open:
     try:
         from mlflow import MlflowClient
     except ImportError:
-        raise UserError("mlflow:DIR needs MLflow's package: pip install 'lrensemble[mlflow]'") from None
+        raise UserError(f"mlflow:DIR needs MLflow's package: {install('mlflow')}") from None
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').absolute()}")

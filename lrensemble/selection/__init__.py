@@ -8,7 +8,7 @@ from typing import Any
 from lrensemble.errors import UserError
 from lrensemble.plugins import Registry
 from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, team_vote
-from lrensemble.selection.base import Selector, Step, score_teams, soft_vote
+from lrensemble.selection.base import Incompatible, Selector, Step, score_teams, soft_vote
 from lrensemble.selection.brute_force import BruteForce
 from lrensemble.selection.cma_es import CMAES
 from lrensemble.selection.convex import Convex
@@ -68,7 +68,7 @@ def make_selector(name: str, /, **parameters: Any) -> Selector:
     for key, default in _NEVER_LEFT_OUT.items():
         if key not in known and parameters.get(key, default) != default:
             able = [other for other, kind in SELECTORS.items() if key in inspect.signature(kind).parameters]
-            raise UserError(f"{key} {parameters[key]} is not possible with {name}: use {', '.join(able)}")
+            raise Incompatible(f"{key} {parameters[key]} is not possible with {name}: use {', '.join(able)}")
     return wanted(**{key: value for key, value in parameters.items() if key in known})
 
 
@@ -90,6 +90,7 @@ __all__ = [
     "Focal",
     "Greedy",
     "Hierarchical",
+    "Incompatible",
     "Pareto",
     "Random",
     "Selector",

@@ -34,6 +34,10 @@ class Step(NamedTuple):
         return int(np.count_nonzero(self.weights))
 
 
+class Incompatible(UserError):
+    """A selector cannot do what is asked of it (a vote, a temperature), where another one may."""
+
+
 class Selector(BaseEstimator):  # type: ignore[misc]
     """Choose a team, i.e. a weight for every member, from predictions on validation data.
 
@@ -70,7 +74,15 @@ class Selector(BaseEstimator):  # type: ignore[misc]
     temperatures_: Array | None
     stopped_: str
 
-    def fit(self, predictions: Any, labels: ArrayLike, *, costs: ArrayLike | None = None, memory: int = MEMORY) -> Self:
+    def fit(
+        self,
+        predictions: Any,
+        labels: ArrayLike,
+        *,
+        costs: ArrayLike | None = None,
+        memory: int = MEMORY,
+        watch: Callable[[str], bool] = lambda done: False,
+    ) -> Self:
         """Select from probabilities (M, N, C) and labels (N,).
 
         Parameters
@@ -82,6 +94,8 @@ class Selector(BaseEstimator):  # type: ignore[misc]
             Inference cost of every member, in any unit, for selectors that weigh it; default 1 each.
         memory : int
             Bytes that pieces in memory may take, beside arrays of the size rows x classes and members x rows.
+        watch : callable
+            Told by a search, again and again, what it has tried; where it returns True the best so far is taken.
 
         Raises
         ------
@@ -99,7 +113,11 @@ class Selector(BaseEstimator):  # type: ignore[misc]
             self.temperatures_ = np.array(fitted)
         ballots = Ballots(P, y, vote=self.vote, temperatures=self.temperatures_, memory=memory)
         self.trajectory_, self.stopped_ = [], ""
-        weights, self.teams_tried_ = self._choose(ballots)
+        self._watch, self._late = watch, deadline(self.time_limit)
+        try:
+            weights, self.teams_tried_ = self._choose(ballots)
+        finally:
+            del self._watch, self._late
         if self.one_se:
             weights = smallest_within_one_se(self.trajectory_, ballots, self.objective)
         self.weights_ = weights / weights.sum()
@@ -114,6 +132,14 @@ class Selector(BaseEstimator):  # type: ignore[misc]
             raise UserError(f"size {self.size} is not possible: the pool has {total} members to choose from")
         if self.time_limit is not None and not self.time_limit > 0:
             raise UserError(f"time_limit {self.time_limit} is not possible: give seconds above 0")
+
+    def _over(self, done: str) -> bool:
+        """Whether a search must end with the best so far; `done` says in words how far it is."""
+        if self._watch(done):
+            self.stopped_ = f"interrupted after {done}"
+        elif self._late():
+            self.stopped_ = f"time limit of {self.time_limit:g} s after {done}"
+        return bool(self.stopped_)
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         """Return (weights up to a factor, number of teams scored)."""

@@ -12,7 +12,7 @@ import numpy as np
 from lrensemble.array import Array
 from lrensemble.diversity import MAX_LATTICE, all_teams
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.base import deadline, team_of
+from lrensemble.selection.base import team_of
 from lrensemble.selection.enumerate import CLOSE, Enumerating, best_team, equal_votes, is_fast
 from lrensemble.selection.votes import VOTES
 
@@ -56,22 +56,19 @@ class BruteForce(Enumerating):
             ballots = Ballots(ballots.array(), ballots.labels, memory=ballots.memory)
         best = -math.inf
         found: list[tuple[Array, Array]] = []  # (scores, teams)
-        tried, over = 0, deadline(self.time_limit)
+        tried, everything = 0, self.teams_to_try(total)
         try:
             for teams, scores in self._scored(ballots):
                 best = max(best, float(scores.max()))
                 near = scores >= best - CLOSE
                 found.append((scores[near], teams[near]))
                 tried += len(teams)
-                if over() and tried < self.teams_to_try(total):
-                    self.stopped_ = (
-                        f"stopped after {self.time_limit:g} s: {tried:,} of {self.teams_to_try(total):,} teams"
-                    )
+                if tried < everything and self._over(f"{tried:,} of {everything:,} teams"):
                     break
         except KeyboardInterrupt:  # nothing found so far is lost; before the first teams there is nothing
             if not found:
                 raise
-            self.stopped_ = f"interrupted: {tried:,} of {self.teams_to_try(total):,} teams were tried"
+            self.stopped_ = f"interrupted after {tried:,} of {everything:,} teams"
         teams = np.concatenate([teams[scores >= best - CLOSE] for scores, teams in found])
         return best_team(teams, ballots, self.objective), tried
 

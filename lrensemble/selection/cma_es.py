@@ -8,8 +8,9 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.base import Selector, Step, deadline
+from lrensemble.selection.base import Selector, Step
 
 
 @dataclass(eq=False, repr=False)
@@ -57,14 +58,12 @@ class CMAES(Selector):
         try:
             import cmaes  # noqa: F401
         except ImportError:
-            raise UserError(
-                "the selector cma-es needs the package cmaes: pip install 'lrensemble[cmaes]' (or pip install cmaes)"
-            ) from None
+            raise UserError(f"the selector cma-es needs the package cmaes: {install('cmaes')}") from None
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         from cmaes import CMA
 
-        total, over = ballots.total, deadline(self.time_limit)
+        total = ballots.total
         start = self._teams(np.ones((1, total)))
         self.trajectory_.append(Step(start[0], float(ballots.scores(start, self.objective)[0])))
         tried = 1
@@ -72,10 +71,7 @@ class CMAES(Selector):
             return start[0], tried
         search = CMA(mean=np.ones(total), sigma=0.5, seed=self.seed)
         for generation in range(self.generations):
-            if over():
-                self.stopped_ = (
-                    f"time limit of {self.time_limit:g} s after {generation} of {self.generations} generations"
-                )
+            if self._over(f"{generation} of {self.generations} generations"):
                 break
             points = np.stack([search.ask() for _ in range(search.population_size)])
             teams = self._teams(points)

@@ -11,10 +11,9 @@ from scipy.optimize import nnls
 from scipy.special import logsumexp
 
 from lrensemble.array import Array
-from lrensemble.errors import UserError
 from lrensemble.metrics import TINY, true_class
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.base import Selector, Step, deadline
+from lrensemble.selection.base import Incompatible, Selector, Step
 
 _GAP = 1e-10  # nats
 _DROP = 1e-6  # smaller weights are rounding of 0
@@ -54,8 +53,7 @@ class Convex(Selector):
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         if not ballots.vote.ordered:
-            raise UserError(f"the NLL of the {self.vote} vote is not convex: use soft, logit, plurality or borda")
-        over = deadline(self.time_limit)
+            raise Incompatible(f"the NLL of the {self.vote} vote is not convex: use soft, logit, plurality or borda")
         problem: _Mixture | _Geometric = _Mixture(ballots) if ballots.vote.linear else _Geometric(ballots)
         weights, tried = np.full(ballots.total, 1 / ballots.total), 1
         for step in range(self.steps + 1):
@@ -64,9 +62,7 @@ class Convex(Selector):
             self.gap_ = float(weights @ now.gradient - now.gradient.min())
             if self.gap_ <= _GAP or step == self.steps:
                 break
-            if over():
-                self.stopped_ = f"time limit of {self.time_limit:g} s after {step} Newton steps, the NLL is at most "
-                self.stopped_ += f"{self.gap_:.2g} above its minimum"
+            if self._over(f"{step} Newton steps, the NLL is at most {self.gap_:.2g} above its minimum"):
                 break
             direction = _newton(now.gradient, now.hessian, weights) - weights
             slope, length = float(now.gradient @ direction), 1.0

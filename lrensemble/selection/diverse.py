@@ -33,6 +33,8 @@ class DiverseGreedy(Selector):
         A name of `lrensemble.diversity.METRICS`.
     strength : float
         Nats (or shares of rows) that one unit of the metric is worth; 0 leaves plain forward selection.
+    time_limit : float, optional
+        Seconds; then the best so far is returned and `stopped_` says so.
 
     The scores of its trajectory are the regularised ones.
     """
@@ -41,6 +43,7 @@ class DiverseGreedy(Selector):
     size: int | None = None
     metric: str = "BD"
     strength: float = 0.1
+    time_limit: float | None = None
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total, nll = len(P), self.objective == "nll"
@@ -53,6 +56,8 @@ class DiverseGreedy(Selector):
         team: list[int] = []
         tried = 0
         for step in range(1, (self.size or total) + 1):
+            if step > 2 and self._over(f"{step - 1} of {self.size or total} members"):
+                break
             candidates = np.setdiff1d(np.arange(total), team)
             votes = ((vote + columns[m]) / step for m in candidates)
             scores = np.array([-nll_of(v).mean() if nll else score_of(v, y, self.objective) for v in votes])

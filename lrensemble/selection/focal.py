@@ -35,6 +35,8 @@ class Focal(Enumerating):
         phase 2 on the mean of their FQ scores.
     max_teams : int
         Refuse (`UserError`) rather than run for minutes.
+    time_limit : float, optional
+        Seconds; then the best of the smaller teams is returned and `stopped_` says so.
 
     Attributes
     ----------
@@ -49,6 +51,7 @@ class Focal(Enumerating):
     size: int | None = None
     metric: str = "GD"
     max_teams: int = 200_000
+    time_limit: float | None = None
 
     def _select(self, P: Array, y: Array) -> tuple[Array, int]:
         total = len(P)
@@ -59,8 +62,10 @@ class Focal(Enumerating):
         ballots = Ballots(P, y)
         accuracy = equal_votes(ballots, masks, "accuracy")
         predicted = P.argmax(-1)
-        kept = []
+        kept: list[Array] = []
         for size in np.unique(team_sizes):
+            if size > 2 and kept and self._over(f"teams of up to {size - 1} members"):
+                break
             here = team_sizes == size
             kept.append(masks[here][self._good(predicted, y, masks[here], accuracy[here], names)])
         several = [part for part in kept if np.bitwise_count(part[0]) > 1]

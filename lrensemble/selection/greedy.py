@@ -10,7 +10,7 @@ import numpy as np
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.base import Selector, Step, deadline
+from lrensemble.selection.base import Selector, Step
 from lrensemble.selection.flips import RunningAccuracy
 from lrensemble.selection.running import Running, RunningNLL, RunningVote
 
@@ -87,7 +87,6 @@ class Greedy(Selector):
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         total = ballots.total
-        self._over = deadline(self.time_limit)
         self._running, self._tie_break = _running(ballots, self.objective)
         self._tried = 0
         singles = ballots.singles(self.objective) if self.initial else None
@@ -99,14 +98,13 @@ class Greedy(Selector):
             share = max(1, round(self.bag_share * total))
             weights = np.zeros(total)
             for bag in range(1, self.bags + 1):
-                if bag > 1 and self._over():
-                    self.stopped_ = f"time limit of {self.time_limit:g} s after {bag - 1} of {self.bags} bags"
+                if bag > 1 and self._over(f"{bag - 1} of {self.bags} bags"):
                     break
                 steps = self._way(ballots, np.sort(rng.choice(total, share, replace=False)), singles)
                 weights = weights + _best(steps).weights
                 mean = weights / bag
                 self.trajectory_.append(Step(mean, ballots.score(ballots.cast(mean), self.objective)))
-        del self._over, self._running, self._tie_break
+        del self._running, self._tie_break
         return weights, self._tried
 
     def _way(self, ballots: Ballots, pool: Array, singles: Array | None) -> list[Step]:
@@ -114,7 +112,7 @@ class Greedy(Selector):
         start = self._initial(ballots, _ranked(singles, pool)) if singles is not None else pool[:0]
         steps = self._climb(ballots, pool, start)
         most = len(pool) if self.size is None else min(self.size, len(pool))
-        if self.objective == "nll" or _best(steps).size > 1 or most < 2 or self._over():
+        if self.objective == "nll" or _best(steps).size > 1 or most < 2 or self.stopped_:
             return steps
         scores = ballots.singles(self.objective)
         ranked = _distinct(ballots, _ranked(scores, pool), scores)[:most]
@@ -144,8 +142,7 @@ class Greedy(Selector):
                 open_ = open_[~chosen[open_]]
             if len(open_) == 0:
                 break
-            if steps and self._over():
-                self.stopped_ = f"time limit of {self.time_limit:g} s after {done} of {self.steps} steps"
+            if steps and self._over(f"{done} of {self.steps} steps"):
                 break
             ties, score = self._running.ties(open_)
             if len(ties) > 1 and chosen[ties].any():

@@ -38,6 +38,8 @@ class Hierarchical(Enumerating):
         Share pruned at every size, in [0, 1); the paper's 0.1.
     max_teams : int
         Refuse (`UserError`) rather than run for minutes.
+    time_limit : float, optional
+        Seconds; then the best of the smaller teams is returned and `stopped_` says so.
 
     Attributes
     ----------
@@ -53,6 +55,7 @@ class Hierarchical(Enumerating):
     metric: str = "GD"
     beta: float = 0.1
     max_teams: int = 200_000
+    time_limit: float | None = None
 
     def teams_to_try(self, total: int) -> int:
         """Number of teams that `fit` would score: those of all sizes up to the wanted one."""
@@ -70,6 +73,8 @@ class Hierarchical(Enumerating):
         dead = np.zeros(1 << total, dtype=bool)  # contains a pruned team, or is one
         alive: list[Array] = []
         for size in range(2, last + 1):
+            if alive and self.size is None and self._over(f"teams of up to {size - 1} members"):
+                break
             masks = all_masks(total, [size])
             for m in range(total):
                 having = masks[masks >> np.uint32(m) & 1 == 1]

@@ -9,7 +9,7 @@ import numpy as np
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.base import Selector, Step, deadline
+from lrensemble.selection.base import Selector, Step
 from lrensemble.selection.one_se import smallest_within_one_se
 
 _EXACT = 10  # members up to which all teams are scored
@@ -70,7 +70,7 @@ class Pareto(Selector):
 
     def _search(self, ballots: Ballots) -> tuple[Array, Array, int]:
         """The front as indicators (F, M) and scores (F,), by cost, and the number of teams scored."""
-        total, over = ballots.total, deadline(self.time_limit)
+        total = ballots.total
         most = total if self.size is None else self.size
         teams = np.eye(total)
         if total <= _EXACT:
@@ -86,8 +86,7 @@ class Pareto(Selector):
             parents = [team for team in np.unique(spread, axis=0) if team.tobytes() not in done and team.sum() < most]
             if not parents:
                 break
-            if over():
-                self.stopped_ = f"time limit of {self.time_limit:g} s after {tried:,} teams"
+            if self._over(f"{tried:,} teams"):
                 break
             done.update(team.tobytes() for team in parents)
             grown = np.concatenate([np.maximum(team, np.eye(total)[team == 0]) for team in parents])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validat
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.examples import missing_config
 from lrensemble.models import identified
 from lrensemble.models.objects import name_of
 from lrensemble.policies import Controlled, Policy, Space
@@ -229,6 +230,8 @@ def load_config(
     else:
         path = Path(source)
         where = str(path)
+        if not path.exists():
+            raise UserError(f"{path}: cannot be read: it does not exist; {missing_config(path)}")
         # What a pool has is JSON, of any length: the reader of YAML is slow.
         data = read_json(path) if path.suffix == ".json" else read_yaml(read_text(path), where)
         if not isinstance(data, dict):

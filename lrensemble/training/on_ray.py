@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import joblib
 
 from lrensemble.errors import UserError, first_line
+from lrensemble.installing import install
 from lrensemble.training.executor import Site
 from lrensemble.training.member import Job, fail
 from lrensemble.training.remote import Request, marked, receive, sent_along, train_remotely, versions
@@ -105,7 +106,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise UserError("training on Ray needs it: pip install 'lrensemble[ray]'") from None
+            raise UserError(f"training on Ray needs it: {install('ray')}") from None
         if ray.is_initialized():
             return ray
         if self.address is None and read:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.installing import install
 from lrensemble.pool import Named
 from lrensemble.training.groups import KEYS, parameter_groups
 
@@ -57,7 +58,7 @@ def _known(name: str) -> dict[str, Any]:
     try:
         module = importlib.import_module(package or "torch.optim")
     except ImportError as error:
-        raise UserError(f"optimizer {name} needs a package: pip install 'lrensemble[lrfree]' ({error})") from None
+        raise UserError(f"optimizer {name} needs a package: {install('lrfree')} ({error})") from None
     return {
         f"{package}.{key}" if package else key: kind
         for key, kind in vars(module).items()

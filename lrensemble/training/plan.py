@@ -252,10 +252,10 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
         with calling("the task's initialise()"):
             task.initialise(model, two)
         with calling("the task's measure()"):
-            found = task.measure(model.eval(), two)
-        if not isinstance(found, Mapping):
-            raise UserError(f"the task's measure() gives {type(found).__name__}: a dict of tensors by name is needed")
-        for name, value in found.items():
+            measured = task.measure(model.eval(), two)
+        if not isinstance(measured, Mapping):
+            raise UserError(f"the task's measure() gives {type(measured).__name__}: a dict of tensors by name is needed")
+        for name, value in measured.items():
             _check_shape(f"{name} of the task's measure() is", value, (2,), "one number a row")
     return model.train()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,12 +36,12 @@ def range_test(
     repeats: int = REPEATS,
     engine: Engine | None = None,
     device: str = "auto",
-    tell: Callable[[int], None] = lambda done: None,
+    tell: Callable[[int, int], None] = lambda sweep, step: None,
 ) -> RangeTest:
     """Test the LRs from `low` to `high` on a run's model, optimizer, batches, augmentation (Smith 2017, section 3.3).
 
     Each of `repeats` sweeps is a run under the controller SWEEP, from another initialisation, in at most `steps`
-    optimizer steps. Nothing is written. `tell` hears how many are done.
+    optimizer steps. Nothing is written. `tell` hears the sweep and its step, both from 0, before every one.
     """
     engine = engine or Engine()
     policy = _sweep(low, high, steps, shape, repeats)
@@ -48,8 +49,8 @@ def range_test(
     curves = []
     with unchanged():
         for number in range(repeats):
-            tell(number)
-            curves.append(_sweep_run(spec.model_copy(update={"policy": str(policy)}), rows, engine, number))
+            swept = spec.model_copy(update={"policy": str(policy)})
+            curves.append(_sweep_run(swept, rows, engine, number, partial(tell, number)))
     return RangeTest.of(curves)
 
 
@@ -61,13 +62,16 @@ def _sweep(low: float, high: float, steps: int, shape: str, repeats: int) -> Con
     return schedule
 
 
-def _sweep_run(spec: RunSpec, rows: DeviceData, engine: Engine, number: int) -> SweepCurve:
+def _sweep_run(spec: RunSpec, rows: DeviceData, engine: Engine, number: int, tell: Callable[[int], None]) -> SweepCurve:
     run = Run(spec, f"range test {number}", rows, engine)
     sweep = run.steering.controller
     assert isinstance(sweep, LRSweep)
+    step = 0
     while not sweep.is_over:
         for batch in run.batches():
+            tell(step)
             run.step(batch)
+            step += 1
             if sweep.is_over:
                 break
         run.epoch += 1

@@ -16,6 +16,7 @@ from torch import nn
 
 from lrensemble import Pool
 from lrensemble.cli.main import COMMANDS, build_parser, main, parse
+from lrensemble.cli.progress import how_far
 from lrensemble.selection import SELECTORS
 from tests.conftest import PATIENCE
 
@@ -350,6 +351,24 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(config_file, tmp_path, workers):
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     assert len(Pool.open(tmp_path / "p").complete) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [("select POOL", False), ("propose POOL", False), ("propose c.yaml --train", True), ("train c.yaml", True)],
+)
+def test_saved_state_is_spoken_of_where_there_is_some(words, kept, capsys, monkeypatch):
+    def press(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS[words.split()[0]], "run", press)
+    assert main(words.split()) == 130
+    assert ("goes on from here" in capsys.readouterr().err) == kept
+
+
+def test_how_far_a_long_training_is():
+    assert how_far(30, 90, 10, 60.0) == "30 of 90 epochs, about 0:06:00 left"
+    assert how_far(20, 90, 0, 60.0) == "20 of 90 epochs"  # trained before: of the speed nothing is known
 
 
 def test_dry_run_writes_nothing(config_file, tmp_path, capsys):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from lrensemble import Pool
+from lrensemble.cli import output
 from lrensemble.cli.main import main
 from lrensemble.diversity import all_teams
 from lrensemble.pool.select import select_teams
-from lrensemble.selection import BruteForce, brute_force
+from lrensemble.report.page.reproduce import select_command
+from lrensemble.selection import SELECTORS, BruteForce, brute_force
 
 
 def test_votes_and_options_reach_the_team(pool: Pool, capsys):
@@ -42,6 +47,11 @@ def test_metric_goes_to_the_selectors_that_have_one(pool: Pool, capsys):
         (["--stability", "-1"], "--stability: -1 is not possible"),
         (["--memory", "lots"], "size 'lots' is not possible"),
         (["--selector", "focal", "--vote", "borda"], "not possible with focal"),
+        (["--selector", "focal", "diverse", "--vote", "borda"], "not possible with focal"),
+        (["--selector", "convex", "--size", "2"], "convex cannot have a size: "),
+        (["--selector", "all", "--time", "5"], "all cannot have a time limit: "),
+        (["--selector", "all", "--one-se"], "all cannot have a one se: "),
+        (["--best", "0"], "--best: 0 is not possible"),
     ],
 )
 def test_bad_options(pool: Pool, capsys, arguments, message):
@@ -63,13 +73,70 @@ def test_ctrl_c_in_brute_force_returns_the_best_so_far(monkeypatch):
 
     monkeypatch.setattr(brute_force, "all_teams", interrupted)
     selector = BruteForce().fit(P, y)
-    assert "interrupted: " in selector.stopped_
+    assert "interrupted after " in selector.stopped_
     assert 0 < selector.teams_tried_ < 255
     monkeypatch.undo()
     whole = BruteForce().fit(P, y)
     assert (whole.stopped_, whole.teams_tried_) == ("", 255)
     limited = BruteForce(time_limit=1e-9).fit(P, y)  # one portion holds all teams here, so there is nothing to cut
     np.testing.assert_array_equal(limited.weights_, whole.weights_)
+
+
+def test_selectors_that_cannot_are_left_out_and_the_others_choose(pool: Pool, capsys):
+    words = ["select", str(pool.path), "--selector", "greedy,convex,focal", "--vote", "majority", "--size", "2"]
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        assert main([*words, "--format", "json"]) == 0
+    assert [team["selector"] for team in json.loads(capsys.readouterr().out)["teams"]] == ["greedy"]
+    said = " ".join(str(warning.message) for warning in noted)
+    assert "focal is left out: vote majority is not possible" in said and "convex is left out: the NLL of the" in said
+
+
+def test_the_best_members_alone(pool: Pool, capsys):
+    assert main(["select", str(pool.path), "--selector", "all", "--best", "2"]) == 0
+    team = pool.team("all-best-2")
+    ranked = sorted(pool.complete, key=lambda member: -member.record.val["accuracy"])
+    assert set(team.members) == set(team.candidates) == {member.id for member in ranked[:2]}
+    assert select_command("POOL", team) == "lrensemble select POOL --selector all --best 2"
+
+
+@pytest.mark.parametrize("name", [name for name in SELECTORS if "time_limit" in SELECTORS[name]().get_params()])
+def test_a_search_says_what_it_tries_and_ends_with_the_best_so_far(name):
+    """At its first look it is told to stop: what it returns is a team, scored as such."""
+    rng = np.random.default_rng(0)
+    P, y = rng.dirichlet(np.ones(3), (12, 60)), rng.integers(0, 3, 60)
+    selector = SELECTORS[name](**({"size": 6} if name == "brute-force" else {}))
+    heard: list[str] = []
+    whole = clone(selector).fit(P, y, watch=lambda done: heard.append(done) is not None)
+    assert whole.stopped_ == "" and (heard or name == "brute-force")  # one portion holds all of its teams
+    if not heard:
+        return
+    cut = clone(selector).fit(P, y, watch=lambda done: True)
+    assert cut.stopped_ == f"interrupted after {heard[0]}"
+    assert cut.weights_.sum() == pytest.approx(1) and (cut.weights_ >= 0).all()
+    late = clone(selector).set_params(time_limit=1e-9).fit(P, y)
+    assert late.stopped_ == f"time limit of 1e-09 s after {heard[0]}"
+    np.testing.assert_array_equal(late.weights_, cut.weights_)
+
+
+def test_ctrl_c_during_a_selection(pool: Pool):
+    """Pressed while a search runs: its best is kept, the searches after it do not begin."""
+    begun: list[str] = []
+
+    def watch(done: str) -> bool:
+        begun.append(done)
+        return "of 40 steps" in done
+
+    with pytest.warns(UserWarning, match="interrupted before all: it has chosen no team"):
+        [team] = select_teams(pool, ["greedy", "all"], watch=watch)
+    assert team.stopped == "interrupted after 1 of 40 steps"
+    assert begun == ["greedy, 1 of 2: begun", "greedy, 1 of 2: 1 of 40 steps", "all, 2 of 2: begun"]
+    with output.stopping() as stopped:
+        assert not stopped()
+        signal.raise_signal(signal.SIGINT)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_an_objective_by_its_name(pool: Pool, capsys):

@@ -163,7 +163,7 @@ def test_timm_models_are_built_for_the_size_of_the_images():
 
 def test_timm_is_optional(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"needs timm: pip install lrensemble\[timm\]"):
+    with pytest.raises(UserError, match=r"needs timm: pip install .*\[timm\]"):
         build_model("timm:resnet18", input_shape=RGB32, num_classes=4)
 
 

@@ -124,7 +124,7 @@ def test_too_many_and_none(tmp_path: Path):
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"pip install lrensemble\[plot\]"):
+    with pytest.raises(UserError, match=r"pip install .*\[plot\]"):
         draw_policies(curves_of("FIX(0.1)"), tmp_path / "lr.svg", epochs=True, log=False)
 
 

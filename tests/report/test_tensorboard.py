@@ -126,5 +126,5 @@ def test_bad_input(pool: Pool, tmp_path: Path, capsys, monkeypatch):
     assert "is not a pool" in err
     assert "file" in err.splitlines()[1]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UserError, match=r"pip install lrensemble\[tensorboard\]"):
+    with pytest.raises(UserError, match=r"pip install .*\[tensorboard\]"):
         write_events(pool, tmp_path / "tb")

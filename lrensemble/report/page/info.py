@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,13 +93,14 @@ class Report:
         return {**vars(self), "evaluation": self.evaluation and self.evaluation.to_dict()}
 
 
-def report_info(pool: Pool, team: str | None = None) -> Report:
+def report_info(pool: Pool, team: str | None = None, tell: Callable[[str], None] = lambda stage: None) -> Report:
     """Gather the numbers of a report. Reads the test split, and writes nothing.
 
     What `evaluate` found last is taken over where nothing that it depends on has changed since; else it is found anew.
 
     `team` is the name of the team that the page is about. Default: of the teams of two or more members the one with
     the best validation score of what it was selected for. What the test split says has no part in that.
+    `tell` is told what begins.
 
     Raises
     ------
@@ -115,6 +117,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
             check_finite(array, f"the {split} predictions of member {member.id}", ": move it out of the pool")
     selected, left_out = whole_teams(pool, "val", "test")
     chosen = _chosen(pool, selected, team)
+    tell("scoring the teams on the test split")
     evaluation = stored_evaluation(pool, selected) or evaluate(pool, selected, save=False) if chosen else None
     notes = [f"Team {name} is left out: {why}." for name, why in left_out.items()]
     if evaluation:
@@ -128,6 +131,7 @@ def report_info(pool: Pool, team: str | None = None) -> Report:
     numbered = [(numbers[member.id], member) for member in members]
     curves, logged = lr_curves(numbered), histories(numbered)
     best = pool.best_single(members)
+    tell(f"scoring teams of all sizes of {len(members)} members")
     return Report(
         pool=str(pool.path),
         name=pool.task.name,

@@ -11,7 +11,7 @@ from lrensemble.selection import SELECTORS
 
 SHOWN = 4  # different values of one fact
 # Parameters of selectors that `lrensemble select` has options of its own for.
-OPTIONS = {"objective": "--objective", "size": "--size", "vote": "--vote", "metric": "--metric"}
+OPTIONS = {"best": "--best", "objective": "--objective", "size": "--size", "vote": "--vote", "metric": "--metric"}
 FLAGS = {"temperature": "--temperature", "one_se": "--one-se"}
 
 

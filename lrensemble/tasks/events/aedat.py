@@ -14,6 +14,7 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
+from lrensemble.installing import install
 from lrensemble.opening import clear_read_errors, damaged
 from lrensemble.tasks.events.binary import records, text_header
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording, unwrapped
@@ -102,7 +103,7 @@ def read_aedat4(file: io.BufferedReader, path: Path, sensor: Sensor | None) -> R
     try:
         import aedat
     except ImportError:
-        raise UserError(f"{path}: .aedat4 needs the package aedat: pip install lrensemble[events]") from None
+        raise UserError(f"{path}: .aedat4 needs the package aedat: {install('events')}") from None
     parts = []
     count = 0
     try:

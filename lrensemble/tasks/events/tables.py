@@ -14,6 +14,7 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.installing import install
 from lrensemble.opening import check_array, check_packed, clear_read_errors
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording
 from lrensemble.tasks.sources import read_npz
@@ -97,7 +98,7 @@ def read_hdf5(file: io.BufferedReader, path: Path, sensor: Sensor | None, unit: 
     try:
         import h5py
     except ImportError:
-        raise UserError(f"{path}: HDF5 needs the package h5py: pip install lrensemble[events]") from None
+        raise UserError(f"{path}: HDF5 needs the package h5py: {install('events')}") from None
     try:
         with h5py.File(file, "r") as archive:
             groups = [archive, *(group for group in _own(archive).values() if isinstance(group, h5py.Group))]

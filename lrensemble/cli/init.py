@@ -1,0 +1,45 @@
+"""Write a configuration to begin with: commented, and it trains as it is.
+
+  lrensemble init                                  digits.yaml: scikit-learn's digits, a minute
+  lrensemble init images                           images.yaml, with a small folder of pictures in place of yours
+  lrensemble init images photos                    for the folder photos/train/CLASS/IMAGE, photos/test/CLASS/IMAGE
+  lrensemble init tabular patients.csv --target diagnosis
+  lrensemble init model                            own_model.py with a network to change, and its configuration
+  lrensemble init events                           simulated events for spiking networks
+
+TASK may also be any other example: cifar10, finetune, fashion_mnist, ...
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lrensemble.cli import output
+
+HELP = "write a configuration to begin with"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "task", metavar="TASK", nargs="?", default="digits", help="digits (default), images, tabular, model, events"
+    )
+    parser.add_argument("data", metavar="DATA", nargs="?", type=Path, help="your folder of images, or your table")
+    parser.add_argument("--target", metavar="COLUMN", help="of a table: what is to be predicted")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="default: TASK.yaml")
+    output.add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lrensemble.examples import begin
+
+    path = args.output or Path(f"{args.task}.yaml")
+    made = begin(args.task, path, args.data, args.target)
+    if args.format == "json":
+        output.print_json({"config": str(path), "beside": made})
+        return 0
+    output.say(f"{path}: a configuration to read and change")
+    for line in made:
+        output.say(line)
+    output.say_next(f"lrensemble train {path}")
+    return 0
