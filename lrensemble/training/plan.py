@@ -155,7 +155,11 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
-        rows = min(2, spec.training.batch_size, task.rows("train"))
+        rows = min(2, batch := min(spec.training.batch_size, task.rows("train")))
+        if config.engine.micro_batches > batch:
+            raise UserError(
+                f"engine.micro_batches = {config.engine.micro_batches} leave less than one row a piece: a batch has {batch}"
+            )
         schedule = parse_schedule(spec.policy)
         controlled = schedule if isinstance(schedule, Controlled) else ""
         asked = spec.training.model_dump_json(include={"loss", "augment", "cutout", "mixup"})
