@@ -90,8 +90,8 @@ def _classes(
         raise UserError(f"{label!r} has {len(names):,} different values in {len(values['train']):,} rows of train")
     numbers = {name: i for i, name in enumerate(names)}
     for split, rows in found.items():
-        if wrong := next((i for i, value in enumerate(values[split]) if value not in numbers), None):
-            raise UserError(f"{rows[wrong][2]}: {label} is {values[split][wrong]!r}, classes are {few(names)}")
+        if wrong := next((row for row in rows if row[1] not in numbers), None):
+            raise UserError(f"{wrong[2]}: {label} is {wrong[1]!r}, classes are {few(names)}")
     if given is not None:
         if [*map(str, range(len(given)))] != names:
             raise UserError(f"data.class_names: {len(given)} names, but the labels are {few(names)}")
