@@ -18,6 +18,7 @@ from lrensemble.export.module import TeamModule
 from lrensemble.export.onnx_file import checked_model
 from lrensemble.export.trusted import copy_archive, load_program
 
+TEXTS = "adapters"  # the format of teams for texts: a folder of members
 FILES = {"torch": "team.pt2", "onnx": "team.onnx", "safetensors": "team.safetensors"}  # the first there is, is run
 _FROM_HERE = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # paths of this machine
 

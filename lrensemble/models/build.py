@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean, first_line
+from lrensemble.model_folder import find_folder, weights_bytes
 from lrensemble.models.caffe import cnn3, lenet
 from lrensemble.models.fastcnn import fastcnn
 from lrensemble.models.hf import hf
-from lrensemble.model_folder import find_folder, weights_bytes
 from lrensemble.models.libraries import LIBRARIES, GreyToRGB
 from lrensemble.models.memory import MemoryLimit
 from lrensemble.models.mlp import mlp

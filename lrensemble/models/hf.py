@@ -1,4 +1,4 @@
-"""Models of transformers: from a folder with config.json and safetensors, trained whole, by LoRA, or in their top layers.
+"""Models of transformers, from a folder with config.json and safetensors: whole, by LoRA, or their top layers.
 
 No code of the folder runs, and nothing is fetched.
 """
@@ -6,7 +6,6 @@ No code of the folder runs, and nothing is fetched.
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrensemble.errors import UserError, did_you_mean, first_line
+from lrensemble.errors import UserError, first_line
 from lrensemble.model_folder import CONFIG, TOKENIZER, find_folder, tokenizer_hash, weights_hash
+from lrensemble.models.adapters import inject, library
 from lrensemble.models.lower import LowerLayers
-from lrensemble.patterns import find_pattern
 
 HEADS = {"classes": "AutoModelForSequenceClassification", "tokens": "AutoModelForCausalLM"}
-LORA = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": None, "rslora": False, "dora": False}
 
 
 class TextModel(nn.Module):
@@ -91,7 +89,7 @@ def hf(
         match nothing (with those that there are).
     """
     if head is None:
-        raise UserError("model hf is for tasks of texts: data.name text or choices")
+        raise UserError("model hf is for tasks of texts: data.name text, choices or documents")
     if weights is None:
         raise UserError("model hf needs weights: a folder with config.json and safetensors, or package:NAME")
     folder = find_folder(weights, "model hf: weights")
@@ -101,7 +99,7 @@ def hf(
     stack = layers_of(inner)
     lower = len(stack) - _count(layers, len(stack)) if layers is not None else 0
     upper = [name for name, module in inner.named_modules() if any(module is layer for layer in stack[lower:])]
-    adapters = None if lora is None else _inject(inner, _options(lora), upper)
+    adapters = None if lora is None else inject(inner, lora, upper)
     if lora is not None or lower:
         below = {id(p) for p in inner.base_model.parameters()} - {
             id(p) for module in [*stack[lower:], *_above(inner, stack)] for p in module.parameters()
@@ -124,7 +122,7 @@ def _check_folder(folder: Path, expected: str | None, tokenizer: str) -> None:
 
 def _load(folder: Path, head: str, num_classes: int, pretrained: bool) -> tuple[Any, set[str]]:
     """The model in float32, and the names of its parameters that the file does not have: they are random."""
-    transformers = _library("transformers")
+    transformers = library("transformers")
     kind = getattr(transformers, HEADS[head])
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -140,7 +138,7 @@ def _load(folder: Path, head: str, num_classes: int, pretrained: bool) -> tuple[
             model, info = kind.from_pretrained(
                 folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # whatever transformers and its readers make of a file
         raise UserError(f"model hf: {folder} cannot be loaded for {head}: {first_line(error)}") from None
     missing = set(info["missing_keys"])
     if any(name.startswith(f"{model.base_model_prefix}.") and ".pooler" not in name for name in missing):
@@ -184,63 +182,6 @@ def _count(layers: Any, most: int) -> int:
     if kind != "last" or not number.isdecimal() or not 1 <= int(number[:9]) <= most:
         raise UserError(f"model hf: layers = {layers!r}: last:1 to last:{most}")
     return int(number)
-
-
-# Adapters
-
-
-def _options(lora: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(lora, Mapping):
-        raise UserError(f"model hf: lora = {lora!r}: options by name are needed: {', '.join(LORA)}")
-    for key in lora:
-        if key not in LORA:
-            raise UserError(f"model hf: lora: unknown option {key!r}: {did_you_mean(key, LORA)}")
-    options = {**LORA, **lora}
-    for key, least, most in (("rank", 1, 4096), ("alpha", 1e-6, 1e6), ("dropout", 0, 0.99)):
-        value = options[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise UserError(f"model hf: lora: {key} = {value!r} is not possible: from {least:g} to {most:g}")
-    if type(options["rank"]) is not int:
-        raise UserError(f"model hf: lora: rank = {options['rank']} is not possible: a whole number is needed")
-    return options
-
-
-def _inject(inner: Any, options: Mapping[str, Any], upper: list[str]) -> Any:
-    """Put adapters at the linear layers within the layers `upper` whose names match; return their configuration."""
-    linear = [
-        name
-        for name, module in inner.named_modules()
-        if isinstance(module, nn.Linear) and any(name.startswith(f"{layer}.") for layer in upper)
-    ]
-    targets = linear
-    if (pattern := options["targets"]) is not None:
-        found = find_pattern(str(pattern), tuple(linear), "model hf: lora.targets")
-        targets = [name for name, match in zip(linear, found, strict=True) if match is not None]
-    if not targets:
-        first = f"{upper[0]}."
-        kinds = dict.fromkeys(name.removeprefix(first) for name in linear if name.startswith(first))
-        raise UserError(f"model hf: lora.targets = {pattern!r} matches no linear layer: there are {', '.join(kinds)}")
-    peft = _library("peft")
-    config = peft.LoraConfig(
-        r=options["rank"],
-        lora_alpha=options["alpha"],
-        lora_dropout=options["dropout"],
-        target_modules=targets,
-        use_rslora=bool(options["rslora"]),
-        use_dora=bool(options["dora"]),
-    )
-    peft.inject_adapter_in_model(config, inner)
-    return config
-
-
-# Libraries
-
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f"model hf needs {name}: pip install lrensemble[llm]") from None
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def with_lower(data: DeviceData, model: Any, base: str | None) -> DeviceData:
     Also where `base`, the hash of its frozen parameters, is None: other members may have others. And where the
     outputs would fill the memory.
     """
-    if base is None or getattr(model, "below", None) is None:
+    if base is None or getattr(model, "below", None) is None or not getattr(data.task, "caches", False):
         return data
     key = f"{base} {len(model.below.upper)} {data.task.fingerprint} {data.device}"
     if key not in _kept:

@@ -7,6 +7,7 @@ in the member's record.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Literal
@@ -70,6 +71,8 @@ class Engine(Strict):
         dtype = self.dtype(device)
         if dtype is torch.float32:
             return contextlib.nullcontext
+        if device.type == "cpu":
+            warnings.warn(f"engine.precision = {self.precision} on a CPU is slower than float32 on most", stacklevel=2)
         return lambda: torch.autocast(device.type, dtype=dtype)
 
     def memory_format(self, model: nn.Module) -> torch.memory_format:

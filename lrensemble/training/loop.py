@@ -28,7 +28,7 @@ from lrensemble.tasks.task import Batch, right_rows
 from lrensemble.training.cached import with_lower
 from lrensemble.training.derived import Average, refresh_norms
 from lrensemble.training.engine import Engine
-from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
+from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model, trained_names
 from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.measure import initialise, measured
 from lrensemble.training.optimizer import build_optimizer, load_exactly, set_mode, trainable
@@ -304,9 +304,10 @@ class Run:
             return self.ended("diverged", "the predictions of the trained model are not finite")
         weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
         outcome = self._outcome("complete", None, weights, probabilities)
-        if self.base and hash_of_tensors(kept := frozen(model)) == self.base:
+        if self.base and hash_of_tensors(frozen(model)) == self.base:
             outcome.base = self.base
-            outcome.weights = {name: value for name, value in weights.items() if name not in kept}
+            trained = trained_names(model)
+            outcome.weights = {name: value for name, value in weights.items() if name in trained}
         return outcome
 
     def ended(self, status: str, reason: str) -> Outcome:

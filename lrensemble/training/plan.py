@@ -158,7 +158,8 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         rows = min(2, batch := min(spec.training.batch_size, task.rows("train")))
         if config.engine.micro_batches > batch:
             raise UserError(
-                f"engine.micro_batches = {config.engine.micro_batches} leave less than one row a piece: a batch has {batch}"
+                f"engine.micro_batches = {config.engine.micro_batches} leave less than one row a piece: "
+                f"a batch has {batch}"
             )
         schedule = parse_schedule(spec.policy)
         controlled = schedule if isinstance(schedule, Controlled) else ""

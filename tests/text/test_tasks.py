@@ -37,7 +37,7 @@ def test_rows_that_are_there_twice_are_counted(tmp_path, llama):
     train = write_lines(tmp_path / "train.jsonl", [*texts(40), *texts(3)])
     test = write_lines(tmp_path / "test.jsonl", [{**texts(1)[0], "text": "RED  number 0"}, *texts(5, 100)])
     given = {"root": train, "test": test, "tokenizer": str(llama)}
-    with pytest.raises(UserError, match="1 of 6 test rows are in train too: data.overlap=drop"):
+    with pytest.raises(UserError, match=r"1 of 6 test rows are in train too: data.overlap=drop"):
         load_task("text", **given)
     dropped, allowed = (load_task("text", **given, overlap=how) for how in ("drop", "allow"))
     assert (dropped.rows("train") + dropped.rows("val"), allowed.rows("train") + allowed.rows("val")) == (39, 40)
@@ -153,6 +153,44 @@ def test_a_question_is_cut_at_its_beginning_and_a_choice_never(files, llama):
         load_task("choices", root=files / "sums", tokenizer=str(llama), max_length=2)
 
 
+def test_documents_are_predicted_token_by_token(tmp_path, llama):
+    import transformers
+
+    rows = [{"text": f"the {word} sat on the {word} mat"} for word in ("cat", "dog", "small mouse", "x", "yy", "zzz")]
+    path = write_lines(tmp_path / "train.jsonl", rows * 2)
+    task = load_task("documents", root=path, tokenizer=str(llama), max_length=10, val_fraction=0.3, test_fraction=0.3)
+    model = transformers.AutoModelForCausalLM.from_pretrained(llama).eval()
+
+    def logits(ids, mask, keep):
+        return model(input_ids=ids, attention_mask=mask.long()).logits[:, keep]
+
+    data = DeviceData.of(task, torch.device("cpu"))
+    with torch.no_grad():
+        scores = data.scores(Scorer(logits), data.test)
+        expected = []
+        for row in task.rows_of["test"]:
+            ids = torch.tensor(row.sequences[0])[None]
+            logs = model(ids).logits[0, :-1].log_softmax(-1)
+            expected += logs[range(len(logs)), ids[0, 1:]].tolist()
+        window = next(iter(data.train.chunks(3)))
+        losses, none = task.loss(logits, window, training_options())
+    assert none is None and task.labels("test").tolist() == [0] * len(expected)
+    lengths = [len(encode(row["text"])) - 1 for row in rows]  # every token but a document's first, once
+    assert sum(len(task.labels(split)) for split in ("val", "test")) + sum(
+        len(row.sequences[0]) - 1 for row in task.rows_of["train"]
+    ) == sum(lengths)
+    np.testing.assert_allclose(scores.log_softmax(1)[:, 0], expected, rtol=1e-4, atol=1e-5)
+    ids, mask = window["ids"][0], window["mask"][0]
+    alone = model(ids[mask][None]).logits[0, :-1].detach().log_softmax(-1)
+    assert float(losses[0]) == pytest.approx(-float(alone[range(len(alone)), ids[mask][1:]].mean()), rel=1e-4)
+
+
+def training_options():
+    from lrensemble.pool.record import Training
+
+    return Training(epochs=1)
+
+
 GOOD = questions(20)
 BAD = {
     "1 choices, at least 2": {**GOOD[0], "choices": ["1"]},
@@ -187,7 +225,7 @@ def test_what_is_wrong_with_texts(tmp_path, files, llama, bert):
             load_task("text", root=path, tokenizer=str(llama))
     test = write_lines(tmp_path / "test.jsonl", [{"text": "b", "label": "hot"}])
     root = files / "texts" / "train.jsonl"
-    with pytest.raises(UserError, match="test.jsonl, line 1: label is 'hot', classes are cold, warm"):
+    with pytest.raises(UserError, match=r"test.jsonl, line 1: label is 'hot', classes are cold, warm"):
         load_task("text", root=root, test=test, tokenizer=str(llama))
     for options, message in (
         ({}, "data.tokenizer is needed"),
@@ -203,8 +241,8 @@ def test_what_is_wrong_with_texts(tmp_path, files, llama, bert):
     with pytest.raises(UserError, match=r"texts are read from .jsonl, .csv, .tsv"):
         load_task("text", root=tmp_path / "a.txt", tokenizer=str(llama))
     (tmp_path / "b.jsonl").write_text('{"text": "a"\n')
-    with pytest.raises(UserError, match="b.jsonl, line 1: no JSON"):
+    with pytest.raises(UserError, match=r"b.jsonl, line 1: no JSON"):
         load_task("text", root=tmp_path / "b.jsonl", tokenizer=str(llama))
     (tmp_path / "c.csv").write_text("text,label\na\n")
-    with pytest.raises(UserError, match="c.csv, line 2: 1 columns, the first line has 2"):
+    with pytest.raises(UserError, match=r"c.csv, line 2: 1 columns, the first line has 2"):
         load_task("text", root=tmp_path / "c.csv", tokenizer=str(llama))

@@ -28,6 +28,7 @@ def write_llama(folder: Path, *, layers: int = 4, seed: int = 0, pad: int | None
     config = transformers.LlamaConfig(
         vocab_size=258, hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2,
         num_key_value_heads=2, max_position_embeddings=256, pad_token_id=pad, bos_token_id=None, eos_token_id=257,
+        tie_word_embeddings=True,
     )  # fmt: skip
     model = transformers.LlamaForCausalLM(config)
     for parameter in model.parameters():  # larger than it begins with, so that scores differ

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from lrensemble.tasks.text.choices import choice_task
 from lrensemble.tasks.text.classes import text_task
+from lrensemble.tasks.text.documents import document_task
+from lrensemble.tasks.text.form import TextForm
 from lrensemble.tasks.text.task import TextTask
 
-TEXTS: dict[str, Callable[..., TextTask]] = {"text": text_task, "choices": choice_task}
+TEXTS: dict[str, Callable[..., TextTask]] = {"text": text_task, "choices": choice_task, "documents": document_task}
 
-__all__ = ["TEXTS", "TextTask"]
+__all__ = ["TEXTS", "TextForm", "TextTask"]

@@ -17,11 +17,13 @@ from lrensemble.tasks.task import SPLITS, Batch, TrainingOptions
 from lrensemble.tasks.text.classes import tokenizer_of
 from lrensemble.tasks.text.questions import LETTERS, Template, question_rows, read_question
 from lrensemble.tasks.text.reading import parsed, read_splits
-from lrensemble.tasks.text.splitting import Overlap, divide, same_text
+from lrensemble.tasks.text.splitting import Overlap, divide
 from lrensemble.tasks.text.task import TextTask, TokenRow, check_length
 from lrensemble.tasks.text.tokens import by_length
 
 Normalise = Literal["sum", "bytes", "tokens", "pmi"]
+TEMPLATE = "Question: {question}\nAnswer: {choice}"
+QUESTION_TOKENS = 256  # of a question with a choice at most
 MISSING = -1e9  # score of a choice that a row does not have: its softmax is exactly 0
 
 
@@ -85,11 +87,11 @@ def choice_task(
     question: str = "question",
     choices: str = "choices",
     answer: str = "answer",
-    template: str = "Question: {question}\nAnswer: {choice}",
+    template: str = TEMPLATE,
     normalise: Normalise = "sum",
     premise: str = "Answer:",
     shuffle_seed: int = 0,
-    max_length: int = 256,
+    max_length: int = QUESTION_TOKENS,
     rows: Sequence[int] | None = None,
     overlap: Overlap = "refuse",
     skip_broken: bool = False,
@@ -105,7 +107,7 @@ def choice_task(
     question, choices, answer : names in the rows
     template : what a model reads; spaces before ``{choice}`` belong to the choice, as in lm-evaluation-harness
     normalise : the score of a choice: the ``sum`` of the log-probabilities of its tokens (lm-eval's acc), that divided
-        by its ``bytes`` (acc_norm) or ``tokens``, or ``pmi``: minus the sum after `premise` alone (Holtzman et al. 2021)
+        by its ``bytes`` (acc_norm) or ``tokens``, or ``pmi``: minus the sum after `premise` alone (Holtzman 2021)
     shuffle_seed : of the order of the choices, drawn for every row: in some files the first one is always right
     max_length : tokens of a question and a choice; of longer ones the beginning of the question is cut off, and how
         many there are is said. A choice is never cut.

@@ -15,6 +15,8 @@ from lrensemble.tasks.text.splitting import Overlap, divide, same_text
 from lrensemble.tasks.text.task import TextTask, TokenRow, check_length
 from lrensemble.tasks.text.tokens import Tokenizer
 
+TEXT_TOKENS = 128  # of a text at most
+
 
 def text_task(
     *,
@@ -25,7 +27,7 @@ def text_task(
     text: str = "text",
     label: str = "label",
     class_names: Sequence[str] | None = None,
-    max_length: int = 128,
+    max_length: int = TEXT_TOKENS,
     rows: Sequence[int] | None = None,
     overlap: Overlap = "refuse",
     skip_broken: bool = False,
@@ -65,13 +67,21 @@ def text_task(
     splits = {}
     for split, (source, index) in parts.items():
         texts = [pairs[source][i][0] for i in index]
-        tokens = encode(texts)
-        if long := [i for i, ids in enumerate(tokens) if len(ids) > max_length]:
-            notes.append(f"{split}: {len(long):,} of {len(texts):,} texts are cut to {max_length} tokens")
-            for i, ids in zip(long, encode([texts[i] for i in long], most=max_length), strict=True):
-                tokens[i] = ids
-        splits[split] = [TokenRow((ids,), int(labels[source][i]), {}) for i, ids in zip(index, tokens, strict=True)]
+        splits[split], cut = class_rows(texts, labels[source][index].tolist(), encode, max_length)
+        if cut:
+            notes.append(f"{split}: {cut:,} of {len(texts):,} texts are cut to {max_length} tokens")
     return TextTask(splits, names, encode, head="classes", max_length=max_length, options={}, notes=[*broken, *notes])
+
+
+def class_rows(
+    texts: Sequence[str], labels: Sequence[int], encode: Tokenizer, max_length: int
+) -> tuple[list[TokenRow], int]:
+    """Rows of texts, and how many were longer and are cut."""
+    tokens = encode(texts)
+    long = [i for i, ids in enumerate(tokens) if len(ids) > max_length]
+    for i, ids in zip(long, encode([texts[i] for i in long], most=max_length) if long else (), strict=True):
+        tokens[i] = ids
+    return [TokenRow((ids,), y, {}) for ids, y in zip(tokens, labels, strict=True)], len(long)
 
 
 def tokenizer_of(place: str | None) -> Tokenizer:
@@ -89,7 +99,7 @@ def _classes(
     if 2 * len(names) > len(values["train"]):
         raise UserError(f"{label!r} has {len(names):,} different values in {len(values['train']):,} rows of train")
     numbers = {name: i for i, name in enumerate(names)}
-    for split, rows in found.items():
+    for rows in found.values():
         if wrong := next((row for row in rows if row[1] not in numbers), None):
             raise UserError(f"{wrong[2]}: {label} is {wrong[1]!r}, classes are {few(names)}")
     if given is not None:

@@ -39,8 +39,11 @@ class Question:
         return Question(self.text, choices, order.tolist().index(self.answer), self.where)
 
 
-def read_question(row: TextRow, question: str, choices: str, answer: str) -> Question:
-    """The question of a row; choices in a table are a JSON list, the answer is a number from 0 or a letter."""
+def read_question(row: TextRow, question: str, choices: str, answer: str | None) -> Question:
+    """The question of a row; choices in a table are a JSON list, the answer is a number from 0 or a letter.
+
+    Without `answer` nothing is said of it, and the first counts as right.
+    """
     listed = row[choices]
     if isinstance(listed, str):
         try:
@@ -53,6 +56,9 @@ def read_question(row: TextRow, question: str, choices: str, answer: str) -> Que
         raise UserError(f"{row.where}: {len(listed)} choices, at least 2 are needed")
     if twice := next((one for i, one in enumerate(listed) if one in listed[:i]), None):
         raise UserError(f"{row.where}: two choices are {twice!r:.60}: leave the row out, or make them differ")
+    text, listed = row.text(question).strip(), tuple(one.strip() for one in listed)
+    if answer is None:
+        return Question(text, listed, 0, row.where)
     right = row.values.get("labels")
     if isinstance(right, list) and sum(map(bool, right)) > 1:
         raise UserError(f"{row.where}: {sum(map(bool, right))} right answers: rows with one are needed (mc1)")
@@ -60,7 +66,7 @@ def read_question(row: TextRow, question: str, choices: str, answer: str) -> Que
     if number is None or not 0 <= number < len(listed):
         most = len(listed) - 1
         raise UserError(f"{row.where}: {answer} is {row[answer]!r:.60}: a number from 0 to {most}, or a letter")
-    return Question(row.text(question).strip(), tuple(one.strip() for one in listed), number, row.where)
+    return Question(text, listed, number, row.where)
 
 
 def _number(value: Any) -> int | None:
@@ -88,7 +94,8 @@ class Template(NamedTuple):
         context = before.rstrip(" ")
         if not found or "{choice}" in follows or "{question}" not in context:
             raise UserError(
-                f"data.template = {text!r}: a question and then one choice are needed, 'Question: {{question}} {{choice}}'"
+                f"data.template = {text!r}: a question and then one choice are needed, as in "
+                "'Question: {question} {choice}'"
             )
         return cls(context, before[len(context) :], follows)
 

@@ -45,6 +45,7 @@ class TextTask(Task):
     """
 
     eval_rows = 128
+    caches = True  # what frozen lower layers make of a row may be kept
 
     def __init__(
         self,

@@ -73,10 +73,10 @@ def padded(sequences: Sequence[Array]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
-def by_length(sequences: Batch, forward: Callable[[Batch], Tensor]) -> Tensor:
+def by_length(sequences: Batch, forward: Callable[[Batch], Tensor], most: int = TOKENS) -> Tensor:
     """What `forward` gives of sequences (n, T, ...), one or more numbers each: (n, ...).
 
-    Without gradients those of similar lengths are taken together, at most `TOKENS` at a time, each piece no longer
+    Without gradients those of similar lengths are taken together, at most `most` tokens at a time, each piece no longer
     than its longest; with them all at once.
     """
     lengths = sequences["mask"].sum(1)
@@ -85,15 +85,15 @@ def by_length(sequences: Batch, forward: Callable[[Batch], Tensor]) -> Tensor:
     order = lengths.argsort(stable=True)
     found, start = [], 0
     while start < len(order):
-        rows = _fitting(lengths[order[start:]].tolist())
+        rows = _fitting(lengths[order[start:]].tolist(), most)
         found.append(forward(_part(sequences, order[start : start + rows], lengths)))
         start += rows
     return torch.cat(found)[order.argsort()]
 
 
-def _fitting(lengths: Sequence[int]) -> int:
+def _fitting(lengths: Sequence[int], most: int) -> int:
     """How many of sequences of ascending lengths fit into one piece."""
-    return next((i for i in range(1, len(lengths)) if (i + 1) * lengths[i] > TOKENS), len(lengths))
+    return next((i for i in range(1, len(lengths)) if (i + 1) * lengths[i] > most), len(lengths))
 
 
 def _part(sequences: Batch, rows: Any, lengths: Tensor) -> Batch:
