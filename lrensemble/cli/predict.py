@@ -1,4 +1,4 @@
-"""Ask an exported team about images or rows: image files or tables (.csv), folders, and arrays (.npy, .npz).
+"""Ask an exported team about images, rows or texts: image files, tables (.csv), arrays (.npy, .npz), .jsonl, folders.
 
 Uses nothing but the folder that `lrensemble export` wrote. A file that cannot be used is named on stderr, the others
 are answered, and the exit code is 1.
@@ -14,13 +14,13 @@ from lrensemble.cli import output
 if TYPE_CHECKING:
     from lrensemble.export.predict import Answer
 
-HELP = "what an exported team says of images, or rows of a table"
+HELP = "what an exported team says of images, rows of a table, or texts"
 TOP = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("team", metavar="FOLDER", help="an exported team")
-    parser.add_argument("files", metavar="FILE", nargs="+", help="files or folders: images, tables, arrays")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="files or folders: images, tables, arrays, texts")
     parser.add_argument(
         "--abstain", type=output.real(0, 1), metavar="P", help="no answer where the confidence is below P"
     )
@@ -45,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.export.predict import find_files, predict_files, reader_of
 
     team = Ensemble.load(args.team, format=args.kind, trust=args.trust)
-    assert team.card is not None
-    reader = reader_of(
-        team.card.preprocessing, convert=args.convert, resize=args.resize, scale=args.scale, key=args.key
-    )
+    reader = reader_of(team, convert=args.convert, resize=args.resize, scale=args.scale, key=args.key)
     files = list(find_files([Path(file) for file in args.files], reader))
     console = output.console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

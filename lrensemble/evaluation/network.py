@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from lrensemble.errors import UserError
 from lrensemble.models import build_model, hash_of_tensors
+from lrensemble.models.adapters import souped
 from lrensemble.own import is_own, untrusted
-from lrensemble.pool import Member, Pool
+from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.tasks import SOURCES, Batch, Task, load_task
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.load import is_known
@@ -70,11 +71,7 @@ def load_network(pool: Pool, member: Member, *, trust: bool = False, task: Task 
         to build its model is not known), its model is not trusted, cannot be built or does not fit the weights; the
         task is needed and not at hand, or its rows are several arrays.
     """
-    record, header = member.record, pool.task
-    if not record.spec.is_ours:
-        made = "was imported as predictions" if record.spec.source == "import" else "was trained in a loop of your own"
-        raise UserError(f"member {member.id} ({record.spec.label}) {made}: how to build its model is not known here")
-    weights = member.weights()
+    header = pool.task
     facts: Mapping[str, Any] = {"input_shape": header.input_shape, "num_classes": len(header.class_names)}
     scores, shape = None, header.input_shape
     if header.normalisation:
@@ -86,22 +83,47 @@ def load_network(pool: Pool, member: Member, *, trust: bool = False, task: Task 
         key, facts, shape = row_key(task), task.facts, row_shape(task)
         inputs = (task.inputs() if key == "x" else None) or nn.Identity()
         scores = functools.partial(_of_task, task, key)
+    return Network(load_model(member, facts, trust=trust), inputs, shape, scores).eval()
+
+
+def model_of(spec: MemberSpec) -> Named:
+    """The model of a member as it is built: of a soup of adapters with the rank of all of them."""
+    if spec.derived is None or spec.derived.name != "soup":
+        return spec.model
+    parameters = souped(spec.model.parameters, spec.derived.parameters["size"])
+    return Named.model_validate({"name": spec.model.name, **parameters})
+
+
+def load_model(member: Member, facts: Mapping[str, Any], *, trust: bool = False) -> nn.Module:
+    """The model of a member with its weights, in eval mode, on the CPU, for a task with these `facts`.
+
+    Raises
+    ------
+    UserError
+        As `load_network`.
+    """
+    record = member.record
+    if not record.spec.is_ours:
+        made = "was imported as predictions" if record.spec.source == "import" else "was trained in a loop of your own"
+        raise UserError(f"member {member.id} ({record.spec.label}) {made}: how to build its model is not known here")
+    weights = member.weights()
     with torch.random.fork_rng(devices=[]):  # the random weights of the builder, thrown away below
         model = build_model(
-            **record.spec.model.build,
+            **model_of(record.spec).build,
             **facts,
             trust=trust,
             weight_bytes=sum(value.nbytes for value in weights.values()),
             pretrained=record.base is not None,
         )
     if record.base is not None:
-        base = {name: value for name, value in model.named_parameters() if name not in weights}
+        every = {name: value for name, value in model.named_parameters(remove_duplicate=False) if name not in weights}
+        base = {name: value for name, value in model.named_parameters() if name in every}  # tied ones once
         if hash_of_tensors(base) != record.base:
             raise UserError(
                 f"member {member.id}: the frozen parameters of the model {record.spec.model} are not those that it was "
                 "trained with: what builds them has changed since"
             )
-        weights = {**weights, **base}
+        weights = {**weights, **every}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # the code of a user's model has changed since, or that of a library
@@ -109,7 +131,7 @@ def load_network(pool: Pool, member: Member, *, trust: bool = False, task: Task 
         raise UserError(
             f"member {member.id}: its weights do not fit the model {record.spec.model} as it is built now ({reason})"
         ) from None
-    return Network(model, inputs, shape, scores).eval()
+    return model.eval()
 
 
 def _of_task(task: Task, key: str, model: nn.Module, x: Tensor) -> Tensor:

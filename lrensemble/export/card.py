@@ -12,6 +12,7 @@ from lrensemble.pool import Named
 from lrensemble.pool.files import file_hash, read_model
 from lrensemble.pool.record import FileInfo
 from lrensemble.tabular import Column
+from lrensemble.tasks.text import TextForm
 
 FORMAT = 1
 NAME = "team.json"
@@ -32,6 +33,7 @@ class Preprocessing(Part):
     dtype, range : of the training images; None where the data were not at hand at the export
     columns : how the cells of a CSV file become the features of a row
     mean, std : of every channel or feature; applied in the graph
+    text : how rows of texts become tokens
     """
 
     input_shape: tuple[int, ...]
@@ -42,6 +44,7 @@ class Preprocessing(Part):
     columns: tuple[Column, ...] = ()
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    text: TextForm | None = None
 
     @property
     def is_image(self) -> bool:
@@ -133,6 +136,6 @@ class Card(Part):
 
     def check_file(self, path: Path) -> None:
         """`UserError` unless the file is the one that was checked at the export."""
-        info = self.files.get(path.name)
+        info = self.files.get(path.name) or self.files.get("/".join(path.parts[-3:]))  # members/<id>/<file>
         if info is None or path.stat().st_size != info.bytes or file_hash(path) != info.sha256:
             raise UserError(f"{path}: cut off, damaged or replaced since the export: export again")

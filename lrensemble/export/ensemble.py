@@ -17,6 +17,7 @@ from lrensemble.export.card import Card
 from lrensemble.export.formats import FILES, read_module
 from lrensemble.export.module import TeamModule
 from lrensemble.export.team import team_module
+from lrensemble.export.texts import TextTeam, read_team
 from lrensemble.models import build_model
 from lrensemble.pool import Pool, Team
 
@@ -81,6 +82,8 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             names = ", ".join(team.name for team in Pool.open(path).teams) or "none yet: lrensemble select"
             raise UserError(f"{path} is a pool: say which team of it (it has {names})")
         card = Card.read(path)
+        if card.preprocessing.text is not None:
+            return cls(_of_texts(card, path, trust), card.class_names, (), card)
         there = [name for name, file in FILES.items() if (path / file).is_file()]
         if not there or (format is not None and format not in there):
             raise UserError(f"{path} holds no team as {format or ' or '.join(FILES)} (but: {', '.join(there) or '-'})")
@@ -110,7 +113,9 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def predict_proba(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
-        """Probabilities (N, classes), float32."""
+        """Probabilities (N, classes), float32. A team for texts takes texts, or questions with their choices."""
+        if isinstance(self.module, TextTeam):
+            return self.module.predict(X)  # type: ignore[arg-type]
         rows = self._rows(X)
         device = next(self.module.buffers(), torch.empty(0)).device
         with torch.inference_mode():
@@ -133,6 +138,14 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(shape) == 2 and shape[1] == math.prod(wanted):
             return rows.reshape(-1, *wanted)
         raise ValueError(f"rows of shape {shape}: (N, {', '.join(map(str, wanted))}) or the like are needed")
+
+
+def _of_texts(card: Card, path: Path, trust: bool) -> TextTeam:
+    assert card.preprocessing.text is not None
+    for name in card.files:
+        card.check_file(path / name)
+    members = [(m.id, m.model, m.weight, m.temperature) for m in card.members]
+    return read_team(card.preprocessing.text, path, card.class_names, members, card.vote, trust)
 
 
 def _empty(card: Card, size: int, trust: bool) -> TeamModule:

@@ -19,6 +19,7 @@ from lrensemble.export.onnx_file import checked_model
 from lrensemble.export.trusted import copy_archive, load_program
 from lrensemble.installing import install
 
+TEXTS = "adapters"  # the format of teams for texts: a folder of members
 FILES = {"torch": "team.pt2", "onnx": "team.onnx", "safetensors": "team.safetensors"}  # the first there is, is run
 _FROM_HERE = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # paths of this machine
 

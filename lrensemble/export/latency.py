@@ -8,9 +8,10 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lrensemble.evaluation.network import load_network
 from lrensemble.export.card import Timing
@@ -19,6 +20,7 @@ from lrensemble.export.formats import FILES, read_module, write_module
 from lrensemble.export.team import module_of
 from lrensemble.pool import Pool
 from lrensemble.tasks import Task
+from lrensemble.tasks.text import TextTask
 
 BATCHES = (1, 128)
 SECONDS = 1.0  # for one size of batch
@@ -45,7 +47,19 @@ def timings(pool: Pool, folder: Path, format: str, trust: bool, task: Task | Non
     return tuple(found)
 
 
-def fastest(modules: Sequence[nn.Module], rows: Tensor) -> list[float]:
+def text_timings(team: nn.Module, single: nn.Module, task: TextTask) -> tuple[Timing, ...]:
+    """The same of a team for texts, on its first test rows: how long they are decides."""
+    dataset = task.split("test")
+    found = []
+    for batch in (1, 32):
+        rows = task.collate([dataset[i] for i in range(min(batch, task.rows("test")))])
+        team_ms, single_ms = fastest((team, single), rows)
+        found.append(Timing(format="adapters", device=_device(), batch=len(rows["y"]), team_ms=team_ms,
+                            single_ms=single_ms))  # fmt: skip
+    return tuple(found)
+
+
+def fastest(modules: Sequence[nn.Module], rows: Any) -> list[float]:
     """Milliseconds of the fastest call of each, taking turns: whatever else the machine does only makes it slower."""
     best = [math.inf] * len(modules)
     calls, end = 0, time.perf_counter() + SECONDS

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.export.card import Preprocessing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.images import Reader
 from lrensemble.export.rows import RowReader
+from lrensemble.export.texts import TextReader, TextTeam
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Answer:
 def predict_files(
     team: Ensemble,
     files: Iterable[tuple[Path, str]],
-    reader: Reader | RowReader,
+    reader: Reader | RowReader | TextReader,
     *,
     batch: int = 128,
     tell: Callable[[int], object] = lambda files: None,
@@ -48,11 +49,12 @@ def predict_files(
     files : paths, each with an error that is known already (or "")
     tell : is told how many files were dealt with, after each batch
     """
-    waiting: list[tuple[str, int | None, Array | str]] = []  # a row, or an error
+    waiting: list[tuple[str, int | None, Any]] = []  # a row, or an error
 
     def flush() -> Iterator[Answer]:
         rows = [row for _, _, row in waiting if not isinstance(row, str)]
-        answers = iter(team.predict_proba(np.stack(rows)) if rows else ())
+        texts = team.card is not None and team.card.preprocessing.text is not None
+        answers = iter(team.predict_proba(rows if texts else np.stack(rows)) if rows else ())
         for file, number, row in waiting:
             if isinstance(row, str):
                 yield Answer(file, number, error=row)
@@ -62,7 +64,7 @@ def predict_files(
         waiting.clear()
 
     for path, error in files:
-        rows: Array = np.empty(0)
+        rows: Sequence[Any] | Array = ()
         try:
             if not error:
                 rows = reader.read(path)
@@ -78,22 +80,27 @@ def predict_files(
 
 
 def reader_of(
-    preprocessing: Preprocessing, *, convert: bool, resize: bool, scale: float, key: str | None
-) -> Reader | RowReader:
+    team: Ensemble, *, convert: bool, resize: bool, scale: float, key: str | None
+) -> Reader | RowReader | TextReader:
     """What reads the files of a team's kind; `UserError` for an option that is for images, where it takes none."""
+    assert team.card is not None
+    preprocessing = team.card.preprocessing
     if preprocessing.is_image:
         return Reader(preprocessing, convert, resize, scale, key)
     for option, value in (("--convert", convert), ("--resize", resize), ("--scale", scale != 1)):
         if value:
-            raise UserError(f"{option} is for images: this team takes rows of shape {preprocessing.input_shape}")
+            what = "texts" if preprocessing.text else f"rows of shape {preprocessing.input_shape}"
+            raise UserError(f"{option} is for images: this team takes {what}")
+    if isinstance(team.module, TextTeam):
+        return TextReader(team.module)
     return RowReader(preprocessing, key)
 
 
-def find_files(paths: Sequence[Path], reader: Reader | RowReader) -> Iterator[tuple[Path, str]]:
+def find_files(paths: Sequence[Path], reader: Reader | RowReader | TextReader) -> Iterator[tuple[Path, str]]:
     """Files in the order of the paths, folders with all files that are read there; an error for an empty folder."""
     for path in paths:
         found = reader.find(path) if path.is_dir() else [path]
         yield from ((file, "") for file in found)
         if not found:
-            kind = "images" if isinstance(reader, Reader) else "tables or arrays"
+            kind = {Reader: "images", TextReader: "texts"}.get(type(reader), "tables or arrays")
             yield path, f"there are no {kind} in this folder"

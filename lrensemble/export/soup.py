@@ -3,7 +3,8 @@
 Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
 inference time", section 2: the uniform soup averages all ingredients, the greedy soup goes through them from the best
 to the worst and keeps one if the average does not get worse on validation. Networks that began elsewhere lie in other
-basins, and their average is no network that anybody wants: hence groups of one start.
+basins, and their average is no network that anybody wants: hence groups of one start. Adapters are averaged as the
+updates that they stand for (`models.adapters.souped`).
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError
-from lrensemble.evaluation.network import load_data, load_network
+from lrensemble.evaluation.network import load_data, load_model
 from lrensemble.metrics import correct_rows, nll_rows
+from lrensemble.models import build_model
+from lrensemble.models.adapters import joined, souped
 from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.pool.writing import environment, write_complete
 from lrensemble.renamed import renamed
 from lrensemble.tasks import Task
 from lrensemble.tasks.rows import AnyRows, DeviceData, must_stream
+from lrensemble.training.cached import with_lower
 from lrensemble.training.derived import refresh_norms
 from lrensemble.training.device import pick_devices
 
@@ -107,7 +112,7 @@ def make_soups(
 
     Parameters
     ----------
-    trust : as in `load_network`
+    trust : as in `load_model`
 
     Raises
     ------
@@ -128,12 +133,13 @@ def _of_group(
 ) -> Soups:
     labels = pool.labels("val")
     best = _score(group[:1], np.asarray(pool.predictions("val", group[:1])[0]), labels)
-    model = load_network(pool, group[0], trust=trust, task=data.task).model.to(data.device)
+    model = load_model(group[0], data.task.facts, trust=trust).to(data.device)
+    data = with_lower(data, model, group[0].record.base)
     batch_size = _batch_size(group[0], data)
 
     def brew(total: Weights, members: Sequence[Member]) -> Soup:
-        _fill(model, total, len(members), data, batch_size)
-        return _score(members, _predict(model, data, data.val), labels)
+        mixed = _souped(model, total, members, data, batch_size)
+        return _score(members, _predict(mixed, data, data.val), labels)
 
     everything = total = _weights(pool, group[0], trust, data.task)
     chosen, greedy = [group[0]], best
@@ -151,8 +157,8 @@ def _of_group(
     if holding:
         soup = min(holding, key=lambda soup: soup.nll)
         members = chosen if soup is greedy else list(group)
-        _fill(model, total if soup is greedy else everything, len(members), data, batch_size)
-        written, new = _write(pool, members, model, data)
+        mixed = _souped(model, total if soup is greedy else everything, members, data, batch_size)
+        written, new = _write(pool, members, mixed, data)
     return Soups(
         label=_label(group[0].record.spec),
         tried=tuple(member.id for member in group),
@@ -186,19 +192,33 @@ def _batch_size(member: Member, data: DeviceData) -> int:
 
 def _weights(pool: Pool, member: Member, trust: bool, task: Task) -> Weights:
     """In float64: a sum of many does not round, whatever their order."""
-    state = load_network(pool, member, trust=trust, task=task).model.state_dict()  # checked that they fit the model
+    state = load_model(member, task.facts, trust=trust).state_dict()  # checked that they fit the model
     return {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def _sum(total: Weights, weights: Weights) -> Weights:
     """Counters (whole numbers) stay those of the first."""
-    return {name: value + weights[name] if value.is_floating_point() else value for name, value in total.items()}
+    return {
+        name: joined(name, value, weights[name]) if value.is_floating_point() else value
+        for name, value in total.items()
+    }
 
 
-def _fill(model: nn.Module, total: Weights, count: int, data: DeviceData, batch_size: int) -> None:
-    mean = {name: value / count if value.is_floating_point() else value for name, value in total.items()}
+def _souped(
+    model: nn.Module, total: Weights, members: Sequence[Member], data: DeviceData, batch_size: int
+) -> nn.Module:
+    """The mean as a network: `model` with other weights, or where adapters add their ranks, another one."""
+    named, count = members[0].record.spec.model, len(members)
+    mean = {
+        name: value / count if value.is_floating_point() and ".lora_A." not in name else value
+        for name, value in total.items()
+    }
+    if (parameters := souped(named.parameters, count)) != named.parameters:
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(named.name, parameters=parameters, **data.task.facts).to(data.device)
     model.load_state_dict(mean)  # rounds to the model's own precision
     refresh_norms(model, data, batch_size)
+    return model
 
 
 def _predict(model: nn.Module, data: DeviceData, rows: AnyRows) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation.network import load_data, row_key
+from lrensemble.evaluation.network import load_data, model_of, row_key
 from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
 from lrensemble.export.ensemble import Ensemble
-from lrensemble.export.formats import FILES, write_module
-from lrensemble.export.latency import timings
+from lrensemble.export.formats import FILES, TEXTS, write_module
+from lrensemble.export.latency import text_timings, timings
 from lrensemble.export.module import TeamModule
 from lrensemble.export.readme import readme
 from lrensemble.export.swap import new_folder
 from lrensemble.export.team import team_module, voters
+from lrensemble.export.texts import TextTeam, team_of_pool
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
 from lrensemble.pool.links import refuse_links
@@ -32,6 +33,8 @@ from lrensemble.selection import team_vote
 from lrensemble.tasks import Images, Task
 from lrensemble.tasks.row_arrays import CHUNK, pieces
 from lrensemble.tasks.rows import raw_batches
+from lrensemble.tasks.text import TEXTS as TASKS_OF_TEXTS
+from lrensemble.tasks.text import TextForm, TextTask
 from lrensemble.version import __version__
 
 TOLERANCE = 1e-5
@@ -77,15 +80,19 @@ def export_team(
         Unknown team or format, members gone or without weights, the folder is taken, a model that cannot be
         exported, or outputs that differ.
     """
+    if pool.task.data["name"] == "documents":
+        raise UserError("a team of documents gives probabilities of tokens that are written already: nothing to export")
+    known = {TEXTS: ""} if (texts := pool.task.data["name"] in TASKS_OF_TEXTS) else FILES
+    formats = (TEXTS,) if texts and tuple(formats) == ("torch",) else formats  # what is written if nothing is said
     for format in formats:
-        if format not in FILES:
-            raise UserError(f"unknown format {format!r}: {did_you_mean(format, FILES)}")
+        if format not in known:
+            raise UserError(f"unknown format {format!r}: {did_you_mean(format, known)}")
     team = pool.team(team) if isinstance(team, str) else team
     members = voters(pool, team)
     out = Path(out)
     _check_place(out, force)
     data, note = _data(pool, trust)
-    module = team_module(pool, team, trust=trust, task=data)
+    module = _text_team(pool, team, members, trust) if texts else team_module(pool, team, trust=trust, task=data)
     if note:
         tell(note)
     test, why_none = read_evaluation(pool, team)
@@ -97,25 +104,35 @@ def export_team(
         )
     card = _card(pool, team, members, _preprocessing(pool, module, data), test)
     with clear_disk_errors(out), new_folder(out) as temporary:
-        for format in dict.fromkeys(formats):
-            tell(f"writing {FILES[format]}")
-            write_module(module, format, temporary / FILES[format])
-        names = [FILES[format] for format in FILES if format in formats]
+        if isinstance(module, TextTeam):
+            names = module.write(temporary)
+        else:
+            for format in dict.fromkeys(formats):
+                tell(f"writing {FILES[format]}")
+                write_module(module, format, temporary / FILES[format])
+            names = [FILES[format] for format in FILES if format in formats]
         card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
         write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
         checks = {}
-        for format in FILES:
+        for format in known:
             if format in formats:
-                tell(f"checking {FILES[format]}")
+                tell(f"checking {format}")
                 exported = Ensemble.load(temporary, format=format, trust=trust)
                 if data is not None and check:
                     checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
+                elif isinstance(module, TextTeam):
+                    checks[format] = Check(what=f"read back ({note or '--no-check'})", rows=0, largest_difference=0.0)
                 else:
                     checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
         card = card.model_copy(update={"checks": checks})
         if benchmark:
             tell("measuring")
-            card = card.model_copy(update={"timings": timings(pool, temporary, next(iter(checks)), trust, data)})
+            if not isinstance(module, TextTeam):
+                found = timings(pool, temporary, next(iter(checks)), trust, data)
+            else:
+                single = _single_text(pool, module, trust)
+                found = text_timings(module, single, data) if data is not None else ()
+            card = card.model_copy(update={"timings": found})
         write_json(temporary / NAME, card.model_dump(mode="json"))
         text = readme(card).encode()
         write_atomic(temporary / "README.md", lambda file: file.write(text))
@@ -185,7 +202,7 @@ def _member(member: Member, weight: float, temperature: float) -> MemberCard:
     return MemberCard(
         id=member.id,
         label=record.spec.label,
-        model=record.spec.model,
+        model=model_of(record.spec),
         seed=record.spec.seed,
         weight=weight,
         temperature=temperature,
@@ -195,8 +212,21 @@ def _member(member: Member, weight: float, temperature: float) -> MemberCard:
     )
 
 
-def _preprocessing(pool: Pool, module: TeamModule, data: Task | None) -> Preprocessing:
+def _text_team(pool: Pool, team: Team, members: dict[str, Member], trust: bool) -> TextTeam:
+    form, names = TextForm.of(pool.task.data), pool.task.class_names
+    weights, temperatures = zip(*((team.members[i], team.temperatures.get(i, 1.0)) for i in members), strict=True)
+    return team_of_pool(form, form.task(names), members, weights, team.vote, temperatures, trust)
+
+
+def _single_text(pool: Pool, team: TextTeam, trust: bool) -> TextTeam:
+    best = pool.best_single()
+    return team_of_pool(team.form, team.task, {best.id: best}, [1.0], "soft", [1.0], trust)
+
+
+def _preprocessing(pool: Pool, module: TeamModule | TextTeam, data: Task | None) -> Preprocessing:
     task = pool.task
+    if isinstance(module, TextTeam):
+        return Preprocessing(input_shape=(), mean=(0.0,), std=(1.0,), text=module.form)
     folder = task.data["name"] == "folder"  # tasks/folder.py reads its images so
     values: dict[str, Any] = {}
     if isinstance(data, Images):
@@ -237,9 +267,7 @@ def _stored(pool: Pool, team: Team, members: dict[str, Member], split: str) -> A
 def _check_rows(
     pool: Pool, team: Team, members: dict[str, Member], data: Task, exported: Ensemble, tolerance: float
 ) -> Check:
-    key, test, count = row_key(data), raw_batches(data, "test"), data.rows("test")
-    chunks = (np.arange(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
-    parts = [exported.predict_proba(test[chunk][key]) for chunk in chunks]
+    parts = [exported.predict_proba(rows) for rows in _test_rows(data)]
     rows = np.abs(np.concatenate(parts) - _stored(pool, team, members, "test")).max(1)
     wrong = ~(rows <= tolerance)  # NaN is wrong
     undecided = np.zeros_like(wrong)
@@ -261,6 +289,17 @@ def _check_rows(
         largest_difference=float(rest.max()),
         undecided=int(undecided.sum()),
     )
+
+
+def _test_rows(data: Task) -> Iterator[Any]:
+    """The raw rows of the test split, as a team takes them, some at a time."""
+    count = data.rows("test")
+    for start in range(0, count, CHUNK):
+        chunk = np.arange(start, min(start + CHUNK, count))
+        if isinstance(data, TextTask):
+            yield [data.rows_of["test"][i] for i in chunk]
+        else:
+            yield raw_batches(data, "test")[chunk][row_key(data)]
 
 
 def _undecided(predictions: Any) -> NDArray[np.bool_]:

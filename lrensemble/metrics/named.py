@@ -104,6 +104,11 @@ def macro_auroc(probabilities: Array, labels: Array) -> float:
     return float(np.mean(areas)) if areas else float("nan")
 
 
+def perplexity(probabilities: Array, labels: Array) -> float:
+    """exp of the NLL: of tokens, among how many equally probable ones a language model seems to choose."""
+    return float(np.exp(nll_rows(probabilities, labels).mean()))
+
+
 def _mean(of_rows: Function) -> Function:
     return lambda probabilities, labels: of_rows(probabilities, labels).mean()
 
@@ -117,6 +122,7 @@ _OURS = [
     PredictionMetric("balanced_accuracy", balanced_accuracy, of_labels=True),
     PredictionMetric("macro_f1", macro_f1, of_labels=True),
     PredictionMetric("auroc", macro_auroc),
+    PredictionMetric("perplexity", perplexity, greater_is_better=False),
 ]
 METRICS: Registry[Function] = Registry("metrics", "metric", {metric.name: metric for metric in _OURS})
 

@@ -12,13 +12,15 @@ import torch
 from torch import nn
 
 from lrensemble.errors import UserError, did_you_mean, first_line
+from lrensemble.model_folder import find_folder, weights_bytes
 from lrensemble.models.caffe import cnn3, lenet
 from lrensemble.models.fastcnn import fastcnn
+from lrensemble.models.hf import hf
 from lrensemble.models.libraries import LIBRARIES, GreyToRGB
 from lrensemble.models.memory import MemoryLimit
 from lrensemble.models.mlp import mlp
 from lrensemble.models.objects import OBJECTS, is_users_own
-from lrensemble.models.pretrained import KEYS, identified, read_weights, start_from, weights_file
+from lrensemble.models.pretrained import FOLDERS, KEYS, identified, read_weights, start_from, weights_file
 from lrensemble.models.resnet import resnet
 from lrensemble.models.spiking import carsnn, event_resnet
 from lrensemble.models.wide_resnet import wide_resnet
@@ -37,6 +39,7 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
     "fastcnn": fastcnn,
     "carsnn": carsnn,
     "event_resnet": event_resnet,
+    "hf": hf,
 }
 MODELS: Registry[Callable[..., nn.Module]] = Registry("models", "model", _OURS)
 register_model = MODELS.register
@@ -87,14 +90,17 @@ def build_model(
     if own and not trust and name not in OBJECTS:
         raise untrusted(name)
     parameters = dict(parameters or {})
-    weights = None if own else _weights(name, parameters)
+    loads = name in FOLDERS  # its weights itself
+    weights = None if own or loads else _weights(name, parameters)
     if fixed := set(facts) & set(parameters):
         raise UserError(f"model {name!r}: {min(fixed)} is given by the data, and no parameter")
     with contextlib.ExitStack() as stack:
         if own:
             stack.enter_context(current_folder())  # a user's my_models.py beside the config
         elif weight_bytes is not None:
-            if weights and pretrained:
+            if loads:
+                weight_bytes += weights_bytes(find_folder(parameters.get("weights", ""), f"model {name}: weights"))
+            elif weights and pretrained:
                 weight_bytes += weights_file(name, weights[0]).stat().st_size
             reason = (
                 f"{_shown(name, parameters)} needs far more memory than its weights, {weight_bytes:,} bytes: not built"
@@ -102,7 +108,7 @@ def build_model(
             stack.enter_context(MemoryLimit(3 * weight_bytes + SPARE, reason))
         grey = weights is not None and ":" in name and facts.get("input_shape", ())[:1] == (1,)
         built = {**facts, "input_shape": (3, *facts["input_shape"][1:])} if grey else facts
-        model = _build(name, built, parameters)
+        model = _build(name, {**built, "pretrained": pretrained} if loads else built, parameters)
         if weights and pretrained:
             _start(model, name, parameters, built, weights, tell)
         if grey:  # the weights are of pictures in colour

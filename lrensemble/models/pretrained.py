@@ -22,10 +22,13 @@ from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean, first_line
 from lrensemble.installing import install
+from lrensemble.model_folder import PACKAGE, find_folder
+from lrensemble.model_folder import weights_hash as folder_hash
 from lrensemble.models.checkpoints import Groups, listed, misfits, places, read_checkpoint, tensor_groups
 from lrensemble.models.objects import is_users_own
 from lrensemble.opening import clear_read_errors, open_regular
 
+FOLDERS = ("hf",)  # models whose weights are folders, which they load themselves
 KEYS = ("weights", "weights_hash")  # of a model, beside the parameters of its builder
 SECONDS = 10.0  # for a server to answer
 
@@ -57,6 +60,10 @@ def identified(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"model {name}: weights = {weights!r} is not possible: a file, or DEFAULT, is needed")
     if "weights_hash" in found:
         return {**found, "weights": weights}
+    if name in FOLDERS:
+        folder = find_folder(weights, f"model {name}: weights")
+        place = weights if weights.startswith(PACKAGE) else str(folder.absolute())
+        return {**found, "weights": place, "weights_hash": folder_hash(folder)}
     path = weights_file(name, weights, fetch=True)
     known = weights if _is_word(name, weights) else str(path.absolute())
     return {**found, "weights": known, "weights_hash": _hash_of(path)}

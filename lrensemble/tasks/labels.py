@@ -20,6 +20,14 @@ def few(names: Iterable[object]) -> str:
     return ", ".join(shown[:FEW]) + (f" and {len(shown) - FEW} more" if len(shown) > FEW else "")
 
 
+def in_order(text: str) -> tuple[float, str]:
+    """A key that sorts numbers by their size, and other texts behind them."""
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
+
+
 def checked_labels(labels: NDArray[Any], where: str) -> Labels:
     """Labels (N,) from whole numbers (N,) or, as MedMNIST has them, (N, 1)."""
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -19,12 +19,13 @@ from lrensemble.tasks.row_arrays import Picked
 from lrensemble.tasks.sources import SOURCES, load_images
 from lrensemble.tasks.table import TABLES
 from lrensemble.tasks.task import SPLITS, Task, check_kinds
+from lrensemble.tasks.text import TEXTS
 
 OBJECTS: dict[str, Task] = {}  # given by a Python program, by their names
 
 
 _OURS: dict[str, Callable[..., Task]] = {name: functools.partial(load_images, name) for name in SOURCES}
-LOADERS: dict[str, Callable[..., Task]] = {**TABLES, **EVENTS}
+LOADERS: dict[str, Callable[..., Task]] = {**TABLES, **EVENTS, **TEXTS}
 TASKS: Registry[Callable[..., Task]] = Registry("tasks", "task", {**_OURS, **LOADERS})
 register_task = TASKS.register
 

@@ -211,6 +211,7 @@ class DeviceData:
     def scores(self, model: nn.Module, rows: AnyRows, chunk: int = 1000) -> Tensor:
         """Scores (N, C) of every row, in order; the model is in eval mode afterwards."""
         model.eval()
+        chunk = min(chunk, self.task.eval_rows)
         return torch.cat([self.task.scores(model, batch) for batch in rows.chunks(chunk)])
 
 

@@ -264,7 +264,7 @@ def _check_options(request: Request) -> None:
 
 def check_local(data: Mapping[str, Any], pool: Path) -> None:
     """Raise `UserError` where a pool says that its data are on another machine."""
-    for place in (str(data.get(key) or "") for key in ("root", "val", "groups")):
+    for place in (str(data.get(key) or "") for key in ("root", "val", "test", "groups", "tokenizer")):
         if "://" in place or place.startswith(("//", "\\\\")):
             raise UserError(f"{pool}: its data are on another machine ({place}): nothing is fetched for a pool")
 

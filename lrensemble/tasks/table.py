@@ -12,7 +12,7 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tabular import Cells, Column, encode, fit_columns, read_csv
 from lrensemble.tasks.arrays import ArrayTask, checked_arrays
 from lrensemble.tasks.dataset import cut_rows
-from lrensemble.tasks.labels import few
+from lrensemble.tasks.labels import few, in_order
 from lrensemble.tasks.sources import read_npz
 from lrensemble.tasks.splits import find_splits
 from lrensemble.tasks.task import SPLITS
@@ -95,7 +95,7 @@ def load_table(
 def _classes(tables: Mapping[str, Cells], target: str, paths: Mapping[str, Path]) -> tuple[dict[str, Array], list[str]]:
     """The classes of all rows by their numbers, and their names."""
     train = tables["train"][target]
-    classes = sorted(set(train) - {""}, key=_in_order)
+    classes = sorted(set(train) - {""}, key=in_order)
     if 2 * len(classes) > len(train):
         raise UserError(f"{paths['train']}: {target!r} has {len(classes):,} different values in {len(train):,} rows")
     numbers = {name: i for i, name in enumerate(classes)}
@@ -107,14 +107,6 @@ def _classes(tables: Mapping[str, Cells], target: str, paths: Mapping[str, Path]
             raise UserError(f"{paths[split]}: {target!r} of row {wrong[0]} is {wrong[1]!r}, classes are {few(classes)}")
         labels[split] = np.array([numbers[cell] for cell in table[target]], dtype=np.int64)
     return labels, classes
-
-
-def _in_order(text: str) -> tuple[float, str]:
-    """Numbers by their size, other texts behind them."""
-    try:
-        return float(text), text
-    except ValueError:
-        return float("inf"), text
 
 
 Shares = Mapping[str, float | None]  # of test and val, as the user says them

@@ -56,6 +56,8 @@ class Task:
         can be imported, other processes know the name ``package.module:function``.
     notes : tuple of str
         What of the data people should know before they train. Default: the classes that splits lack.
+    eval_rows : int
+        Most rows of a forward pass without gradients, where rows are large.
     columns : tuple of Column
         How the cells of a CSV file become the features of ``x``, where they do: an exported team reads files by it.
     """
@@ -64,6 +66,7 @@ class Task:
     facts: Mapping[str, Any]
     metrics: Mapping[str, Callable[[Array, Array], float]] = {}
     columns: tuple[Column, ...] = ()
+    eval_rows: int = 2**31
 
     def split(self, name: str) -> Arrays | Dataset[Any]:
         """All rows of ``train``, ``val`` or ``test``, in a fixed order: ``y`` (N,) int64, and the inputs by name.

@@ -25,6 +25,7 @@ from lrensemble.tasks import Task
 from lrensemble.tasks.augment import check_augmentation
 from lrensemble.tasks.load import check_known, options_of
 from lrensemble.tasks.load import name_of as name_of_task
+from lrensemble.tasks.text import TEXTS
 from lrensemble.training.engine import Engine
 from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, validated
 
@@ -249,4 +250,12 @@ def load_config(
         if not equals or not key:
             raise UserError(f"{override!r} is not an override: write key.sub=value, for example training.epochs=5")
         data = _with(data, key, read_yaml(value, override))
-    return validated(Config, data, where)
+    return validated(Config, _with_tokenizer(data), where)
+
+
+def _with_tokenizer(data: dict[str, Any]) -> dict[str, Any]:
+    """Texts that say no tokenizer have that of the model's folder."""
+    given, model = data.get("data"), data.get("model")
+    if isinstance(given, dict) and given.get("name") in TEXTS and isinstance(model, dict) and "weights" in model:
+        return {**data, "data": {"tokenizer": model["weights"], **given}}
+    return data

@@ -7,6 +7,7 @@ in the member's record.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Literal
@@ -40,7 +41,9 @@ class Engine(Strict):
     data : ``device`` keeps all splits on the device as float32; ``stream`` reads batches through a DataLoader;
         ``auto`` streams what does not fit. The results are the same bit for bit.
     loader_workers : processes of that DataLoader.
-    eval_rows : rows of one forward pass without gradients.
+    eval_rows : rows of one forward pass without gradients; of texts at most 128, in pieces of a few thousand tokens.
+    micro_batches : pieces that each batch is computed in, their gradients summed (gradient accumulation): less memory.
+    cache_lower : what the frozen lower layers of a model make of the rows is computed once (models ``hf`` with layers).
     """
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -51,6 +54,8 @@ class Engine(Strict):
     data: Literal["auto", "device", "stream"] = "auto"
     loader_workers: int = Field(default=0, ge=0, le=256)
     eval_rows: int = Field(default=2000, ge=1)
+    micro_batches: int = Field(default=1, ge=1)
+    cache_lower: bool = True
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """The type that matrix products and convolutions are trained in."""
@@ -66,6 +71,8 @@ class Engine(Strict):
         dtype = self.dtype(device)
         if dtype is torch.float32:
             return contextlib.nullcontext
+        if device.type == "cpu":
+            warnings.warn(f"engine.precision = {self.precision} on a CPU is slower than float32 on most", stacklevel=2)
         return lambda: torch.autocast(device.type, dtype=dtype)
 
     def memory_format(self, model: nn.Module) -> torch.memory_format:

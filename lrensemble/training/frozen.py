@@ -31,6 +31,12 @@ def frozen(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
 
+def trained_names(model: nn.Module) -> set[str]:
+    """Names in the state of what training can change: all but frozen parameters, whatever else these are called."""
+    kept = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    return model.state_dict().keys() - kept
+
+
 def known_base(spec: RunSpec, task: Task, model: nn.Module) -> str | None:
     """Hash of the frozen parameters of `model`, where they are the same from every seed.
 

@@ -25,9 +25,10 @@ from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
 from lrensemble.tasks.rows import AnyRows, DeviceData
 from lrensemble.tasks.task import Batch, right_rows
+from lrensemble.training.cached import with_lower
 from lrensemble.training.derived import Average, refresh_norms
 from lrensemble.training.engine import Engine
-from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model
+from lrensemble.training.frozen import frozen, known_base, same_model, trainable_model, trained_names
 from lrensemble.training.judges import ask, judges_of
 from lrensemble.training.measure import initialise, measured
 from lrensemble.training.optimizer import build_optimizer, load_exactly, set_mode, trainable
@@ -94,6 +95,8 @@ class Run:
         model = trainable_model(spec, self.task.facts, trust=True)
         self.base = known_base(spec, self.task, model)
         self.model = self.forward = model.to(data.device)
+        if self.engine.cache_lower:
+            self.data = data = with_lower(data, self.model, self.base)
         initialise(self.task, self.model, data.train)
         if self.engine.compile != "no":
             state = model.state_dict()
@@ -301,9 +304,10 @@ class Run:
             return self.ended("diverged", "the predictions of the trained model are not finite")
         weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
         outcome = self._outcome("complete", None, weights, probabilities)
-        if self.base and hash_of_tensors(kept := frozen(model)) == self.base:
+        if self.base and hash_of_tensors(frozen(model)) == self.base:
             outcome.base = self.base
-            outcome.weights = {name: value for name, value in weights.items() if name not in kept}
+            trained = trained_names(model)
+            outcome.weights = {name: value for name, value in weights.items() if name in trained}
         return outcome
 
     def ended(self, status: str, reason: str) -> Outcome:
@@ -341,8 +345,10 @@ class Run:
         """Floating-point operations of one row's forward pass: matrix products and convolutions, 2 per multiply-add."""
         self.model.eval()
         counter = FlopCounterMode(display=False)
+        batch = next(iter(self.data.val.chunks(1)))
+        batch.pop("lower", None)  # who predicts new rows computes it
         with torch.no_grad(), counter:
-            self.task.scores(self.model, next(iter(self.data.val.chunks(1))))
+            self.task.scores(self.model, batch)
         return int(counter.get_total_flops())
 
 

@@ -171,8 +171,8 @@ def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
     def unfinished() -> dict[str, Member]:
         return {m.id: m for m in children if m.record.status not in FINISHED}
 
-    pieces = 1
-    most = min(MOST_PIECES, len(data.train), RunSpec.of(member.record.spec).training.batch_size)
+    pieces = job.engine.micro_batches
+    most = max(pieces, min(MOST_PIECES, len(data.train), RunSpec.of(member.record.spec).training.batch_size))
     while True:
         try:
             outcome = _fit(job, member, unfinished(), data, pieces)

@@ -155,7 +155,12 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     tried: dict[str, nn.Module] = {}
     models = []
     for spec in specs:
-        rows = min(2, spec.training.batch_size, task.rows("train"))
+        rows = min(2, batch := min(spec.training.batch_size, task.rows("train")))
+        if config.engine.micro_batches > batch:
+            raise UserError(
+                f"engine.micro_batches = {config.engine.micro_batches} leave less than one row a piece: "
+                f"a batch has {batch}"
+            )
         schedule = parse_schedule(spec.policy)
         controlled = schedule if isinstance(schedule, Controlled) else ""
         asked = spec.training.model_dump_json(include={"loss", "augment", "cutout", "mixup"})
@@ -252,10 +257,10 @@ def _try(spec: RunSpec, task: Task, rows: int, trust: bool, tell: Callable[[str]
         with calling("the task's initialise()"):
             task.initialise(model, two)
         with calling("the task's measure()"):
-            measured = task.measure(model.eval(), two)
-        if not isinstance(measured, Mapping):
-            raise UserError(f"the task's measure() gives {type(measured).__name__}: a dict of tensors by name is needed")
-        for name, value in measured.items():
+            named = task.measure(model.eval(), two)
+        if not isinstance(named, Mapping):
+            raise UserError(f"the task's measure() gives {type(named).__name__}: a dict of tensors by name is needed")
+        for name, value in named.items():
             _check_shape(f"{name} of the task's measure() is", value, (2,), "one number a row")
     return model.train()
 

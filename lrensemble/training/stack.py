@@ -45,7 +45,14 @@ def stack_size(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.de
 def _can_stack(spec: RunSpec, model: nn.Module, engine: Engine, device: torch.device) -> bool:
     """No randomness inside a step (every run has its own), nothing that changes buffers, and torch.func takes it."""
     training = spec.training
-    if training.augment or training.cutout or training.mixup or training.clip or engine.compile != "no":
+    if (
+        training.augment
+        or training.cutout
+        or training.mixup
+        or training.clip
+        or engine.compile != "no"
+        or engine.micro_batches > 1
+    ):
         return False
     if (
         isinstance(parse_schedule(spec.policy), Controlled)

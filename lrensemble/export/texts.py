@@ -1,0 +1,215 @@
+"""A team for texts: one base by reference, and of every member what it has learnt, swapped in one after the other.
+
+Lower layers that no member changes run once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lrensemble.errors import UserError
+from lrensemble.evaluation.network import load_model, model_of
+from lrensemble.models import build_model
+from lrensemble.models.adapters import read_adapter, write_adapter
+from lrensemble.models.hf import TextModel
+from lrensemble.pool import Member, Named
+from lrensemble.selection import team_vote
+from lrensemble.tasks.task import Batch
+from lrensemble.tasks.text import TextForm, TextTask
+from lrensemble.tasks.text.reading import SUFFIXES, TextRow, read_rows
+from lrensemble.tasks.text.task import TokenRow
+from lrensemble.tasks.text.tokens import TOKENS
+
+FOLDER = "members"
+WHOLE = "weights.safetensors"  # of a member without adapters
+INNER = "inner."  # of the names of a `TextModel`'s tensors
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What one member has learnt, and the model that it belongs to; members of equal models share that."""
+
+    id: str
+    name: Named
+    model: nn.Module
+    tensors: Mapping[str, Tensor]
+
+
+class TextTeam(nn.Module):
+    """Batches of a task of texts to probabilities (B, C); by `predict` also texts, and rows of files.
+
+    Parameters
+    ----------
+    task : without its rows
+    learnt : one per member
+    weights, temperatures, vote : as in `TeamModule`
+    """
+
+    def __init__(
+        self,
+        form: TextForm,
+        task: TextTask,
+        learnt: Sequence[Learnt],
+        weights: Sequence[float],
+        vote: str,
+        temperatures: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.form, self.task, self.learnt, self.vote = form, task, list(learnt), vote
+        self.counts, self.temperatures = np.array(weights), np.array(temperatures)
+        self.models = nn.ModuleList({id(one.model): one.model for one in learnt}.values())
+        self.eval()
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> Tensor:
+        below: dict[int, Batch] = {}
+        members = []
+        for one in self.learnt:
+            if id(one.model) not in below:
+                below[id(one.model)] = _with_lower(one.model, batch)
+            scores = self.task.scores(
+                lambda one=one, **given: functional_call(one.model, dict(one.tensors), (), given),
+                below[id(one.model)],
+            )
+            p = scores.float().softmax(1)
+            members.append(p if "choices" not in batch else torch.where(batch["choices"], p, -0.0))
+        stacked = torch.stack(members).cpu().numpy()
+        return torch.from_numpy(np.asarray(team_vote(stacked, self.counts, self.vote, self.temperatures)))
+
+    def predict(self, rows: Sequence[Any]) -> NDArray[np.float32]:
+        """Probabilities (N, C) of texts, of questions ``{"question": ..., "choices": [...]}``, or of rows of files."""
+        tokens = [row for row in rows if isinstance(row, TokenRow)]
+        if len(tokens) < len(rows):
+            named = [row if isinstance(row, Mapping) else {self.form.text: row} for row in rows]
+            tokens = self.form.rows([TextRow(row, f"row {i}") for i, row in enumerate(named)], self.task)
+        found = np.zeros((len(rows), self.task.num_classes), dtype=np.float32)
+        for index in _pieces(tokens):
+            found[index] = self(self.task.collate([tokens[i] for i in index])).numpy()
+        return found
+
+    # Files
+
+    def write(self, folder: Path) -> list[str]:
+        """Write every member; the names of the files in `folder`. With adapters: as peft writes them."""
+        from safetensors.torch import save_file
+
+        for one in self.learnt:
+            place = folder / FOLDER / one.id
+            if isinstance(one.model, TextModel) and one.model.lora is not None:
+                tensors = {name.removeprefix(INNER): value for name, value in one.tensors.items()}
+                base = str(one.name.parameters["weights"])
+                write_adapter(one.model.inner, one.model.lora, self.task.facts["head"], base, tensors, place)
+            else:
+                place.mkdir(parents=True)
+                save_file({name: value.contiguous() for name, value in one.tensors.items()}, place / WHOLE)
+        return sorted(str(path.relative_to(folder)) for path in (folder / FOLDER).rglob("*") if path.is_file())
+
+
+def team_of_pool(
+    form: TextForm,
+    task: TextTask,
+    members: Mapping[str, Member],
+    weights: Sequence[float],
+    vote: str,
+    temperatures: Sequence[float],
+    trust: bool,
+) -> TextTeam:
+    """The team of some members of a pool."""
+    learnt: list[Learnt] = []
+    for member in members.values():
+        name, trained = model_of(member.record.spec), member.weights()
+        shared = next((one.model for one in learnt if one.name == name and member.record.base is not None), None)
+        loaded = load_model(member, task.facts, trust=trust)  # checked that they fit
+        learnt.append(Learnt(member.id, name, loaded if shared is None else shared, trained))
+    return TextTeam(form, task, learnt, weights, vote, temperatures)
+
+
+def read_team(
+    form: TextForm,
+    folder: Path,
+    class_names: Sequence[str],
+    members: Sequence[tuple[str, Named, float, float]],
+    vote: str,
+    trust: bool,
+) -> TextTeam:
+    """An exported team: members are (id, model, weight, temperature).
+
+    Raises
+    ------
+    UserError
+        The base or the tokenizer is not at hand, or another one; files are damaged or of other models.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    task = form.task(class_names)
+    models: dict[str, nn.Module] = {}
+    learnt = []
+    for member_id, name, _, _ in members:
+        place = folder / FOLDER / member_id
+        adapted = not (place / WHOLE).is_file()
+        if (key := name.model_dump_json()) not in models:
+            with torch.random.fork_rng(devices=[]):
+                models[key] = build_model(**name.build, **task.facts, trust=trust)
+        model = models[key]
+        try:
+            if adapted and isinstance(model, TextModel):
+                tensors = {INNER + key: value for key, value in read_adapter(model.inner, place).items()}
+            else:
+                tensors = load_file(place / WHOLE)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{place}: cut off or damaged ({error}): export again") from None
+        wanted = {key: value.shape for key, value in model.state_dict().items() if key in tensors}
+        if wanted != {key: value.shape for key, value in tensors.items()}:
+            raise UserError(f"{place}: its weights do not fit the model {name} as it is built now")
+        learnt.append(Learnt(member_id, name, model, tensors))
+    return TextTeam(form, task, learnt, [m[2] for m in members], vote, [m[3] for m in members])
+
+
+def _with_lower(model: nn.Module, batch: Batch) -> Batch:
+    """A batch with what the lower layers of a model make of it, where they are frozen."""
+    if not isinstance(model, TextModel) or model.below is None:
+        return batch
+    mask = batch["mask"]
+    present = mask.any(-1)
+    found = model.lower(batch["ids"][present], mask[present])
+    lower = found.new_zeros(*mask.shape, found.shape[-1])
+    lower[present] = found
+    return {**batch, "lower": lower}
+
+
+def _pieces(rows: Sequence[TokenRow]) -> Iterator[list[int]]:
+    """Numbers of rows of similar lengths, at most about `TOKENS` tokens together."""
+    sizes = [len(row.sequences) * max(map(len, row.sequences)) for row in rows]
+    piece: list[int] = []
+    for i in sorted(range(len(rows)), key=sizes.__getitem__):
+        if piece and (len(piece) + 1) * sizes[i] > TOKENS:
+            yield piece
+            piece = []
+        piece.append(i)
+    if piece:
+        yield piece
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """How files become rows of tokens."""
+
+    team: TextTeam
+
+    def find(self, folder: Path) -> list[Path]:
+        """The files in a folder that can be read."""
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+    def read(self, path: Path) -> list[TokenRow]:
+        """All rows of a file; `UserError` for what is wrong."""
+        return self.team.form.rows(read_rows(path), self.team.task)
