@@ -121,7 +121,7 @@ class MemberCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         self._log(state, state.global_step, state.epoch, logs or {})
 
-    def _log(self, state: Any, step: int, epoch: float | None, logs: Mapping[str, Any]) -> None:
+    def _log(self, state: Any, step: int, epoch: Any, logs: Mapping[str, Any]) -> None:
         values = {LOGGED[name]: value for name, value in logs.items() if name in LOGGED}
         if values and state.is_world_process_zero:
             self.member.log(step=step, **({} if epoch is None else {"epoch": epoch}), **values)
