@@ -131,7 +131,7 @@ def export_team(
                 found = timings(pool, temporary, next(iter(checks)), trust, data)
             else:
                 single = _single_text(pool, module, trust)
-                found = text_timings(module, single, data) if data is not None else ()
+                found = text_timings(module, single, data) if isinstance(data, TextTask) else ()
             card = card.model_copy(update={"timings": found})
         write_json(temporary / NAME, card.model_dump(mode="json"))
         text = readme(card).encode()
@@ -297,7 +297,7 @@ def _test_rows(data: Task) -> Iterator[Any]:
     for start in range(0, count, CHUNK):
         chunk = np.arange(start, min(start + CHUNK, count))
         if isinstance(data, TextTask):
-            yield [data.rows_of["test"][i] for i in chunk]
+            yield [data.rows_of["test"][int(i)] for i in chunk]
         else:
             yield raw_batches(data, "test")[chunk][row_key(data)]
 

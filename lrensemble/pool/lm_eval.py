@@ -24,7 +24,7 @@ from lrensemble.pool.sources import Source
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class _Rows(NamedTuple):
+class _Aligned(NamedTuple):
     """The rows of a split.
 
     Attributes
@@ -106,7 +106,7 @@ def samples_source(path: Path, model: str | None = None) -> Source:
     return Source.archive(path, model or named or None)
 
 
-def _rows_of(pool: Pool) -> dict[str, _Rows]:
+def _rows_of(pool: Pool) -> dict[str, _Aligned]:
     rows = {}
     for split in PREDICTED:
         documents, choices = pool.documents(split), pool.choices(split)
@@ -115,11 +115,11 @@ def _rows_of(pool: Pool) -> dict[str, _Rows]:
                 f"{pool.path} does not know its rows as documents of lm-eval: import into a pool of its own"
             )
         everywhere = np.full(len(documents), len(pool.task.class_names))
-        rows[split] = _Rows(documents, pool.labels(split), everywhere if choices is None else choices.sum(1))
+        rows[split] = _Aligned(documents, pool.labels(split), everywhere if choices is None else choices.sum(1))
     return rows
 
 
-def _divided(source: Source, found: Mapping[Path, Samples], share: float) -> dict[str, _Rows]:
+def _divided(source: Source, found: Mapping[Path, Samples], share: float) -> dict[str, _Aligned]:
     """Splits of a new pool: a file each, or one that is divided by the order of the hashes."""
     parts = {split: np.arange(len(found[file].counts)) for split, file in source.files.items()}
     if source.files["val"] == source.files["test"]:
@@ -133,7 +133,7 @@ def _divided(source: Source, found: Mapping[Path, Samples], share: float) -> dic
     for split, part in parts.items():
         samples = found[source.files[split]]
         documents, counts = samples.documents[part], samples.counts[part]
-        rows[split] = _Rows(documents, _places(documents[:, 1], counts), counts)
+        rows[split] = _Aligned(documents, _places(documents[:, 1], counts), counts)
     return rows
 
 
@@ -148,7 +148,7 @@ def _places(hashes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
 
 
 def _probabilities(
-    source: Source, found: Mapping[Path, Samples], rows: Mapping[str, _Rows], whose: str, width: int
+    source: Source, found: Mapping[Path, Samples], rows: Mapping[str, _Aligned], whose: str, width: int
 ) -> dict[str, Array]:
     """Probabilities (N, `width`) of every split, float32, of the documents that the pool has, in its order."""
     used: dict[Path, int] = dict.fromkeys(found, 0)
@@ -176,7 +176,7 @@ def _probabilities(
     return tables
 
 
-def _check_same(samples: Samples, index: NDArray[np.intp], of: _Rows, whose: str) -> None:
+def _check_same(samples: Samples, index: NDArray[np.intp], of: _Aligned, whose: str) -> None:
     """The documents are those of the pool: their content, their number of choices, the right one."""
     theirs, counts = samples.documents[index], samples.counts[index]
     for differ, what in (
@@ -194,7 +194,7 @@ def _check_same(samples: Samples, index: NDArray[np.intp], of: _Rows, whose: str
             )
 
 
-def _placed(scores: Array, of: _Rows, width: int) -> Array:
+def _placed(scores: Array, of: _Aligned, width: int) -> Array:
     """Probabilities of scores in the file's order of the choices: the right ones at their places, the others drawn."""
     table = np.full((len(scores), width), -np.inf)
     for row, (document, label, count) in enumerate(zip(of.documents, of.labels, of.counts, strict=True)):

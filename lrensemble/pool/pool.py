@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -143,10 +143,7 @@ class Pool:
 
     @property
     def members(self) -> list[Member]:
-        """Every member, whatever its status, in the order of the ids. A member exists once it has a record.
-
-        A link that leads to no record (a disk that is not mounted) is a member too, a damaged one.
-        """
+        """By id: with a record, whatever its status, or a link that leads to none (a disk not mounted), damaged."""
         folder = folder_at(self.path / "members")
         return [
             self._member(path)
@@ -267,15 +264,7 @@ class Pool:
                 # Another process may be planning, even training, the same member.
                 with member.hold():
                     if not member.record_path.exists():
-                        record = Record(
-                            id=member.id,
-                            status="planned",
-                            spec=spec,
-                            data_fingerprint=data,
-                            created=now(),
-                            parent=spec.run.id(data) if spec.derived else None,
-                        )
-                        member.write_record(record)
+                        member.write_record(Record.planned(spec, data))
             if member.record.spec.identity(member.record.data_fingerprint) != spec.identity(data):
                 raise UserError(f"{member.path} is another member under the same id: move it out of the pool")
             members.append(member)
@@ -321,19 +310,15 @@ class Pool:
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels of the rows that the predictions are for: (N,)."""
         self._check_split(split)
-        return self._labels(split, self.task.rows[split])
+        return cast("NDArray[np.int64]", self._labels(split, self.task.rows[split]))
 
     def choices(self, split: str) -> NDArray[np.bool] | None:
         """Which classes each row has: (N, C) truth values; None where all rows have all."""
         self._check_split(split)
-        if f"{split}.choices" not in self.task.labels_sha256:
-            return None
         return self._labels(f"{split}.choices", self.task.rows[split], len(self.task.class_names))
 
     def documents(self, split: str) -> NDArray[np.int64] | None:
         """What lm-evaluation-harness knows rows by, (N, 3) as `create` has it; None for rows of others."""
-        if f"{split}.documents" not in self.task.labels_sha256:
-            return None
         return self._labels(f"{split}.documents", self.task.rows[split], 3)
 
     def chance(self, split: str) -> float:
@@ -341,7 +326,9 @@ class Pool:
         choices = self.choices(split)
         return 1 / len(self.task.class_names) if choices is None else float((1 / choices.sum(1)).mean())
 
-    def _labels(self, name: str, *shape: int) -> NDArray[Any]:
+    def _labels(self, name: str, *shape: int) -> NDArray[Any] | None:
+        if name not in self.task.labels_sha256:
+            return None
         path = self.path / "labels" / f"{name}.npy"
         return self._once(path, lambda: read_labels(path, shape, self.task.labels_sha256[name]))
 

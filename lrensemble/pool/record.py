@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lrensemble.errors import UserError
 from lrensemble.metrics import TINY
 from lrensemble.policies import Controlled, Policy, parse_schedule
+from lrensemble.pool.files import now
 from lrensemble.tabular import Column
 
 Origin = Literal["training", "loop", "import", "adopt"]  # who trained it, or where it came from
@@ -243,6 +244,18 @@ class Record(BaseModel):
     base: str | None = None  # hash of the frozen parameters, where the builder gives them and the weights file has none
     files: dict[str, FileInfo] = {}  # path inside the member's folder
     removed: dict[str, str] = {}  # files that lrensemble gc has deleted since -> when
+
+    @classmethod
+    def planned(cls, spec: MemberSpec, data_fingerprint: str) -> Self:
+        """The record of a member that is to be trained."""
+        return cls(
+            id=spec.id(data_fingerprint),
+            status="planned",
+            spec=spec,
+            data_fingerprint=data_fingerprint,
+            created=now(),
+            parent=spec.run.id(data_fingerprint) if spec.derived else None,
+        )
 
     @property
     def is_labels(self) -> bool:

@@ -26,7 +26,7 @@ from lrensemble.errors import UserError, first_line
 from lrensemble.installing import install
 from lrensemble.training.executor import Site
 from lrensemble.training.member import Job, fail
-from lrensemble.training.remote import Request, marked, receive, sent_along, train_remotely, versions
+from lrensemble.training.remote import RemoteJob, marked, receive, sent_along, train_remotely, versions
 from lrensemble.training.worker import busy_of
 
 RETRIES = 3  # of a task whose worker or node dies, by Ray
@@ -180,7 +180,7 @@ def _execute(
             while todo or going:
                 while todo and (most is None or len(going) < most):
                     job = todo.pop()
-                    request = Request(job=job, mark=mark, versions=versions())
+                    request = RemoteJob(job=job, mark=mark, versions=versions())
                     members = [member for member_id in job.members for member in job.all_of(member_id)]
                     going[task.remote(request.model_dump_json(), sent_along(pool, members))] = job
                 (done, *_), _ = ray.wait(list(going), num_returns=1)

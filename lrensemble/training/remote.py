@@ -28,7 +28,7 @@ Files = dict[str, bytes]  # path inside a folder -> contents
 KINDS = ("lrensemble", "torch")  # versions that must agree: results and files depend on them
 
 
-class Request(Strict):
+class RemoteJob(Strict):
     """A job for another machine.
 
     Attributes
@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def marked(pool: Path, name: str) -> Iterator[None]:
-    """The mark of `Request`, as long as the training takes."""
+    """The mark of `RemoteJob`, as long as the training takes."""
     write_bytes(pool / name, b"")
     try:
         yield
@@ -65,7 +65,7 @@ def sent_along(pool: Path, members: Sequence[Member]) -> Files:
 
 
 def train_remotely(request: str, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Do what a `Request` (JSON) asks for; `files` are `sent_along`.
+    """Do what a `RemoteJob` (JSON) asks for; `files` are `sent_along`.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def train_remotely(request: str, files: Mapping[str, bytes]) -> dict[str, Any]:
         What `worker.answer` gives; with ``host``, and with ``sent``, the members' files, where the pool is not seen.
     """
     host = socket.gethostname()
-    asked = Request.model_validate_json(request)
+    asked = RemoteJob.model_validate_json(request)
     mine = versions()
     if differ := [name for name in KINDS if mine[name] != asked.versions[name]]:
         what = " and ".join(f"{name} {mine[name]} instead of {asked.versions[name]}" for name in differ)

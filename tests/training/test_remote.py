@@ -14,7 +14,7 @@ from lrensemble.pool import Member
 from lrensemble.training import make_plan, remote
 from lrensemble.training.executor import in_this_process
 from lrensemble.training.member import Job
-from lrensemble.training.remote import Request, marked, receive, sent_along, train_remotely, versions
+from lrensemble.training.remote import RemoteJob, marked, receive, sent_along, train_remotely, versions
 from lrensemble.training.runner import create_pool
 from lrensemble.training.shard import Shard
 
@@ -33,7 +33,7 @@ def job(config, tmp_path) -> Job:
 
 
 def asked(job: Job, **changes) -> str:
-    return Request(job=job, mark=".on-1", versions={**versions(), **changes}).model_dump_json()
+    return RemoteJob(job=job, mark=".on-1", versions={**versions(), **changes}).model_dump_json()
 
 
 def sent_by(job: Job) -> dict[str, bytes]:

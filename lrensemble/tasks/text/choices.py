@@ -52,12 +52,13 @@ class ChoiceTask(TextTask):
     def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """(B, C)."""
         exists, given = batch["choices"], batch["mask"].any(-1)
-        sequences = {name: batch[name][given] for name in ("ids", "mask", "wanted", "lower") if name in batch}
+        sequences: Batch = {name: batch[name][given] for name in ("ids", "mask", "wanted", "lower") if name in batch}
         likelihoods = by_length(sequences, lambda part: log_likelihoods(model, part))
         every = torch.zeros(given.shape, dtype=likelihoods.dtype, device=given.device)
         every = every.masked_scatter(given, likelihoods)
-        with_question, *without = every.split(exists.shape[1], 1)
-        return ((with_question - sum(without)) / batch["units"]).masked_fill(~exists, MISSING)
+        with_question, *without = torch.split(every, exists.shape[1], 1)
+        scores: Tensor = (with_question - sum(without)) / batch["units"]
+        return scores.masked_fill(~exists, MISSING)
 
     def loss(
         self, model: Callable[..., Tensor], batch: Batch, training: TrainingOptions

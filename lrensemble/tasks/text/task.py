@@ -103,7 +103,7 @@ class TextTask(Task):
 
     def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """Of the classes of every text: (B, C)."""
-        sequences = {name: batch[name] for name in ("ids", "mask", "lower") if name in batch}
+        sequences: Batch = {name: batch[name] for name in ("ids", "mask", "lower") if name in batch}
         return by_length(sequences, lambda part: model(**part))
 
     def measure(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
