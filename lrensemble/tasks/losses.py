@@ -15,6 +15,8 @@ from lrensemble.errors import UserError, did_you_mean
 
 def cross_entropy(scores: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """-log of the softmax at the class: (..., C), (...) -> (...)."""
+    if scores.ndim == 2:  # nothing to flatten: views cost as much as the loss of a small batch
+        return F.cross_entropy(scores, y, reduction="none", label_smoothing=label_smoothing)
     rows = F.cross_entropy(scores.flatten(0, -2), y.flatten(), reduction="none", label_smoothing=label_smoothing)
     return rows.view_as(y)
 

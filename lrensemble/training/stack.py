@@ -19,8 +19,9 @@ from torch.func import functional_call, vmap
 from lrensemble.models import is_users_own
 from lrensemble.policies import Controlled, parse_schedule
 from lrensemble.pool import RunSpec
+from lrensemble.tasks.losses import row_losses
 from lrensemble.tasks.rows import DeviceData, Rows
-from lrensemble.tasks.task import Batch, right_rows
+from lrensemble.tasks.task import Batch, Task, right_rows
 from lrensemble.training.engine import STACK, STACK_PARAMETERS, Engine
 from lrensemble.training.loop import Outcome, Run
 from lrensemble.training.seeds import seed_everything
@@ -107,10 +108,20 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
     trained = {name: whole for name, whole in stacked.items() if whole.requires_grad}
     model = first.model.train()
 
-    def loss_of(parameters: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor | None]:
-        return first.task.loss(lambda *x: functional_call(model, parameters, x), batch, first.spec.training)
+    task, training = first.task, first.spec.training
 
-    batched = vmap(loss_of)
+    def scores_of(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
+        return task.scores(lambda *x: functional_call(model, parameters, x), batch)
+
+    def loss_of(parameters: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor | None]:
+        return task.loss(lambda *x: functional_call(model, parameters, x), batch, training)
+
+    def losses_of(batch: Batch) -> tuple[Tensor, Tensor | None]:
+        if type(task).loss is not Task.loss:
+            return vmap(loss_of)(stacked, batch)  # type: ignore[no-any-return]
+        scores = vmap(scores_of)(stacked, batch)  # the loss is of all at once: vmap's takes 0.4 ms a step more
+        return row_losses(scores, batch, training, task.class_counts), scores
+
     gradients = {name: torch.zeros_like(whole) for name, whole in trained.items()}
     for k, run in enumerate(runs):
         own = dict(run.model.named_parameters())
@@ -125,17 +136,17 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
         index = orders[:, step * first.batch_size : (step + 1) * first.batch_size]
         batch = {key: array[index] for key, array in arrays.items()}  # (K, B, ...)
         with first.autocast():
-            row_losses, scores = batched(stacked, batch)
-            losses = row_losses.mean(1)
+            rows, scores = losses_of(batch)
+            losses = rows.mean(1)
         # Into memory of the parameters' own layout: fused optimizers go through it in order, whatever the strides.
         computed = torch.autograd.grad(losses.sum(), list(trained.values()))
         for gradient, new in zip(gradients.values(), computed, strict=True):
             gradient.copy_(new)
         windows += losses.detach()
         rights += math.nan if scores is None else right_rows(scores.detach(), batch["y"]).sum(1)
-        for run, loss in zip(runs, losses.detach(), strict=True):
-            if run.first_loss is None:
-                run.first_loss = loss
+        if any(run.first_loss is None for run in runs):
+            for run, loss in zip(runs, losses.detach(), strict=True):
+                run.first_loss = loss if run.first_loss is None else run.first_loss
         joint.step()
         for k, run in enumerate(runs):
             run.after_step()

@@ -95,3 +95,10 @@ def test_a_confidence_on_an_edge_is_in_the_bin_below_it():
     # Of equal mass: equal confidences share the lower of the bins that they could be in.
     same = metrics.reliability(p[[0, 1, 1, 1, 3, 4]], np.zeros(6, dtype=int), bins=3, equal_mass=True)
     np.testing.assert_array_equal(same.counts, [2 + 2, 2])
+
+
+@pytest.mark.parametrize("rows", [7, 8, 9, 20])
+def test_bins_of_equal_mass_are_those_of_numpy(rows):
+    p = np.linspace(0.5, 1, rows)
+    found = metrics.reliability(np.stack([p, 1 - p], 1), np.zeros(rows, dtype=int), bins=3, equal_mass=True)
+    np.testing.assert_array_equal(found.counts, [len(part) for part in np.array_split(p, 3)])

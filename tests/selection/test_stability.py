@@ -44,6 +44,17 @@ def test_one_se_takes_the_cheapest_where_costs_are_given():
     np.testing.assert_array_equal(found, [0, 1])
 
 
+def test_one_se_of_equal_sizes_takes_the_better_and_the_bound_is_within():
+    P, y = make(4, 60, dtype=np.float64)
+    ballots, single = Ballots(P, y), np.eye(4)
+    pair = np.array([0.5, 0.5, 0, 0])
+    error = ballots.standard_error(ballots.cast(pair), "nll")
+    ties = [Step(single[0], -error / 2), Step(single[1], -error / 4), Step(single[2], -error / 4), Step(pair, 0.0)]
+    np.testing.assert_array_equal(smallest_within_one_se(ties, ballots, "nll"), single[1])  # of equals the first
+    bound = [Step(single[3], -error), Step(pair, 0.0)]
+    np.testing.assert_array_equal(smallest_within_one_se(bound, ballots, "nll"), single[3])
+
+
 def test_halves_by_hand():
     P, y = make(6, 101)
     found = stability(Greedy(steps=8), P, y, repeats=3, seed=5)
