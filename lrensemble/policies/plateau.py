@@ -30,9 +30,6 @@ MODE = Parameter(
 )
 
 
-SURE = 2.0  # deviations of the noise by which a decline must exceed it
-
-
 class Stall:
     """For how long a value of the history has not improved, by the rules of torch's ReduceLROnPlateau."""
 
@@ -63,16 +60,6 @@ class Stall:
         if self.relative:
             return sign * value > sign * best * (1 + sign * self.threshold)
         return sign * value > sign * (best + sign * self.threshold)
-
-    def is_decline(self, values: Sequence[float]) -> bool:
-        """Whether the first is better than the mean of the others by more than threshold and noise.
-
-        The noise is that of differences between neighbours, so that a trend is none (von Neumann 1941). Without it a
-        noisy plateau would nearly always be a decline: its best value is better than whatever comes after it.
-        """
-        noise = math.sqrt(float(np.square(np.diff(values)).mean()) / 2)
-        mean = float(np.mean(values[1:]))
-        return self.is_better(values[0], mean) and abs(mean - values[0]) > SURE * noise
 
 
 @register_control(
@@ -178,8 +165,8 @@ class Switch(Controller):
         self.own_clock = clock == "own"
         self.stall = Stall("SWITCH", **watched)
         at = int(start) - 1 if start else (len(policies) - 1) // 2
-        # `values`: the best one and those since, which tell a plateau from a decline.
-        super().__init__(at=at, since=0, seen=0, values=[], **self.stall.begin())
+        # `near`: the best value since the best of all, which tells a plateau from a decline.
+        super().__init__(at=at, since=0, seen=0, near=None, **self.stall.begin())
 
     def lr(self, step: int) -> float:
         policy: Policy = self.policies[self.known["at"]]
@@ -189,11 +176,16 @@ class Switch(Controller):
         now = self.known
         value = self.stall.see(now, line, step - now["seen"])
         now["seen"] = step
-        now["values"] = [*now["values"], value] if now["bad"] else [value]
+        if now["bad"] == 0:
+            now["near"] = None
+            return
+        if now["near"] is None or (value > now["near"]) == self.stall.higher:
+            now["near"] = value
         if now["bad"] < self.window:
             return
-        move = -1 if step < self.up and not self.stall.is_decline(now["values"]) else 1
+        is_decline = self.stall.is_better(now["best"], now["near"])
+        move = -1 if step < self.up and not is_decline else 1
         at = min(max(now["at"] + move, 0), len(self.policies) - 1)
         if at != now["at"]:
             now |= {"at": at, "since": step}
-        now |= {**self.stall.begin(), "values": [], "cooling": self.cooldown}
+        now |= {**self.stall.begin(), "near": None, "cooling": self.cooldown}

@@ -22,7 +22,7 @@ SNAPSHOTS = 10  # in a run, at most
 RISE, SHARE = 1.2, 0.3  # of the best loss, and of the first: above their sum the guard acts
 FEWEST_DRAWS = 4
 COST = 0.05  # of the steps may go into the first measurement ...
-COARSE_STEPS, DRAW_STEPS = 8.0, 4.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
+COARSE_STEPS, DRAW_STEPS = 8.0, 5.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
 
 
 def _check(values: dict[str, Any]) -> None:
