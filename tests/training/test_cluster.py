@@ -1,0 +1,132 @@
+"""A cluster of three nodes on this machine, whose workers and nodes die. Minutes: run with -m slow."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lrensemble import Pool, load_config, train_pool
+from tests.conftest import PATIENCE, tiny_config
+from tests.training.test_runner import contents
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'lrensemble[ray]'"),
+]
+RUNS = 24
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster()
+cluster.add_node(num_cpus=1, ray_client_server_port=int(sys.argv[1]), include_dashboard=False)
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+print("ready", flush=True)
+for line in sys.stdin:
+    cluster.remove_node(nodes.pop(), allow_graceful=False)
+    print("killed", flush=True)
+cluster.shutdown()
+"""
+
+
+def port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Token authentication, and everything on the loopback device."""
+    switches = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 40, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)  # noqa: PTH109
+    return {**os.environ, **switches, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def cluster(environment):
+    """Address of a cluster of three nodes, and the process that kills one of them for every line it is given."""
+    number = port()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", CLUSTER, str(number)], env=environment, **pipes)
+    try:
+        assert "ready\n" in iter(process.stdout.readline, "")
+        yield f"ray://127.0.0.1:{number}", process
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+
+
+def train(folder: Path, address: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    words = ["train", str(folder / "c.yaml"), "--pool", str(folder / "p"), "--on", address, "--threads", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrensemble", *words], env=environment, text=True, stderr=subprocess.PIPE
+    )
+
+
+def workers_at_work() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if "ray::train_remotely" in (p.info["cmdline"] or [""])[0]]
+
+
+def test_every_member_once_whatever_dies(tmp_path: Path, cluster, environment):
+    """Two drivers, 24 runs; workers die at random, then a node: the pool is the one of this machine alone."""
+    address, killer = cluster
+    training = {"epochs": 30, "batch_size": 16}
+    policies = [f"FIX(k0={0.01 * (i + 1):g})" for i in range(RUNS)]
+    config = load_config(tiny_config(policies=policies, training=training, control=False))
+    (tmp_path / "c.yaml").write_text(config.model_dump_json())
+    drivers = [train(tmp_path, address, environment) for _ in range(2)]
+    draw, killed, node, began = random.Random(0), 0, False, time.monotonic()
+    while any(driver.poll() is None for driver in drivers) and time.monotonic() - began < 4 * PATIENCE:
+        time.sleep(draw.uniform(3, 8))
+        done = sum(b'"complete"' in p.read_bytes() for p in (tmp_path / "p").glob("members/*/record.json"))
+        if killed < 4 and done > 0 and (workers := workers_at_work()):
+            draw.choice(workers).kill()
+            killed += 1
+        if done > RUNS // 3 and not node:
+            print("kill", file=killer.stdin, flush=True)
+            assert killer.stdout.readline() == "killed\n"
+            node = True
+    errors = [driver.communicate()[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], errors
+    assert killed and node
+    pool = Pool.open(tmp_path / "p")
+    assert [member.status for member in pool.members] == ["complete"] * RUNS
+    lines = [line for text in errors for line in text.splitlines() if "validation accuracy" in line]
+    assert len(lines) >= RUNS
+    alone = train_pool(config, tmp_path / "alone", workers=1, threads=1, devices="cpu")
+    assert contents(pool.path) == contents(alone.path)
+    assert not [path for path in pool.path.rglob("*") if path.name.startswith(".") or path.name == "state.pt"]
+
+
+def test_ctrl_c_leaves_nothing_running(tmp_path: Path, cluster, environment):
+    address, _ = cluster
+    config = load_config(tiny_config(training={"epochs": 100_000, "batch_size": 16}, control=False))
+    (tmp_path / "c.yaml").write_text(config.model_dump_json())
+    driver = train(tmp_path, address, environment)
+    began = time.monotonic()
+    while len(list((tmp_path / "p").glob("members/*/history.jsonl"))) < 2 and time.monotonic() - began < PATIENCE:
+        time.sleep(1)
+    assert workers_at_work()
+    driver.send_signal(signal.SIGINT)
+    err = driver.communicate(timeout=PATIENCE)[1]
+    assert driver.returncode == 130 and err.splitlines()[-1].startswith("stopped: everything finished is kept")
+    began = time.monotonic()
+    while workers_at_work() and time.monotonic() - began < 60:
+        time.sleep(1)
+    assert not workers_at_work()
+    pool = Pool.open(tmp_path / "p")
+    assert {member.status for member in pool.members} == {"planned"}
+    assert not list(pool.path.glob(".on-*"))
