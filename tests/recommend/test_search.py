@@ -125,7 +125,7 @@ def command(folder: Path, storage: str, trials: int, *more: str) -> list[str]:
 
 
 def check_processes(folder: Path, storage: str, count: int = 2) -> str:
-    """They share one pool and one storage: nothing is trained twice, and all come to the same answer. What they said."""
+    """They share one pool and one storage: nothing is trained twice, all come to the same answer. What they said."""
     arguments = [sys.executable, "-c", RECOMMEND, *command(folder, storage, 8)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(arguments, **pipes) for _ in range(count)]

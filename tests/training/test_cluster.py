@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from lrensemble import Pool, load_config, train_pool
+from lrensemble.training.on_ray import _LOCAL
 from tests.conftest import PATIENCE, tiny_config
 from tests.training.test_runner import contents
 
@@ -48,9 +49,9 @@ def port() -> int:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Token authentication, and everything on the loopback device."""
-    switches = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 40, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)  # noqa: PTH109
-    return {**os.environ, **switches, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    switches = {**_LOCAL, "RAY_raylet_start_wait_time_s": str(PATIENCE), "RAY_AUTH_TOKEN": "a" * 40}
+    return {**os.environ, **switches, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
