@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -25,12 +26,27 @@ pytestmark = [
 ]
 RUNS = 24
 CLUSTER = """
-import sys
+import socket, sys
+import psutil
 from ray.cluster_utils import Cluster
+
+def add(**more):
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    for _ in range(20):  # a node gives up when its agent has not started after 15 s: on a busy machine many do
+        try:
+            return cluster.add_node(num_cpus=1, **more)
+        except Exception as error:
+            print(error, file=sys.stderr)
+            for child in psutil.Process().children(recursive=True):
+                child.pid in before or child.kill()
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    client = free.getsockname()[1]
 cluster = Cluster()
-cluster.add_node(num_cpus=1, ray_client_server_port=int(sys.argv[1]), include_dashboard=False)
-nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-print("ready", flush=True)
+add(ray_client_server_port=client, include_dashboard=False)
+nodes = [add(), add()]
+print("ready", client, flush=True)
 for line in sys.stdin:
     cluster.remove_node(nodes.pop(), allow_graceful=False)
     print("killed", flush=True)
@@ -38,42 +54,38 @@ cluster.shutdown()
 """
 
 
-def port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Token authentication, and everything on the loopback device."""
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)  # noqa: PTH109
-    switches = {**_LOCAL, "RAY_raylet_start_wait_time_s": str(PATIENCE), "RAY_AUTH_TOKEN": "a" * 40}
+    switches = {**_LOCAL, "RAY_raylet_start_wait_time_s": "40", "RAY_AUTH_TOKEN": "a" * 40}
     return {**os.environ, **switches, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
 def cluster(environment):
     """Address of a cluster of three nodes, and the process that kills one of them for every line it is given."""
-    number = port()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", CLUSTER, str(number)], env=environment, **pipes)
+    process = subprocess.Popen([sys.executable, "-c", CLUSTER], env=environment, start_new_session=True, **pipes)
     try:
-        assert "ready\n" in iter(process.stdout.readline, "")
-        yield f"ray://127.0.0.1:{number}", process
+        ready = next((line for line in iter(process.stdout.readline, "") if line.startswith("ready")), "")
+        assert ready, "no cluster came up"
+        yield f"ray://127.0.0.1:{ready.split()[1]}", process
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
-        process.wait()
+        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        process.communicate()
 
 
 def train(folder: Path, address: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     words = ["train", str(folder / "c.yaml"), "--pool", str(folder / "p"), "--on", address, "--threads", "1"]
     return subprocess.Popen(
-        [sys.executable, "-m", "lrensemble", *words], env=environment, text=True, stderr=subprocess.PIPE
+        [sys.executable, "-m", "lrensemble", *words],
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
