@@ -153,7 +153,7 @@ LANES = 2  # runs at a time
 
 def train(engine: str, runs: int, seconds: float) -> Row:
     """Seconds of a run after start-up, and of all."""
-    short = {"training": {"epochs": 2, "batch_size": 512}}
+    short = {"training": {"epochs": 2, "batch_size": 512}, "engine": {"stack": 1}}
     with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
         folder = Path(name)
         (folder / "config.json").write_text(config(runs, **short).model_dump_json())
