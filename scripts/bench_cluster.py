@@ -1,7 +1,11 @@
-"""What commands take in pools of 200, 1,000 and 5,000 members: CPU seconds of a process each, its start included.
+"""Pools that are larger than one machine fills.
 
-The members are synthetic: real specs (random policies), records, histories and files, drawn predictions. `scaling` is
-the exponent between the two largest pools, of the seconds above those of a start: 1 is linear.
+- commands: what they take in pools of 200 to 5,000 members, CPU seconds of a process each, its start included. The
+  members are synthetic: real specs (random policies), records, histories and files, drawn predictions. `scaling` is the
+  exponent between the two largest pools, of the seconds above those of a start: 1 is linear.
+- overhead: seconds of a run of 2 s (asleep: a small network that naps after its first epoch) with two at a time, by
+  worker processes, by shards and by Ray, after start-up: from the first member that was finished to the last.
+- growth: the same for runs of 0.1 s, in pools of few and of many.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lrensemble import load_config
+from lrensemble import Ray, load_config, train_pool
+from lrensemble.pool import Named
 from lrensemble.pool.writing import environment, reached, write_complete
 from lrensemble.training import make_plan
 from lrensemble.training.runner import create_pool
+from lrensemble.training.shard import Shard
 
 MEMBERS = (200, 1_000, 2_000, 5_000)
 EPOCHS = 12
@@ -137,20 +143,103 @@ def show(rows: list[Row], sizes: list[int]) -> None:
     Console().print(table)
 
 
+def nap(spec: Any, history: Any, *, seconds: float) -> None:
+    """A judge that stops nobody: the run takes so long."""
+    time.sleep(seconds)
+
+
+LANES = 2  # runs at a time
+
+
+def train(engine: str, runs: int, seconds: float) -> Row:
+    """Seconds of a run after start-up, and of all."""
+    short = {"training": {"epochs": 2, "batch_size": 512}, "engine": {"stack": 1}}
+    with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
+        folder = Path(name)
+        (folder / "config.json").write_text(config(runs, **short).model_dump_json())
+        shards = range(1, LANES + 1) if engine == "shards" else [0]
+        began = time.time()
+        words = [sys.executable, __file__, "--train", engine, str(folder), str(seconds)]
+        processes = [subprocess.Popen([*words, str(shard)], stderr=subprocess.PIPE, text=True) for shard in shards]
+        for process in processes:
+            error = process.communicate()[1]
+            if process.returncode:
+                raise SystemExit(f"{engine}: {error[-2000:]}")
+        done = sorted(path.stat().st_mtime for path in folder.glob("pool/members/*/record.json"))
+    assert len(done) == runs
+    return {
+        "engine": engine,
+        "runs": runs,
+        "sleep": seconds,
+        "seconds a run": (done[-1] - done[0]) / (runs / LANES - 1),
+        "start-up": done[0] - began - seconds,
+        "all": done[-1] - began,
+    }
+
+
+def train_here(engine: str, folder: Path, seconds: float, shard: int) -> None:
+    judges = [Named.model_validate({"name": f"scripts.bench_cluster:{nap.__name__}", "seconds": seconds})]
+    options: dict[str, Any] = {"local": {"workers": LANES}, "ray": {"on": Ray(), "workers": LANES}}.get(
+        engine, {"workers": 1, "shard": Shard(max(shard, 1), LANES)}
+    )
+    train_pool(folder / "config.json", folder / "pool", judges=judges, threads=1, devices="cpu", **options)
+
+
+def time_engines(cases: list[tuple[int, float]], engines: list[str]) -> list[Row]:
+    rows = []
+    for runs, seconds in cases:
+        for engine in engines:
+            rows.append(train(engine, runs, seconds))
+            local = next(row for row in rows if row["runs"] == runs and row["engine"] == engines[0])
+            rows[-1]["overhead"] = rows[-1]["seconds a run"] / local["seconds a run"] - 1
+            print(rows[-1], file=sys.stderr)
+    return rows
+
+
+def show_engines(rows: list[Row]) -> None:
+    table = Table(title=f"Runs that sleep, {LANES} at a time")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "engine" else "right")
+    for row in rows:
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--members", type=int, nargs="+", default=list(MEMBERS))
+    sections = ["commands", "overhead", "growth"]
+    parser.add_argument("--only", choices=sections, nargs="+", default=sections)
+    parser.add_argument("--members", type=int, nargs="+", default=list(MEMBERS), help="of the pools for commands")
     parser.add_argument("--job", nargs="+", default=[], help="of the commands")
+    parser.add_argument(
+        "--engines", nargs="+", default=["local", "shards", "ray"], help="the first one is compared with"
+    )
+    parser.add_argument("--quick", action="store_true", help="small pools, few runs")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--fill", nargs=2, metavar=("MEMBERS", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--train", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.fill:
         fill(int(args.fill[0]), Path(args.fill[1]))
         return
-    rows = time_commands(args.members, args.job)
-    show(rows, args.members)
+    if args.train:
+        engine, folder, seconds, shard = args.train
+        train_here(engine, Path(folder), float(seconds), int(shard))
+        return
+    found: dict[str, list[Row]] = {}
+    if "commands" in args.only:
+        sizes = [100, 200] if args.quick else args.members
+        found["commands"] = time_commands(sizes, args.job)
+        show(found["commands"], sizes)
+    for section, cases in {
+        "overhead": [(10, 2.0)] if args.quick else [(50, 2.0)],
+        "growth": [(10, 0.1), (50, 0.1)] if args.quick else [(50, 0.1), (1_000, 0.1)],
+    }.items():
+        if section in args.only:
+            found[section] = time_engines(cases, args.engines)
+            show_engines(found[section])
     if args.json:
-        args.json.write_text(json.dumps({"commands": rows}, indent=2))
+        args.json.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

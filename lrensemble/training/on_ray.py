@@ -33,7 +33,12 @@ RETRIES = 3  # of a task whose worker or node dies, by Ray
 CONNECT_SECONDS = 10
 # Of a Ray that is started here, where the user has not said otherwise. The first one is Ray's switch for machines that
 # are no cluster: everything listens on the loopback device.
-_LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+_LOCAL = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than its 30
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class Ray:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Ray, about its next versions
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises of all kinds, and plain ones
             raise UserError(f"{self} cannot be used: {_reason(error)}") from None
         finally:
             if threading.current_thread() is threading.main_thread():
@@ -169,7 +174,7 @@ def _execute(
     """The jobs as tasks, `most` at a time."""
     if not jobs:
         return
-    pool, mark = jobs[0].pool, f".on-{secrets.token_hex(8)}"
+    pool, mark = jobs[0].pool, f".on-{secrets.token_hex(8)}.tmp"
     own = {name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")}
     task = ray.remote(train_remotely).options(
         num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), resources=own, max_retries=RETRIES, retry_exceptions=False

@@ -126,13 +126,13 @@ def command(folder: Path, storage: str, trials: int, *more: str) -> list[str]:
     ]
 
 
-def check_two_processes(folder: Path, storage: str) -> None:
-    """They share one pool and one storage: nothing is trained twice, and both come to the same answer."""
+def check_processes(folder: Path, storage: str, count: int = 2) -> str:
+    """They share one pool and one storage: nothing is trained twice, all come to the same answer. What they said."""
     arguments = [sys.executable, "-c", RECOMMEND, *command(folder, storage, 4)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    first, second = (subprocess.Popen(arguments, **pipes) for _ in range(2))
-    outputs = [process.communicate() for process in (first, second)]
-    assert first.returncode == second.returncode == 0, outputs
+    processes = [subprocess.Popen(arguments, **pipes) for _ in range(count)]
+    outputs = [process.communicate() for process in processes]
+    assert {process.returncode for process in processes} == {0}, outputs
     said = [line.split("] ")[1].split(": ")[0] for _, err in outputs for line in err.splitlines() if "/4] " in line]
     assert len(set(said)) == 4  # both may tell of one that ended while the other looked for work
     assert "warn" not in "".join(err.lower() for _, err in outputs)
@@ -140,17 +140,22 @@ def check_two_processes(folder: Path, storage: str) -> None:
     (one,) = read_tasks(open_store(storage))
     members = [m.id for m in Pool.open(folder / "pool").members]
     assert sorted(run.member for run in one.runs) == sorted(members)
-    assert len(members) == 4 + 2 or answers[0]["best"] != answers[1]["best"]  # one may end while the other trains
+    # One may end while another trains.
+    assert len(members) == 4 + 2 or any(answer["best"] != answers[0]["best"] for answer in answers)
+    return str(outputs)
 
 
 def test_two_processes_share_a_search(tmp_path):
-    check_two_processes(tmp_path, str(tmp_path / "p.db"))
+    check_processes(tmp_path, str(tmp_path / "p.db"))
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_two_processes_share_a_search_on_postgres(tmp_path, empty_postgres):
-    check_two_processes(tmp_path, empty_postgres)
+def test_a_group_shares_a_search_on_postgres(tmp_path, empty_postgres):
+    """With a password, which neither they say nor the pool keeps."""
+    said = check_processes(tmp_path, empty_postgres.replace("lr@", "lr:s3cr3t@"), count=3)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "pool").rglob("*") if path.is_file())
+    assert "s3cr3t" not in said and b"s3cr3t" not in kept
 
 
 def test_killed_it_goes_on(tmp_path):

@@ -11,8 +11,10 @@ import psutil
 import pytest
 import torch
 
-from lrensemble import Pool, Ray, UserError, load_config, train_pool
+from lrensemble import Pool, Ray, UserError, load_config, make_plan, run_rounds, train_pool, verify
+from lrensemble.cli.main import main
 from lrensemble.pool.files import write_bytes
+from lrensemble.recommend.rounds import Limits
 from lrensemble.training import on_ray
 from tests.conftest import tiny_config
 from tests.training.test_runner import contents
@@ -92,6 +94,24 @@ def test_another_version_on_a_worker_is_one_line(config, tmp_path: Path, monkeyp
         train_pool(config, tmp_path / "p", on=Ray(), threads=1)
     pool = Pool.open(tmp_path / "p")
     assert {m.status for m in pool.members} == {"planned"} and not list(pool.path.glob(".on-*"))
+
+
+def test_questions_train_there_too(tmp_path: Path):
+    config = load_config(tiny_config(policies=["FIX(0.1)"], control=False))
+    assert verify(config, "FIX(0.1)", 0.5, pool=tmp_path / "v", on=Ray(), threads=1).yes
+    plan = make_plan(config, tmp_path / "r")
+    assert run_rounds(plan, Limits(rounds=1), per_round=1, on=Ray(), threads=1) == "1 rounds"
+    assert len(Pool.open(tmp_path / "r").complete) == 2
+
+
+@pytest.mark.parametrize("command", ["train", "run", "verify", "fastest"])
+def test_commands_take_an_engine(command, config, tmp_path: Path, capsys):
+    """All say at once what is wrong with it, before anything is made."""
+    (tmp_path / "c.yaml").write_text(config.model_dump_json())
+    words = {"verify": ["verify", "FIX(0.1)", "--target", "0.5"]}.get(command, [command])
+    assert main([*words, str(tmp_path / "c.yaml"), "--pool", str(tmp_path / "p"), "--on", "slurm"]) == 2
+    assert capsys.readouterr().err.count("--on is ray") == 1
+    assert not (tmp_path / "p").exists()
 
 
 def test_what_no_node_has_is_said(config, tmp_path: Path):
