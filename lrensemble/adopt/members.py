@@ -79,6 +79,7 @@ def adopt(
     skip_broken: bool = False,
     trust: bool = False,
     tell: Callable[[str], object] = lambda text: None,
+    step: Callable[[str], object] = lambda text: None,
 ) -> tuple[Pool, list[Adopted]]:
     """Run checkpoints on the validation and test rows of a pool and make them members; make the pool if there is none.
 
@@ -105,6 +106,8 @@ def adopt(
         Which weights of a file that has several: ``state_dict_ema``.
     skip_broken : bool
         Leave out checkpoints that do not fit, and tell why, rather than stop.
+    tell, step : callable
+        Are given lines about what was left out, and what is done now.
     trust : bool
         The pool's own data may be a task ``package.module:Class``.
 
@@ -145,6 +148,7 @@ def adopt(
         broken: list[str] = []
         weights: dict[str, Path] = {}
         for number, checkpoint in enumerate(found):
+            step(f"checkpoint {number + 1} of {len(found)}: {checkpoint.path}")
             try:
                 content = checkpoint.read()
                 run = read_beside(checkpoint, content, tell)

@@ -62,7 +62,13 @@ def test_names_of_all_tools_are_one():
         {"epoch": 1, "step": 4, "train_loss": 1.5, "lr": 0.1, "val_accuracy": 0.5, "val_loss": 2.0},
         {"step": 8, "lr": 0.05, "train_loss": 1.0, "val_accuracy": 0.75},
     ]
-    facts = facts_of({"a": {"lr": 1, "bad": float("nan")}, "b": {"seed": 2}, "x": object(), "n": None, "l": [1, 2]})
+    assert history_of([{"step": 10**400, "lr": 1}, {"step": -1, "loss": 10**400}, {"step": 2.5, "loss": 1}]) == [
+        {"lr": 1},
+        {"step": 2.5, "train_loss": 1},
+    ]
+    facts = facts_of(
+        {"a": {"lr": 1, "bad": float("nan")}, "b": {"seed": 2}, "x": object(), "n": None, "huge": 10**400, "l": [1, 2]}
+    )
     assert facts == {"a.lr": 1, "b.seed": 2, "l": [1, 2]}
     assert (fact(facts, "lr"), fact(facts, "gamma", "seed"), fact(facts | {"b.lr": 3}, "lr")) == (1, 2, None)
 
