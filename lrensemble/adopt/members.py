@@ -19,7 +19,7 @@ from lrensemble.adopt.studies import add_trial, read_trials, trial_of
 from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
-from lrensemble.models import hash_of_tensors, is_users_own
+from lrensemble.models import hash_of_tensors, identified, is_users_own
 from lrensemble.models.objects import name_of
 from lrensemble.opening import read_text
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record
@@ -122,6 +122,7 @@ def adopt(
     named = named if model is None else _named(model, named)
     if named is None:
         raise UserError("which model? --model package.module:callable, or model in the configuration")
+    named = Named.model_validate({"name": named.name, **identified(**named.build)})
     found = find_checkpoints([Path(file) for file in files])
     trials = read_trials(study, study_name) if study else []
     pool = (
