@@ -19,7 +19,7 @@ from lrensemble.adopt.studies import add_trial, read_trials, trial_of
 from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
-from lrensemble.models import hash_of_tensors, is_users_own
+from lrensemble.models import hash_of_tensors, identified, is_users_own
 from lrensemble.models.objects import name_of
 from lrensemble.opening import read_text
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record
@@ -79,6 +79,7 @@ def adopt(
     skip_broken: bool = False,
     trust: bool = False,
     tell: Callable[[str], object] = lambda text: None,
+    step: Callable[[str], object] = lambda text: None,
 ) -> tuple[Pool, list[Adopted]]:
     """Run checkpoints on the validation and test rows of a pool and make them members; make the pool if there is none.
 
@@ -105,6 +106,8 @@ def adopt(
         Which weights of a file that has several: ``state_dict_ema``.
     skip_broken : bool
         Leave out checkpoints that do not fit, and tell why, rather than stop.
+    tell, step : callable
+        Are given lines about what was left out, and what is done now.
     trust : bool
         The pool's own data may be a task ``package.module:Class``.
 
@@ -119,6 +122,7 @@ def adopt(
     named = named if model is None else _named(model, named)
     if named is None:
         raise UserError("which model? --model package.module:callable, or model in the configuration")
+    named = Named.model_validate({"name": named.name, **identified(**named.build)})
     found = find_checkpoints([Path(file) for file in files])
     trials = read_trials(study, study_name) if study else []
     pool = (
@@ -145,6 +149,7 @@ def adopt(
         broken: list[str] = []
         weights: dict[str, Path] = {}
         for number, checkpoint in enumerate(found):
+            step(f"checkpoint {number + 1} of {len(found)}: {checkpoint.path}")
             try:
                 content = checkpoint.read()
                 run = read_beside(checkpoint, content, tell)

@@ -32,6 +32,7 @@ def history_of(lines: Iterable[Mapping[str, Any]]) -> History:
     merged: dict[tuple[str, float], dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         values = {ours: value for key, value in line.items() if (ours := _ours(key)) and _is_number(value)}
+        values = {key: value for key, value in values.items() if key not in _POSITIONS or 0 <= value < 2**53}
         if values.keys() <= {*_POSITIONS}:
             continue
         key = next((name for name in ("step", "epoch") if name in values), "line")
@@ -67,7 +68,9 @@ def _ours(key: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def facts_of(values: Any, inside: str = "") -> Facts:

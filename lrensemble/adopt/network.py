@@ -20,6 +20,7 @@ from lrensemble.errors import UserError, first_line
 from lrensemble.metrics import standard_error
 from lrensemble.models import build_model, hash_of_tensors, is_users_own
 from lrensemble.models.checkpoints import Placed, listed, misfits, places, tensor_groups
+from lrensemble.models.objects import OBJECTS
 from lrensemble.own import current_folder, load_own
 from lrensemble.pool import Named
 
@@ -75,7 +76,7 @@ def load_checkpoint(
     weights = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
     if "checkpoint" in full.parameters:
         again = _built(full, facts, seed=1).state_dict()
-        if random := [name for name in placed.tensors if not torch.equal(again[name], weights[name])]:
+        if random := [name for name in sorted(placed.tensors) if not torch.equal(again[name], weights[name])]:
             raise UserError(
                 f"{checkpoint.path}: the model {full} is another every time it is built ({', '.join(random[:SHOWN])}): "
                 "a builder with a parameter checkpoint has to load the weights"
@@ -101,13 +102,13 @@ def _parametrised(model: Named, facts: Mapping[str, Any], run: RunFacts, checkpo
         return model
     with current_folder():
         try:
-            known = inspect.signature(load_own(model.name) if ":" in model.name else object).parameters.values()
+            known = inspect.signature(OBJECTS.get(model.name) or load_own(model.name)).parameters.values()
         except (ValueError, TypeError):  # a callable without a signature
             return model
     found = dict(model.parameters)
     for parameter in known:
-        name = parameter.name
-        if name in found or name in facts or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        name, is_many = parameter.name, parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if name in found or name in facts or name == "name" or is_many:  # name is that of the model
             continue
         value = str(checkpoint.path.absolute()) if name == "checkpoint" else fact(run.facts, name)
         if value is not None:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lrensemble.adopt import adopt, worth
 
-    with output.working("running checkpoints on the pool's rows"):
+    with output.working("loading the pool's rows") as step:
         pool, members = adopt(
             args.pool,
             args.files,
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
             skip_broken=args.skip_broken,
             trust=args.trust,
             tell=output.note,
+            step=step,
         )
     with output.working("selecting and evaluating teams"):
         found = worth(pool)

@@ -143,6 +143,32 @@ def test_a_model_with_a_prefix_of_its_own(folder, plain):
     assert set(pool.complete[0].weights()) == {f"inner.{name}" for name in plain[0].model.state_dict()}
 
 
+def test_a_builder_of_this_program_gets_the_hyperparameters(folder, plain):
+    def local(num_classes, hidden=1, name="not a hyperparameter"):
+        assert name == "not a hyperparameter"
+        return nets.net((1, 8, 8), num_classes, hidden)
+
+    Path("runs/run0.yaml").write_text("hidden: 12\nname: evil\n")
+    pool, _ = adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model=local)
+    assert pool.complete[0].record.spec.model.parameters == {"hidden": 12}
+
+
+def test_a_builder_that_loads_the_checkpoint_itself(folder, plain):
+    def own(checkpoint):
+        model = nets.net((1, 8, 8), 10)
+        model.load_state_dict(torch.load(checkpoint))
+        return model
+
+    pool, _ = adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model=own)
+    assert torch.equal(pool.complete[0].weights()["1.weight"], plain[0].model.state_dict()["1.weight"])
+
+    def forgetful(checkpoint):
+        return nets.net((1, 8, 8), 10)
+
+    with pytest.raises(UserError, match=r"another every time it is built \(1.bias.*has to load the weights"):
+        adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model=forgetful)
+
+
 def test_weights_that_are_there_twice(folder, plain):
     content = {"state_dict": plain[0].model.state_dict(), "state_dict_ema": plain[1].model.state_dict()}
     torch.save(content, "ema.pth.tar")
@@ -206,5 +232,5 @@ def test_the_command_answers_first(folder, capsys):
     assert main(["adopt", "p", "runs", "--model", MODEL, "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [one["new"] for one in data["members"]] == [False] * 4 and data["worth"]["rows"] == 450
-    for command in (["ls", "p"], ["show", "p", data["members"][0]["id"]], ["evaluate", "p"], ["report", "p"]):
+    for command in (["ls", "p"], ["show", "p", data["members"][0]["id"]], ["evaluate", "p"]):
         assert main(command) == 0

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrensemble import Policy
+from lrensemble import Policy, UserError
 from lrensemble.adopt.beside import RunFacts, read_beside
 from lrensemble.adopt.files import Checkpoint, find_checkpoints
 from lrensemble.adopt.names import fact, facts_of, history_of
 from lrensemble.adopt.policy import policy_of
+from lrensemble.adopt.wandb_log import read_log
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def touched(root: Path, *names: str) -> list[str]:
@@ -59,7 +62,13 @@ def test_names_of_all_tools_are_one():
         {"epoch": 1, "step": 4, "train_loss": 1.5, "lr": 0.1, "val_accuracy": 0.5, "val_loss": 2.0},
         {"step": 8, "lr": 0.05, "train_loss": 1.0, "val_accuracy": 0.75},
     ]
-    facts = facts_of({"a": {"lr": 1, "bad": float("nan")}, "b": {"seed": 2}, "x": object(), "n": None, "l": [1, 2]})
+    assert history_of([{"step": 10**400, "lr": 1}, {"step": -1, "loss": 10**400}, {"step": 2.5, "loss": 1}]) == [
+        {"lr": 1},
+        {"step": 2.5, "train_loss": 1},
+    ]
+    facts = facts_of(
+        {"a": {"lr": 1, "bad": float("nan")}, "b": {"seed": 2}, "x": object(), "n": None, "huge": 10**400, "l": [1, 2]}
+    )
     assert facts == {"a.lr": 1, "b.seed": 2, "l": [1, 2]}
     assert (fact(facts, "lr"), fact(facts, "gamma", "seed"), fact(facts | {"b.lr": 3}, "lr")) == (1, 2, None)
 
@@ -131,6 +140,25 @@ def test_weights_and_biases(tmp_path):
     assert (run.facts, run.history) == ({"lr": 0.25, "seed": 4}, [{"step": 9, "val_accuracy": 0.5}])
     other = beside(tmp_path, config__yaml="lr: 0.1\n")  # of whom?
     assert "lr" not in other.facts
+
+
+def test_an_offline_run_of_weights_and_biases(tmp_path):
+    """Made by wandb 0.31: two lines, of steps 3 and 6."""
+    log = tmp_path / "run-abc0.wandb"
+    log.write_bytes((FIXTURES / "offline.wandb").read_bytes())
+    run = beside(tmp_path)
+    assert run.facts == {"lr": 0.1, "net.hidden": 8}
+    assert [(line["step"], line["val_loss"]) for line in run.history] == [(3, 1.0), (6, 0.5)]
+    assert 0 < run.history[0]["seconds"] <= run.history[1]["seconds"]
+    config, lines = read_log(log)
+    whole = log.read_bytes()
+    for size in range(7, len(whole), 5):  # of a run that was killed, at any byte
+        log.write_bytes(whole[:size])
+        part, some = read_log(log)
+        assert (part in ({}, config)) and lines[: len(some)] == some
+    log.write_bytes(whole[:14] + bytes([255] * 20) + whole[34:])
+    with pytest.raises(UserError, match="damaged"):
+        read_log(log)
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,10 @@ def test_hugging_face(page, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_ray_tune(page, tmp_path, monkeypatch, capsys):
+def test_ray_tune(page, tmp_path, capsys):
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.tune")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a busy machine
+    ray.init(num_cpus=1, include_dashboard=False)
     try:
         pool = follow("Ray Tune", page, capsys)
     finally:

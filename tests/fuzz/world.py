@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from lrensemble import Pool, evaluate, export_team, load_config, load_task, select_teams, train_pool
 from lrensemble.pool import Named
@@ -67,6 +69,7 @@ IMPORT = (
     ("select", "new", "--selector", "all", *JSON),
     ("evaluate", "new", *JSON),
 )
+ADOPT = (("adopt", "adopted", "checkpoints", "--config", "adopt.yaml", *JSON), ("ls", "adopted", *JSON))
 DRY = ("train", "config.yaml", "--dry-run", *JSON)
 KINDS = {
     "header": Kind(("pool/pool.json", "pool/control/pool.json"), POOL),
@@ -81,6 +84,7 @@ KINDS = {
     "card": Kind(("team/team.json",), PREDICT),
     "graph": Kind(("team/team.pt2", "team/team.onnx", "team/*.safetensors"), PREDICT),
     "import": Kind(("runs/*", "val.csv", "test.csv", "labels.npz"), IMPORT, sealed=False),
+    "checkpoint": Kind(("checkpoints/*",), ADOPT, sealed=False),
     "config": Kind(("config.yaml",), (DRY, ("verify", "FIX(0.1)", "config.yaml", "--target", "2")), sealed=False),
     "policy": Kind(("policy.txt",), (("policies", "plot", "@policy.txt"), ("policies", "show", "@policy.txt")), False),
     "images": Kind(("images/*", "set/train/*/*", "set/test/*/*"), (*PREDICT[:1], DRY), sealed=False),
@@ -129,6 +133,7 @@ def build(folder: Path) -> Path:
     np.savez(world / "runs" / "a.npz", **scores)
     for split, values in scores.items():
         np.savetxt(world / f"{split}.csv", values, delimiter=",", header="a,b,c", comments="")
+    adoptable(world, pool)
     (world / "config.yaml").write_text(
         "name: small\ndata:\n  name: folder\n  root: set\n  val_fraction: 0.5\nmodel: {name: mlp, hidden: [4]}\n"
         "optimizer:\n  name: SGD\n  momentum: 0.9\ntraining:\n  epochs: 2\n  batch_size: 2\nseeds: 2\n"
@@ -140,6 +145,25 @@ def build(folder: Path) -> Path:
         "WARMUP(SEQ([COS(k0=[0.1, 0.2], l=50%), TRI(0.1, 0.001, l=10e)], at=[50%]), l=5%)"
     )
     return world
+
+
+def adoptable(world: Path, pool: Pool) -> None:
+    """Checkpoints with what lies beside them."""
+    folder = world / "checkpoints"
+    folder.mkdir()
+    first, second = (member.weights() for member in pool.complete)
+    state = {f"model.{name}": value for name, value in first.items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"lr": 0.1}, "global_step": 48}, folder / "a.ckpt")
+    save_file(second, folder / "b.safetensors")
+    (folder / "b.csv").write_text("step,lr,val_acc\n" + "".join(f"{i},{1 / i},0.{i}\n" for i in range(1, 7)))
+    (folder / "b.yaml").write_text("lr: 1.0\nseed: 3\nopt: sgd\nbetas: [0.9, 0.99]\n")
+    (folder / "trainer_state.json").write_text(
+        json.dumps(
+            {"global_step": 48, "log_history": [{"step": i, "learning_rate": 0.1, "loss": 2.0} for i in (1, 24)]}
+        )
+    )
+    shutil.copy(Path(__file__).parents[1] / "fixtures" / "offline.wandb", folder / "run-abc.wandb")
+    (world / "adopt.yaml").write_text("data: {name: digits, val_fraction: 0.25}\nmodel: {name: mlp, hidden: [6]}\n")
 
 
 # Numbers of this run of the machine, not of the pool
