@@ -17,7 +17,9 @@ TASKS = {
     "tabular": "tabular",
     "model": "own_model",
     "events": "events_digits",
+    "text": "text",
 }
+YOURS = {"text": "a file of texts and their classes"}  # what there is no sample of
 TRAIN, TEST = 45, 15  # sample images of a class
 
 
@@ -67,6 +69,8 @@ def begin(name: str, target: Path, data: Path | None = None, column: str | None 
             text = _with(text, key, str(value), name)
     if data is not None and not data.exists():
         raise UserError(f"{data} does not exist")
+    if data is None and source.stem in YOURS:
+        raise UserError(f"init {name} needs {YOURS[source.stem]}: lrensemble init {name} FILE")
     if data is None and column is not None:
         raise UserError(f"--target {column} is of a table of yours: name the table too")
     code = source.with_suffix(".py")
@@ -91,7 +95,7 @@ def _with(text: str, key: str, value: str, name: str) -> str:
     """The configuration with another value of a key of ``data``."""
     found = re.search(rf"(?m)^  {key}: \S+", text)
     if found is None:
-        raise UserError(f"{value}: the example {name} takes no data of yours; images and tabular do")
+        raise UserError(f"{value}: the example {name} takes no data of yours; images, tabular and text do")
     return f"{text[: found.start()]}  {key}: {json.dumps(value, ensure_ascii=False)}{text[found.end() :]}"
 
 
