@@ -20,7 +20,7 @@ TASKS = {
     "text": "text",
 }
 YOURS = {"text": "a file of texts and their classes"}  # what there is no sample of
-TRAIN, TEST = 45, 15  # sample images of a class
+IMAGES, TEST = 60, 4  # sample images of a class, and every how many-th is of test
 
 
 def example(name: str) -> Path:
@@ -106,12 +106,12 @@ def _sample_images(root: Path) -> str:
 
     digits = load_digits()
     for label in range(10):
-        images = (digits.images[digits.target == label][: TRAIN + TEST] * 255 / 16).astype("uint8")
+        images = (digits.images[digits.target == label][:IMAGES] * 255 / 16).astype("uint8")
         for i, image in enumerate(images):
-            path = root / ("train" if i < TRAIN else "test") / str(label) / f"{i:02}.png"
+            path = root / ("test" if i % TEST == TEST - 1 else "train") / str(label) / f"{i:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
-    return f"{root}: {10 * (TRAIN + TEST)} small pictures of digits to begin with, in place of yours"
+    return f"{root}: {10 * IMAGES} small pictures of digits to begin with, in place of yours"
 
 
 def _sample_table(path: Path) -> str:
