@@ -17,8 +17,10 @@ TASKS = {
     "tabular": "tabular",
     "model": "own_model",
     "events": "events_digits",
+    "text": "text",
 }
-TRAIN, TEST = 45, 15  # sample images of a class
+YOURS = {"text": "a file of texts and their classes"}  # what there is no sample of
+IMAGES, TEST = 60, 4  # sample images of a class, and every how many-th is of test
 
 
 def example(name: str) -> Path:
@@ -67,6 +69,8 @@ def begin(name: str, target: Path, data: Path | None = None, column: str | None 
             text = _with(text, key, str(value), name)
     if data is not None and not data.exists():
         raise UserError(f"{data} does not exist")
+    if data is None and source.stem in YOURS:
+        raise UserError(f"init {name} needs {YOURS[source.stem]}: lrensemble init {name} FILE")
     if data is None and column is not None:
         raise UserError(f"--target {column} is of a table of yours: name the table too")
     code = source.with_suffix(".py")
@@ -91,7 +95,7 @@ def _with(text: str, key: str, value: str, name: str) -> str:
     """The configuration with another value of a key of ``data``."""
     found = re.search(rf"(?m)^  {key}: \S+", text)
     if found is None:
-        raise UserError(f"{value}: the example {name} takes no data of yours; images and tabular do")
+        raise UserError(f"{value}: the example {name} takes no data of yours; images, tabular and text do")
     return f"{text[: found.start()]}  {key}: {json.dumps(value, ensure_ascii=False)}{text[found.end() :]}"
 
 
@@ -102,12 +106,12 @@ def _sample_images(root: Path) -> str:
 
     digits = load_digits()
     for label in range(10):
-        images = (digits.images[digits.target == label][: TRAIN + TEST] * 255 / 16).astype("uint8")
+        images = (digits.images[digits.target == label][:IMAGES] * 255 / 16).astype("uint8")
         for i, image in enumerate(images):
-            path = root / ("train" if i < TRAIN else "test") / str(label) / f"{i:02}.png"
+            path = root / ("test" if i % TEST == TEST - 1 else "train") / str(label) / f"{i:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
-    return f"{root}: {10 * (TRAIN + TEST)} small pictures of digits to begin with, in place of yours"
+    return f"{root}: {10 * IMAGES} small pictures of digits to begin with, in place of yours"
 
 
 def _sample_table(path: Path) -> str:

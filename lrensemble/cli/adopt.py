@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
+from lrensemble.cli.options import add_devices
 
 if TYPE_CHECKING:
     from lrensemble.adopt import Adopted
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", metavar="URL", help="an Optuna storage: the checkpoint trial_7.pt is of trial 7")
     parser.add_argument("--study-name", metavar="NAME", help="where the storage has several studies")
     parser.add_argument("--part", metavar="NAME", help="of a file with the weights of several, e.g. state_dict_ema")
-    parser.add_argument("--devices", metavar="NAME", default="auto", help="as in lrensemble train (default: auto)")
+    add_devices(parser)
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out checkpoints that do not fit, and say why for each"
     )

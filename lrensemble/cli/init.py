@@ -6,6 +6,7 @@
   lrensemble init tabular patients.csv --target diagnosis
   lrensemble init model                            own_model.py with a network to change, and its configuration
   lrensemble init events                           simulated events for spiking networks
+  lrensemble init text questions.jsonl             {"text": ..., "label": ...}: LoRA on a small encoder
 
 TASK may also be any other example: cifar10, finetune, fashion_mnist, ...
 """
@@ -22,9 +23,13 @@ HELP = "write a configuration to begin with"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "task", metavar="TASK", nargs="?", default="digits", help="digits (default), images, tabular, model, events"
+        "task",
+        metavar="TASK",
+        nargs="?",
+        default="digits",
+        help="digits (default), images, tabular, model, ...",
     )
-    parser.add_argument("data", metavar="DATA", nargs="?", type=Path, help="your folder of images, or your table")
+    parser.add_argument("data", metavar="DATA", nargs="?", type=Path, help="your folder of images, table or texts")
     parser.add_argument("--target", metavar="COLUMN", help="of a table: what is to be predicted")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="default: TASK.yaml")
     output.add_format(parser)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.installing import install
 from lrensemble.patterns import find_pattern
 
 LORA = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": None, "rslora": False, "dora": False}
@@ -131,4 +132,4 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"model hf needs {name}: pip install lrensemble[llm]") from None
+        raise UserError(f"model hf needs {name}: {install('llm')}") from None

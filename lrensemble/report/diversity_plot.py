@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrensemble.diversity import METRICS
 from lrensemble.report.diversity_info import Diversity
-from lrensemble.report.figures import COLOURS, DPI, INK, draw, plain
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from lrensemble.report.drawing import COLOURS, AxisScale, Matrix, Panel, Picture, Points, Rule
+from lrensemble.report.figures import draw
 
 SIDE = 3.1  # of both axes, in inches
-GAP = 1.5  # between them
 NUMBERS = 20  # members of whom the heatmap has room for numbers on the axes
 POINTS = 5000  # teams that are drawn as points; more are drawn as a density
+CELLS = 45  # of the density, across and down
 
 
 def draw_diversity(info: Diversity, path: Path) -> None:
@@ -26,10 +22,9 @@ def draw_diversity(info: Diversity, path: Path) -> None:
     sample = f"{len(info.teams.masks):,} of {info.total:,} teams" if info.is_sample else f"all {info.total:,} teams"
     draw(
         path,
-        lambda: _figure(info, sample),
+        Picture([[*_heatmap(info), _scatter(info, sample)]]),
         title=f"Diversity of {len(info.ids)} members ({METRICS[info.metric].title}, validation, n = {info.rows:,})",
         summary="The members, best validation accuracy first",
-        lines=False,
         items=[
             f"{i}: {member} {label}, {accuracy:.2%}"
             for i, (member, label, accuracy) in enumerate(zip(info.ids, info.labels, info.accuracies, strict=True), 1)
@@ -37,75 +32,68 @@ def draw_diversity(info: Diversity, path: Path) -> None:
     )
 
 
-def _figure(info: Diversity, sample: str) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2 * SIDE + GAP, SIDE), dpi=DPI)
-    width = 2 * SIDE + GAP
-    left = 0.0
-    if info.pairs is not None:
-        _heatmap(figure, figure.add_axes((0, 0, SIDE / width, 1)), info)
-        left = SIDE + GAP
-    _scatter(figure, figure.add_axes((left / width, 0, SIDE / width, 1)), info, sample)
-    return figure
-
-
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _heatmap(figure: Figure, axes: Axes, info: Diversity) -> None:
-    """Of pairs; the diagonal, which is no pair, stays empty."""
-    assert info.pairs is not None
-    values = np.where(np.eye(len(info.ids), dtype=bool), np.nan, info.pairs)
-    # Dark is diverse, whichever way the metric points.
-    map_name = "viridis_r" if METRICS[info.metric].higher_is_diverse else "viridis"
-    image = axes.imshow(values, cmap=map_name, interpolation="nearest")
-    count = len(info.ids)
-    step = -(-count // NUMBERS)
-    axes.set_xticks(range(0, count, step), [str(i + 1) for i in range(0, count, step)])
-    axes.set_yticks(range(0, count, step), [str(i + 1) for i in range(0, count, step)])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("Member, best validation accuracy first")
-    axes.set_title(f"{_capital(METRICS[info.metric].title)} of pairs", loc="left")
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.outline.set_visible(False)
+def _heatmap(info: Diversity) -> list[Panel]:
+    """Of pairs; the diagonal, which is no pair, stays empty. Dark is diverse, whichever way the metric points."""
+    if info.pairs is None:
+        return []
+    metric, count = METRICS[info.metric], len(info.ids)
+    values = np.where(np.eye(count, dtype=bool), np.nan, info.pairs)
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    light, dark = (low, high) if metric.higher_is_diverse else (high, low)
+    ends = (0.5, count + 0.5)
+    names = [(float(i), str(i)) for i in range(1, count + 1, -(-count // NUMBERS))]
+    return [
+        Panel(
+            SIDE,
+            SIDE,
+            AxisScale(*ends, "Member, best validation accuracy first", names=names),
+            AxisScale(*ends[::-1], names=names),
+            [Matrix(values, ends, ends[::-1], light, dark, bar=True)],
+            f"{_capital(metric.title)} of pairs",
+            grid=False,
+        )
+    ]
 
 
-def _scatter(figure: Figure, axes: Axes, info: Diversity, sample: str) -> None:
+def _scatter(info: Diversity, sample: str) -> Panel:
     metric = METRICS[info.metric]
     finite = np.isfinite(info.teams.scores[info.metric])
     x, y = info.teams.scores[info.metric][finite], 100 * info.teams.scores["accuracy"][finite]
-    if len(x) <= POINTS:
-        axes.plot(x, y, ".", color=COLOURS[5], markersize=2.5, alpha=0.6, label="teams")
+    best = 100 * float(info.accuracies.max())
+    named = {
+        name: (values[info.metric], 100 * values["accuracy"])
+        for name, values in info.named.items()
+        if np.isfinite(values[info.metric])
+    }
+    layers: list[Points | Rule | Matrix] = []
+    if len(x) > POINTS:
+        counts, ys, xs = np.histogram2d(y, x, bins=CELLS)
+        shown = np.where(counts > 0, np.log1p(counts), np.nan)[::-1]
+        layers.append(Matrix(shown, (xs[0], xs[-1]), (ys[0], ys[-1]), 0.0, float(np.log1p(counts.max()))))
     elif len(x):
-        density = axes.hexbin(x, y, gridsize=45, bins="log", cmap="Blues", mincnt=1, linewidths=0.1)
-        bar = figure.colorbar(density, ax=axes, fraction=0.046, pad=0.03)
-        bar.set_label("teams")
-        bar.outline.set_visible(False)
-    best = 100 * info.accuracies.max()
-    axes.axhline(best, color=INK, linewidth=0.8, linestyle=(0, (5, 1.6)), label="best single member")
-    for i, (name, values) in enumerate(info.named.items()):
-        if np.isfinite(values[info.metric]):
-            marker = "*" if name.startswith("(") else "osD^vP"[i % 6]
-            axes.plot(
-                values[info.metric],
-                100 * values["accuracy"],
-                marker,
-                color=COLOURS[(1, 2, 3, 4)[i % 4]],
-                markeredgecolor=INK,
-                markeredgewidth=0.4,
-                markersize=8 if marker == "*" else 5.5,
-                linestyle="none",
-                label=plain(name),
-            )
-    if not metric.higher_is_diverse:
-        axes.invert_xaxis()
-    axes.set_xlabel(f"{_capital(metric.title)}: more diverse to the right")
-    axes.set_ylabel("Accuracy of the soft vote, %")
-    axes.set_title(f"{_capital(plain(sample))} on validation (n = {info.rows:,})", loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=INK, alpha=0.12, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.17), frameon=False, ncols=3, borderaxespad=0, borderpad=0)
+        layers.append(Points(x.tolist(), y.tolist(), COLOURS[5], "teams", size=2.5, opacity=0.6))
+    layers.append(Rule(best, label="best single member", flat=True, dash=(5, 1.6)))
+    for i, (name, (diversity, accuracy)) in enumerate(named.items()):
+        shape, size = ("*", 8.0) if name.startswith("(") else ("osD^vP"[i % 6], 5.5)
+        layers.append(Points([diversity], [accuracy], COLOURS[(1, 2, 3, 4)[i % 4]], name, shape, size, edge=True))
+    xs, ys = [*x, *(d for d, _ in named.values())] or [0.0], [*y, best, *(a for _, a in named.values())]
+    ends = _around(min(xs), max(xs))
+    ends = ends if metric.higher_is_diverse else ends[::-1]
+    return Panel(
+        SIDE,
+        SIDE,
+        AxisScale(*ends, f"{_capital(metric.title)}: more diverse to the right"),
+        AxisScale(*_around(min(ys), max(ys)), "Accuracy of the soft vote, %"),
+        [*layers],
+        f"{_capital(sample)} on validation (n = {info.rows:,})",
+    )
+
+
+def _around(low: float, high: float) -> tuple[float, float]:
+    margin = 0.05 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lrensemble.report.figures import COLOURS, DPI, INK, check_target, draw
+from lrensemble.report.drawing import COLOURS, AxisScale, Panel, Picture, Polyline, Rule, Span
+from lrensemble.report.figures import check_target, draw
 from lrensemble.report.policy_curves import Curve
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 6.3, 2.6  # inches
 MOST_LINES = 7  # of probes, each with a colour
@@ -22,7 +20,7 @@ def draw_trace(curves: Sequence[Curve], probes: Sequence[Mapping[str, Any]], pat
     shown = [probe for probe in probes if measured(probe)]
     draw(
         path,
-        lambda: _figure(curves, shown),
+        _picture(curves, shown),
         title="Learning rates of a controlled run",
         summary="The policies as text",
         items=[curve.label for curve in curves],
@@ -35,32 +33,28 @@ def measured(probe: Mapping[str, Any]) -> list[tuple[float, float]]:
     return sorted((lr, loss) for lr, loss in zip(probe["lrs"], losses, strict=False) if loss is not None)
 
 
-def _figure(curves: Sequence[Curve], probes: Sequence[Mapping[str, Any]]) -> Figure:
-    from matplotlib.figure import Figure
+def _picture(curves: Sequence[Curve], probes: Sequence[Mapping[str, Any]]) -> Picture:
+    top = max(float(curve.lr.max()) for curve in curves) or 1.0
+    time = AxisScale(0, max(float(curve.steps[-1]) for curve in curves) or 1.0, "Training time (optimizer steps)")
+    lines = [
+        Polyline(curve.steps.tolist(), curve.lr.tolist(), colour, curve.label, 1.4, (5, 1.6) if i else ())
+        for i, (curve, colour) in enumerate(zip(curves, COLOURS, strict=False))
+    ]
+    panels = [Panel(WIDTH, HEIGHT, time, AxisScale(0, 1.04 * top, "Learning rate"), [*lines])]
+    return Picture([panels] + ([[_probes(probes)]] if probes else []))
 
-    rows = 2 if probes else 1
-    figure = Figure(figsize=(WIDTH, HEIGHT * rows), dpi=DPI, layout="constrained")
-    axes = figure.subplots(rows, squeeze=False)[:, 0]
-    for i, curve in enumerate(curves):
-        axes[0].plot(curve.steps, curve.lr, color=COLOURS[i], linestyle="-" if i == 0 else (0, (5, 1.6)), linewidth=1.4)
-    axes[0].legend([curve.label for curve in curves], frameon=False)
-    axes[0].set(xlabel="Training time (optimizer steps)", ylabel="Learning rate", ylim=(0, None))
+
+def _probes(probes: Sequence[Mapping[str, Any]]) -> Panel:
+    """Loss over LR for each of the first probes, and the LRs that were chosen."""
+    layers: list[Polyline | Span | Rule] = []
     for probe, colour in zip(probes[:MOST_LINES], COLOURS, strict=False):
         lrs, losses = zip(*measured(probe), strict=True)
-        axes[1].plot(
-            lrs, losses, color=colour, marker="o", markersize=2.5, linewidth=1, label=f"step {probe['step']:,}"
-        )
+        layers.append(Polyline(lrs, losses, colour, f"step {probe['step']:,}", 1.0, dots=True))
         if probe["lr"] is not None:
-            axes[1].axvline(probe["lr"], color=colour, linewidth=1)
-            if probe.get("high"):
-                axes[1].axvspan(probe["low"], probe["high"], color=colour, alpha=0.12, linewidth=0)
-    if probes:
-        axes[1].set_xscale("log")
-        lowest = min(loss for probe in probes for _, loss in measured(probe))
-        axes[1].set_ylim(lowest - 0.15 * abs(lowest), max(3 * abs(lowest), 1e-12))
-        axes[1].set(xlabel="Learning rate", ylabel="Change of the loss")
-        axes[1].legend(axes[1].lines[: len(probes)], [f"step {p['step']:,}" for p in probes], frameon=False)
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.grid(color=INK, alpha=0.12, linewidth=0.5)
-    return figure
+            layers.append(Rule(probe["lr"], colour))
+            layers += [Span(probe["low"], probe["high"], colour, 0.12)] if probe.get("high") else []
+    every = [point for probe in probes for point in measured(probe) if point[0] > 0]
+    lowest = min(loss for _, loss in every)
+    x = AxisScale(0.9 * min(lr for lr, _ in every), 1.1 * max(lr for lr, _ in every), "Learning rate", log=True)
+    y = AxisScale(lowest - 0.15 * abs(lowest), max(3 * abs(lowest), 1e-12), "Change of the loss")
+    return Panel(WIDTH, HEIGHT, x, y, [*layers])

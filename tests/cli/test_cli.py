@@ -95,6 +95,17 @@ def test_help_loads_nothing_heavy():
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def test_ls_loads_no_torch(pool: Pool):
+    program = (
+        "import sys; from lrensemble.cli.main import main\n"
+        "code = main(['ls', sys.argv[1]])\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy and code == 0, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(pool.path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_first_words(capsys):
     """What people type before they have read anything."""
     for words, answer in (([], "The job, in this order"), (["help"], "The job"), (["version"], "lrensemble ")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,8 +15,7 @@ from lrensemble.errors import UserError
 from lrensemble.policies import parse_policies
 from lrensemble.report.policy_curves import Curve, policy_curves
 from lrensemble.report.policy_plot import COLOURS, MOST, STYLES, draw_policies
-
-pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+from lrensemble.report.svg_file import TOLERANCE, _fewer
 
 TEXTS = ["STEP(k0=0.1, gamma=0.1, l=60e)", "TRI2(k0=0.1, k1=0.01, l=25e)", "COS(k0=0.1, l=100%)"]
 
@@ -30,6 +30,7 @@ def draw(path: Path, curves: list[Curve], *, epochs: bool = True, log: bool = Fa
 
 
 def test_png(tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
     from PIL import Image
 
     data = draw(tmp_path / "lr.PNG", curves_of(*TEXTS))
@@ -55,12 +56,39 @@ def test_svg_is_deterministic_and_well_formed(tmp_path: Path):
 
 
 def test_the_users_matplotlibrc_and_this_process_are_left_alone(tmp_path: Path):
-    import matplotlib
-
-    first = draw(tmp_path / "a.svg", curves_of(*TEXTS))
+    matplotlib = pytest.importorskip("matplotlib")
+    first = draw(tmp_path / "a.png", curves_of(*TEXTS))
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30}):
-        assert draw(tmp_path / "b.svg", curves_of(*TEXTS)) == first
+        assert draw(tmp_path / "b.png", curves_of(*TEXTS)) == first
         assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_a_line_of_few_points_is_the_line():
+    """Against the plain interpolation of all points, at every one of them."""
+    x = np.linspace(0, 600, 4000)
+    for y in (100 * np.cos(x / 90), np.where(x % 100 < 50, 20.0, 80.0), np.abs(x % 60 - 30), 0 * x, x**2 / 1000):
+        points = np.stack([x, y], axis=-1)
+        few = _fewer(points)
+        assert len(few) < 400
+        inner = np.ones(len(x), bool) if not (y == 20).any() else np.abs(x % 50 - 25) < 24.8  # jumps have no width
+        assert np.abs(np.interp(x, *few.T) - y)[inner].max() <= 2 * TOLERANCE
+
+
+def test_what_is_drawn_stands_where_it_belongs(tmp_path: Path):
+    """Half the budget and half the LR are the middle of the axes, by the file's own numbers."""
+    from lrensemble.report.drawing import AxisScale, Panel, Picture, Points, Polyline
+    from lrensemble.report.svg_file import INCH, svg
+
+    panel = Panel(4, 2, AxisScale(0, 10, "x"), AxisScale(1e-4, 1.0, "y", log=True), [Points([5.0], [0.01], "#123456")])
+    root = ElementTree.fromstring(svg(Picture([[panel]])))
+    [dot] = [e for e in root.iter() if e.get("fill") == "#123456"]
+    assert (float(dot.get("cx")), float(dot.get("cy"))) == pytest.approx((2 * INCH, INCH))
+    panel.layers = [Polyline([0, 1, 2], [1.0, 0.1, 0.01], "#123456", stairs=True)]
+    [path] = [e for e in ElementTree.fromstring(svg(Picture([[panel]]))).iter() if e.get("stroke") == "#123456"]
+    steps = re.findall(r"[Ml]([-\d.]+) ([-\d.]+)", path.get("d"))
+    assert np.cumsum(np.array(steps, float), axis=0) == pytest.approx(
+        np.array([[0, 0], [38.4, 0], [38.4, 48], [76.8, 48], [76.8, 96]]), abs=0.11
+    )
 
 
 def test_html_is_one_page_for_light_and_dark(tmp_path: Path):
@@ -78,6 +106,7 @@ def test_html_is_one_page_for_light_and_dark(tmp_path: Path):
 
 def test_many_and_long_labels_stay_inside(tmp_path: Path):
     """The legend is below the axes: no label is cut off, however long and however many."""
+    pytest.importorskip("matplotlib")
     from PIL import Image
 
     milestones = ",".join(f"{epoch}e" for epoch in range(1, 40))
@@ -124,20 +153,21 @@ def test_too_many_and_none(tmp_path: Path):
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"pip install .*\[plot\]"):
-        draw_policies(curves_of("FIX(0.1)"), tmp_path / "lr.svg", epochs=True, log=False)
+    for name in ("lr.svg", "lr.html"):
+        assert draw(tmp_path / name, curves_of(*TEXTS))
+    with pytest.raises(UserError, match=r"draw .svg or .html, or pip install .*\[plot\]"):
+        draw_policies(curves_of("FIX(0.1)"), tmp_path / "lr.png", epochs=True, log=False)
 
 
-def test_dollars_are_no_mathematics(tmp_path):
-    """A name of a stranger's is text: half of a formula would be a traceback, a whole one another name."""
-    from lrensemble.report.figures import draw, plain
+def test_names_of_strangers_are_text(tmp_path):
+    """For matplotlib half of a formula would be a traceback, a whole one another name; for SVG it is markup."""
+    from lrensemble.report.drawing import AxisScale, Panel, Picture, Polyline
+    from lrensemble.report.figures import draw as draw_picture
 
-    def make():
-        from matplotlib.figure import Figure
-
-        figure = Figure()
-        figure.subplots().set_title(plain(r"a $\frac{ $ b \$"))
-        return figure
-
-    draw(tmp_path / "x.svg", make, title="t", summary="s", items=[])
-    assert (tmp_path / "x.svg").stat().st_size > 1000
+    name = r"a $\frac{ $ <b> & \$"
+    panel = Panel(2, 2, AxisScale(0, 1), AxisScale(0, 1), [Polyline([0, 1], [0, 1], label=name)], title=name)
+    for suffix in ("svg", "png") if find_spec("matplotlib") else ("svg",):
+        draw_picture(tmp_path / f"x.{suffix}", Picture([[panel]]), title="t", summary="s", items=[])
+        assert (tmp_path / f"x.{suffix}").stat().st_size > 1000
+    texts = [e.text for e in ElementTree.parse(tmp_path / "x.svg").iter() if e.tag.endswith("text")]
+    assert texts.count(name) == 2

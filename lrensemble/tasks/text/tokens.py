@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, first_line
+from lrensemble.installing import install
 from lrensemble.model_folder import TOKENIZER, find_folder, tokenizer_hash
 from lrensemble.tasks.task import Batch
 
@@ -40,7 +41,7 @@ class Tokenizer:
         try:
             tokenizers: Any = importlib.import_module("tokenizers")
         except ImportError:
-            raise UserError("texts need a tokenizer: pip install lrensemble[llm]") from None
+            raise UserError(f"texts need a tokenizer: {install('llm')}") from None
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # tokenizers has no class of its own for them
