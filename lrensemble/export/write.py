@@ -109,14 +109,10 @@ def export_team(
         check_spiking(module, members)
     card = _card(pool, team, members, _preprocessing(pool, module, data), test)
     with clear_disk_errors(out), new_folder(out) as temporary:
-        names = module.write(temporary) if isinstance(module, TextTeam) else []
-        for format in formats if isinstance(module, TeamModule) else ():
-            tell(f"writing {format}")
-            if format == NIR:
-                names += write_members(module, card, temporary)
-            else:
-                names.append(FILES[format])
-                write_module(module, format, temporary / FILES[format])
+        if isinstance(module, TextTeam):
+            names = module.write(temporary)
+        else:
+            names = _write_files(module, formats, card, temporary, tell)
         card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
         write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
         checks = {}
@@ -145,6 +141,20 @@ def export_team(
         text = readme(card).encode()
         write_atomic(temporary / "README.md", lambda file: file.write(text))
     return card
+
+
+def _write_files(
+    module: TeamModule, formats: Sequence[str], card: Card, folder: Path, tell: Callable[[str], object]
+) -> list[str]:
+    names = []
+    for format in formats:
+        tell(f"writing {format}")
+        if format == NIR:
+            names += write_members(module, card, folder)
+        else:
+            names.append(FILES[format])
+            write_module(module, format, folder / FILES[format])
+    return names
 
 
 def _check_place(out: Path, force: bool) -> None:
