@@ -13,7 +13,6 @@ from typing import Any
 from lrensemble.cli import output
 
 HELP = "CPU seconds, energy and carbon of training"
-OPERATIONS = ("spikes", "acs", "effective_macs", "dense_macs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
+    from lrensemble.pool.costs import OPERATIONS
     from lrensemble.pool.energy import JOULES, WATTS, WORLD, YEAR, carbon_intensity, energy_of, has_own_energy
 
     country = args.country or WORLD

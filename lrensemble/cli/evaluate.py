@@ -114,6 +114,7 @@ def _print(result: Evaluation, pool: Pool) -> None:
     )
     if output.view.verbose:
         _print_all(result, pool.find(result.best_single).record.spec.label)
+        _print_costs(result, pool)
     if result.scores[0].metrics:
         _print_metrics(result)
     for name, reason in (result.left_out | result.metrics_left_out).items():
@@ -195,6 +196,33 @@ def _print_all(result: Evaluation, best_policy: str) -> None:
     )
     if result.against("seeds-only"):
         output.say(result.control_note)
+
+
+def _print_costs(result: Evaluation, pool: Pool) -> None:
+    from lrensemble.report.page.costs import costs_of
+
+    best, rows, sources = pool.find(result.best_single), [], dict[str, None]()
+    for score in result.scores:
+        team = pool.team(score.name) if score.name in pool.team_names else None
+        if team is None and score.members > 1:
+            continue
+        costs = costs_of(pool, team, best)
+        trained = costs.team if team else costs.single
+        used = {use.measure: use.team if team else use.single for use in costs.use}
+        sources |= dict.fromkeys(trained.sources)
+        rows.append(
+            {
+                "<team": score.name,
+                "energy J": output.number(trained.joules, 1),
+                "mg CO2e": output.number(trained.grams and 1000 * trained.grams, 2),
+                **{name: "-" if value is None else f"{value:,.0f}" for name, value in used.items()},
+            }
+        )
+    output.print_rows(
+        "Energy of the training of a team's members, and what one prediction takes",
+        rows,
+        f"Energy from: {'; '.join(sources) or 'nothing'}. CO2e by the world's mean (lrensemble energy --country).",
+    )
 
 
 def _print_metrics(result: Evaluation) -> None:

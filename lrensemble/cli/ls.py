@@ -38,6 +38,7 @@ def pools_below(folder: Path) -> list[Path]:
 def run(args: argparse.Namespace) -> int:
     from lrensemble.errors import UserError
     from lrensemble.pool import Pool
+    from lrensemble.pool.energy import own_joules
 
     folder = args.pool or (Path("checkpoints") if Path("checkpoints").is_dir() else Path())
     if below := pools_below(folder):
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
                 "val": record.val,
                 "outputs": "labels" if record.is_labels else "probabilities",
                 "costs": record.costs,
+                "joules": own_joules(member),
                 "reason": record.reason,
             }
         )
@@ -106,10 +108,12 @@ def run(args: argparse.Namespace) -> int:
                 "<model": m.get("model", ""),
                 "steps": f"{m.get('costs', {}).get('steps', 0):,}",
                 "seconds": output.number(m.get("costs", {}).get("seconds"), 1),
+                "energy J": output.number(m.get("joules"), 1),
             }
             for m in members
         ],
-        f"Seeds-only control: {pool.control.path}" if pool.control else "",
+        "energy: of the training, lrensemble energy says from what."
+        + (f" Seeds-only control: {pool.control.path}" if pool.control else ""),
     )
     for m in members:
         if m.get("reason") and m["status"] != "damaged":

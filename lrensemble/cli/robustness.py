@@ -1,8 +1,8 @@
 """What holds when something changes. The networks of a pool's members run again for it (evaluate reads files only).
 
-Without options: accuracy on corrupted test images, and the loss on test minus that on train. --ood asks whether teams
-are less sure about another data set. --lr-scales trains members again with their learning rates multiplied, into the
-pool POOL/lr_scales. Results are also written to POOL/robustness.
+Without options: accuracy on corrupted test rows (images, or recordings of event cameras), and the loss on test minus
+that on train. --ood asks whether teams are less sure about another data set. --lr-scales trains members again with
+their learning rates multiplied, into the pool POOL/lr_scales. Results are also written to POOL/robustness.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ HELP = "corrupted and foreign images, loss difference, other base LRs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("--team", metavar="NAME", nargs="+", action="extend", help="one or more (default: all teams)")
-    parser.add_argument("--corruption", action="store_true", help="noise, blur and shift of the test images")
+    parser.add_argument(
+        "--corruption",
+        action="store_true",
+        help="noise, blur and shift of the test images; events dropped, jittered and added",
+    )
     parser.add_argument("--loss-difference", action="store_true", help="test loss - train loss of members and teams")
     parser.add_argument(
         "--ood", metavar="NAME[:ROOT]", action="append", default=[], help="another data set, e.g. npz:other.npz"
@@ -138,14 +142,14 @@ def _print_corruption(rows: list[Corrupted]) -> None:
     single, *others = by_team
     columns = ["<team", *(f"{row.corruption} {row.level or ''}".strip() for row in by_team[single])]
     output.print_table(
-        f"Accuracy % on corrupted test images (n = {rows[0].rows:,}), three levels each",
+        f"Accuracy % on corrupted test rows (n = {rows[0].rows:,}), three levels each",
         columns,
         [[name, *(output.percent(row.accuracy) for row in some)] for name, some in by_team.items()],
         "At 50 % and this n, the 95 % interval is "
         f"± {196 * (0.25 / rows[0].rows) ** 0.5:.2f} points; all intervals are in --format json.",
     )
     output.print_table(
-        f"Points over the best single member ({single}) on the same images",
+        f"Points over the best single member ({single}) on the same rows",
         columns,
         [[name, *(_marked(row) for row in by_team[name])] for name in others],
         "* shown: the paired 95 % interval excludes 0, and McNemar's test agrees (each alone, not as one of many).",
@@ -192,7 +196,7 @@ def _print_loss(rows: list[LossDifference]) -> None:
             ]
             for row in rows
         ],
-        "Of the final weights, on images without augmentation.",
+        "Of the final weights, on rows without augmentation.",
     )
 
 

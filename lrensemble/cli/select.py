@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="select N times more on half of the rows: what holds?",
     )
     parser.add_argument(
-        "--cost", metavar="NAME", help="of a member, for pareto: energy, cpu_seconds, acs ... (default: FLOPs)"
+        "--cost", metavar="NAME", help="of a member, for pareto: energy, cpu_seconds, synops ... (default: FLOPs)"
     )
     parser.add_argument("--memory", metavar="SIZE", help="for predictions in memory, e.g. 500MB (default: 2GiB)")
     parser.add_argument(

@@ -22,6 +22,33 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class Frames(Part):
+    """How a recording of an event camera becomes a row (`EventTask`).
+
+    Attributes
+    ----------
+    window : left, top, width, height on the sensor
+    steps : time steps of a pass: the bins, or of ``carsnn`` those that one frame is shown for
+    """
+
+    protocol: str
+    window: tuple[int, int, int, int]
+    bin_us: int = Field(ge=1)
+    bins: int = Field(ge=1)
+    crops: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
+    @property
+    def time_step(self) -> float:
+        """Seconds."""
+        return 1e-6 * self.bin_us / (self.steps if self.protocol == "carsnn" else 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row."""
+        return (self.bins * self.crops, 2, self.window[3], self.window[2])
+
+
 class Preprocessing(Part):
     """What is done to a row before the graph, which normalises by itself.
 
@@ -32,6 +59,7 @@ class Preprocessing(Part):
     resize : images of another size are resized bilinearly, as for training
     dtype, range : of the training images; None where the data were not at hand at the export
     columns : how the cells of a CSV file become the features of a row
+    frames : how recordings of an event camera become rows
     mean, std : of every channel or feature; applied in the graph
     text : how rows of texts become tokens
     """
@@ -42,6 +70,7 @@ class Preprocessing(Part):
     dtype: str | None = None
     range: tuple[float, float] | None = None
     columns: tuple[Column, ...] = ()
+    frames: Frames | None = None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     text: TextForm | None = None
@@ -57,6 +86,8 @@ class Preprocessing(Part):
             raise ValueError(f"rows of shape {shape} with {len(self.mean)} means, {len(self.std)} std")
         if self.columns and shape != (features,):
             raise ValueError(f"rows of shape {shape}, but columns make {features} features")
+        if self.frames and shape != self.frames.shape:
+            raise ValueError(f"rows of shape {shape}, but frames make {self.frames.shape}")
         return self
 
 

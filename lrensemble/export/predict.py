@@ -102,5 +102,5 @@ def find_files(paths: Sequence[Path], reader: Reader | RowReader | TextReader) -
         found = reader.find(path) if path.is_dir() else [path]
         yield from ((file, "") for file in found)
         if not found:
-            kind = {Reader: "images", TextReader: "texts"}.get(type(reader), "tables or arrays")
+            kind = {Reader: "images", TextReader: "texts"}.get(type(reader), "tables, arrays or recordings")
             yield path, f"there are no {kind} in this folder"

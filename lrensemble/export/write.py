@@ -15,11 +15,12 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.evaluation.network import load_data, model_of, row_key
 from lrensemble.evaluation.stored import read_evaluation
-from lrensemble.export.card import NAME, Card, Check, MemberCard, Preprocessing
+from lrensemble.export.card import NAME, Card, Check, Frames, MemberCard, Preprocessing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.formats import FILES, TEXTS, write_module
 from lrensemble.export.latency import text_timings, timings
 from lrensemble.export.module import TeamModule
+from lrensemble.export.nir_file import NIR, check_spiking, read_members, write_members
 from lrensemble.export.readme import readme
 from lrensemble.export.swap import new_folder
 from lrensemble.export.team import team_module, voters
@@ -31,6 +32,7 @@ from lrensemble.pool.record import FileInfo
 from lrensemble.renamed import renamed
 from lrensemble.selection import team_vote
 from lrensemble.tasks import Images, Task
+from lrensemble.tasks.events import EventTask
 from lrensemble.tasks.row_arrays import CHUNK, pieces
 from lrensemble.tasks.rows import raw_batches
 from lrensemble.tasks.text import TEXTS as TASKS_OF_TEXTS
@@ -65,7 +67,7 @@ def export_team(
 
     Parameters
     ----------
-    formats : names in `FILES`
+    formats : names in `FILES`, and ``nir``: a graph of every member, of spiking networks
     force : replace an exported team that is there
     check : False leaves the comparison with the stored predictions out. Where the data set is not at hand it is left
         out, too. Either is said in the card, and the files are compared with the module in memory on random rows.
@@ -82,11 +84,12 @@ def export_team(
     """
     if pool.task.data["name"] == "documents":
         raise UserError("a team of documents gives probabilities of tokens that are written already: nothing to export")
-    known = {TEXTS: ""} if (texts := pool.task.data["name"] in TASKS_OF_TEXTS) else FILES
+    known = (TEXTS,) if (texts := pool.task.data["name"] in TASKS_OF_TEXTS) else (*FILES, NIR)
     formats = (TEXTS,) if texts and tuple(formats) == ("torch",) else formats  # what is written if nothing is said
     for format in formats:
         if format not in known:
             raise UserError(f"unknown format {format!r}: {did_you_mean(format, known)}")
+    formats = [format for format in known if format in formats]
     team = pool.team(team) if isinstance(team, str) else team
     members = voters(pool, team)
     out = Path(out)
@@ -102,30 +105,31 @@ def export_team(
         raise UserError(
             f"rows become scores by methods of {pool.task.data['name']}: --as torch or onnx holds these too"
         )
+    if NIR in formats and isinstance(module, TeamModule):
+        check_spiking(module, members)
     card = _card(pool, team, members, _preprocessing(pool, module, data), test)
     with clear_disk_errors(out), new_folder(out) as temporary:
         if isinstance(module, TextTeam):
             names = module.write(temporary)
         else:
-            for format in dict.fromkeys(formats):
-                tell(f"writing {FILES[format]}")
-                write_module(module, format, temporary / FILES[format])
-            names = [FILES[format] for format in FILES if format in formats]
+            names = _write_files(module, formats, card, temporary, tell)
         card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
         write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
         checks = {}
-        for format in known:
-            if format in formats:
-                tell(f"checking {format}")
+        for format in formats:
+            tell(f"checking {format}")
+            if format == NIR and isinstance(module, TeamModule):
+                exported = Ensemble(read_members(module, members, temporary), card.class_names, module.shape)
+            else:
                 exported = Ensemble.load(temporary, format=format, trust=trust)
-                if data is not None and check:
-                    checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
-                elif isinstance(module, TextTeam):
-                    checks[format] = Check(what=f"read back ({note or '--no-check'})", rows=0, largest_difference=0.0)
-                else:
-                    checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
+            if data is not None and check:
+                checks[format] = _check_rows(pool, team, members, data, exported, tolerance)
+            elif isinstance(module, TextTeam):
+                checks[format] = Check(what=f"read back ({note or '--no-check'})", rows=0, largest_difference=0.0)
+            else:
+                checks[format] = _check_random(module, exported, card, note or "--no-check", tolerance)
         card = card.model_copy(update={"checks": checks})
-        if benchmark:
+        if benchmark and formats[0] != NIR:
             tell("measuring")
             if not isinstance(module, TextTeam):
                 found = timings(pool, temporary, next(iter(checks)), trust, data)
@@ -137,6 +141,20 @@ def export_team(
         text = readme(card).encode()
         write_atomic(temporary / "README.md", lambda file: file.write(text))
     return card
+
+
+def _write_files(
+    module: TeamModule, formats: Sequence[str], card: Card, folder: Path, tell: Callable[[str], object]
+) -> list[str]:
+    names = []
+    for format in formats:
+        tell(f"writing {format}")
+        if format == NIR:
+            names += write_members(module, card, folder)
+        else:
+            names.append(FILES[format])
+            write_module(module, format, folder / FILES[format])
+    return names
 
 
 def _check_place(out: Path, force: bool) -> None:
@@ -233,6 +251,8 @@ def _preprocessing(pool: Pool, module: TeamModule | TextTeam, data: Task | None)
         images = data.train.images
         low = min(float(piece.min()) for piece in pieces(images))
         values = {"dtype": str(images.dtype), "range": (low, max(float(piece.max()) for piece in pieces(images)))}
+    elif isinstance(data, EventTask):
+        values = {"frames": Frames.model_validate(data.frames)}
     return Preprocessing(
         input_shape=module.shape,
         convert=folder,

@@ -14,14 +14,23 @@ from lrensemble.pool.member import Member
 
 # Keys of a record's costs, from the best measure to the worst, and their units in words.
 MEASURES = {"flops": "FLOPs per sample", "parameters": "parameters"}
+# Of spiking networks, per inference, by NeuroBench's names (`lrensemble.tasks.events.operations`).
+OPERATIONS = {
+    "acs": "effective ACs (one for every spike and synapse)",
+    "effective_macs": "effective MACs",
+    "dense_macs": "dense MACs",
+    "spikes": "spikes",
+}
 
 
 def inference_costs(members: Sequence[Member], measure: str | None = None) -> tuple[NDArray[Any], str]:
     """Cost of every member (M,) and its unit: FLOPs per sample, or parameters where a record has no FLOPs.
 
     Where neither is known of all members, each costs 1, and the unit is "members". `measure` asks for another one, by
-    its name or unit: ``energy`` (of training, in joules), or a cost that all records have (cpu_seconds, acs, ...).
+    its name or unit: ``energy`` (of training, in joules), or a cost that all records have (cpu_seconds, acs, ...);
+    ``synops`` are the acs.
     """
+    measure = "acs" if measure and measure.lower() == "synops" else measure
     if measure not in (None, "members"):  # also by its unit, as teams keep it
         key = next((key for key, unit in MEASURES.items() if measure in (key, unit)), measure)
         return _asked(members, str(key)), MEASURES.get(str(key), str(key))

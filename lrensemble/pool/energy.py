@@ -61,6 +61,11 @@ def has_own_energy(member: Member) -> bool:
     return member.record.parent is None and member.record.spec.derived is None
 
 
+def own_joules(member: Member) -> float | None:
+    """Of its training; None for members that are derived from runs, too."""
+    return energy_of(member.record, grams_per_kwh=0.0).joules if has_own_energy(member) else None
+
+
 def training_joules(members: Sequence[Member]) -> list[float | None]:
     """Of every member, that of its runs where it is derived from some."""
     return [energy_of(member.record, grams_per_kwh=0.0).joules for member in members]

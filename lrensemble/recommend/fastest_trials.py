@@ -49,7 +49,7 @@ class Trainer:
         training = base.training.model_copy(update={"until": None, "stop": None})
         self.base = base.model_copy(update={"training": training, "notes": {}})
         self.plan, self.options, self.members = plan, options, dict[str, Member]()
-        self.clock = "seconds"
+        self.clock = ""
 
     def spec(self, candidate: Contestant, seed: int) -> RunSpec:
         training = self.base.training.model_copy(update={"epochs": candidate.epochs})
@@ -69,10 +69,7 @@ class Trainer:
             if member.record.status not in FINISHED:
                 raise UserError(f"member {member.id} {member.record.status}: {member.record.reason}")
             self.members[member.id] = member
-        # On a shared machine the processor's own seconds say what a run took; a GPU has no such clock.
-        known = all("cpu_seconds" in m.record.costs for m in self.members.values())
-        on_cpu = all(m.record.environment.get("device") == "cpu" for m in self.members.values())
-        self.clock = "cpu_seconds" if known and on_cpu else "seconds"
+        self.clock = self.clock or _clock(pool)
         return members
 
     def snapshot(self, member: Member, epoch: int) -> Member:
@@ -94,6 +91,16 @@ class Trainer:
     @property
     def seconds(self) -> float:
         return float(sum(member.record.costs.get(self.clock, 0.0) for member in self.members.values()))
+
+
+def _clock(pool: Pool) -> str:
+    """One for all: on a shared machine the processor's own seconds say what a run took; a GPU has no such clock.
+
+    Runs of older versions, which others than the first may come from, have not kept them.
+    """
+    runs = pool.runs
+    kept = all("cpu_seconds" in entry for member in runs for entry in (member.record.costs, *member.history()))
+    return "cpu_seconds" if kept and all(m.record.environment.get("device") == "cpu" for m in runs) else "seconds"
 
 
 def largest_lr(

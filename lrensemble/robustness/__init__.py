@@ -1,4 +1,4 @@
-"""What holds when something changes: corrupted and foreign images, the training rows, another learning rate."""
+"""What holds when something changes: corrupted and foreign rows, the training rows, another learning rate."""
 
 from lrensemble.robustness.base_lr import LrRobustness, lr_robustness, train_scaled
 from lrensemble.robustness.corruption import Corrupted, corruption

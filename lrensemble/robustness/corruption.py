@@ -1,4 +1,4 @@
-"""Accuracy on corrupted test images: noise, blur and shift at three severities each.
+"""Accuracy on corrupted test rows at three severities: noise, blur and shift of images, or changes of recordings.
 
 After Hendrycks & Dietterich 2019, but relative to the data set, so that it fits images of any size and unit.
 """
@@ -10,13 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lrensemble.evaluation.paired import PairedRows, RowScores
 from lrensemble.evaluation.results import Gain
 from lrensemble.metrics import expected_calibration_error
+from lrensemble.robustness.events import EVENT_CHANGES
 from lrensemble.robustness.networks import Change, Networks
+from lrensemble.tasks import Images
+from lrensemble.tasks.events import EventTask, Recording
 from lrensemble.training.seeds import derive_seed
 
 LEVELS = (1, 2, 3)
@@ -76,7 +80,7 @@ CORRUPTIONS: dict[str, Callable[[Tensor, int, Scale, torch.Generator], Tensor]] 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """A team (or the best single member) on test images with one corruption."""
+    """A team (or the best single member) on test rows with one corruption."""
 
     name: str
     corruption: str  # "clean" for none
@@ -86,19 +90,32 @@ class Corrupted:
     accuracy_interval: tuple[float, float]
     nll: float | None
     ece: float
-    accuracy_gain: Gain | None  # over the best single member on the same images, in points; None for itself
+    accuracy_gain: Gain | None  # over the best single member on the same rows, in points; None for itself
 
 
 def corruption(networks: Networks) -> list[Corrupted]:
-    """Every team on the clean test images, then under every corruption at every level."""
-    test = networks.data.test
-    scale = _scale(networks)
+    """Every team on the clean test rows, then under every corruption at every level."""
     found = _scores(networks, networks.clean_votes(), "clean", 0)
-    for name in CORRUPTIONS:
+    data = networks.data
+    scale = _scale(networks, data) if isinstance(data, Images) else None
+    for name in CORRUPTIONS if scale else EVENT_CHANGES:
         for level in LEVELS:
-            change = corrupting(name, level, scale, networks.device)
-            found += _scores(networks, networks.votes(test.images, change), name, level)
+            if isinstance(data, EventTask):
+                votes = networks.votes(data.fixed("test", changing(name, level, data.frames["bin_us"])))
+            else:
+                assert scale
+                votes = networks.votes(data.test.images, corrupting(name, level, scale, networks.device))
+            found += _scores(networks, votes, name, level)
     return found
+
+
+def changing(name: str, level: int, bin_us: int) -> Callable[[Recording, int], Recording]:
+    """The corruption of one of `EVENT_CHANGES` as a change of a recording, by its number."""
+
+    def change(one: Recording, row: int) -> Recording:
+        return EVENT_CHANGES[name](one, level, bin_us, np.random.default_rng(derive_seed(name, level, row)))
+
+    return change
 
 
 def corrupting(name: str, level: int, scale: Scale, device: torch.device) -> Change:
@@ -111,16 +128,16 @@ def corrupting(name: str, level: int, scale: Scale, device: torch.device) -> Cha
     return change
 
 
-def _scale(networks: Networks) -> Scale:
+def _scale(networks: Networks, data: Images) -> Scale:
     from lrensemble.tasks.row_arrays import pieces
 
-    parts = [(float(piece.min()), float(piece.max())) for piece in pieces(networks.data.test.images)]
-    std = torch.tensor(networks.data.normalisation[1], dtype=torch.float32, device=networks.device)
+    parts = [(float(piece.min()), float(piece.max())) for piece in pieces(data.test.images)]
+    std = torch.tensor(data.normalisation[1], dtype=torch.float32, device=networks.device)
     return Scale(std[:, None, None], min(low for low, _ in parts), max(high for _, high in parts))
 
 
 def _scores(networks: Networks, votes: dict[str, Any], name: str, level: int) -> list[Corrupted]:
-    labels = networks.data.test.labels
+    labels = networks.data.labels("test")
     rows = PairedRows([RowScores.of(vote, labels) for vote in votes.values()])
     return [
         Corrupted(

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from lrensemble.array import Array
 from lrensemble.metrics import correct_rows, nll_rows
 from lrensemble.robustness.networks import Networks
@@ -16,7 +14,7 @@ from lrensemble.robustness.networks import Networks
 
 @dataclass(frozen=True)
 class LossDifference:
-    """Of one member, or of a team. The train images are as they are: no augmentation, no dropout."""
+    """Of one member, or of a team. The train rows are as they are: no augmentation, no random crop, no dropout."""
 
     name: str  # id of the member, or name of the team
     policy: str | None  # of a member
@@ -35,10 +33,10 @@ def loss_difference(networks: Networks) -> list[LossDifference]:
     losses: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     votes_on: dict[str, Callable[..., dict[str, Array]]] = {
         "test": networks.clean_votes,
-        "train": partial(networks.votes, data.train.images),
+        "train": partial(networks.votes, networks.rows("train")),
     }
     for split, votes in votes_on.items():
-        labels = np.asarray(getattr(data, split).labels)
+        labels = data.labels(split)
 
         def add(name: str, vote: Array, split: str = split, labels: Array = labels) -> None:
             losses[name][split] = float(nll_rows(vote, labels).mean()), float(correct_rows(vote, labels).mean())
@@ -55,8 +53,8 @@ def loss_difference(networks: Networks) -> list[LossDifference]:
             loss_difference=loss["test"][0] - loss["train"][0],
             train_accuracy=loss["train"][1],
             test_accuracy=loss["test"][1],
-            train_rows=len(data.train),
-            test_rows=len(data.test),
+            train_rows=data.rows("train"),
+            test_rows=data.rows("test"),
         )
         for name, loss in losses.items()
         if name != "(best single)"  # it is one of the members

@@ -1,4 +1,4 @@
-"""Votes of teams on any images: the members' networks run one after the other, and only sums are kept."""
+"""Votes of teams on any rows: the members' networks run one after the other, and only sums are kept."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from lrensemble.pool import Member, Pool
 from lrensemble.selection import VOTES
 from lrensemble.selection.votes import NEVER, counts_of, scaled
 from lrensemble.tasks import Images
+from lrensemble.tasks.events import EventTask
 from lrensemble.training.device import pick_devices
 
-ROWS = 1000  # in one pass of a network
+ROWS = 1000  # images in one pass of a network
+RECORDINGS = 100  # of event cameras: a row is many frames
 SAME = 0.01  # most that a probability may differ from the stored one
 
 # Changes raw images (B, C, H, W), float, on the device; the number of the first row is for seeds.
@@ -39,11 +41,16 @@ class Networks:
     """
 
     pool: Pool
-    data: Images
+    data: Images | EventTask
     entries: dict[str, Entry]
     members: list[Member]
     device: torch.device
     trust: bool = False  # as in `load_network`
+
+    def rows(self, split: str) -> Any:
+        """Raw, as they are evaluated: array-like (N, ...)."""
+        data = self.data
+        return data.fixed(split) if isinstance(data, EventTask) else getattr(data, split).images
 
     def votes(
         self,
@@ -51,7 +58,7 @@ class Networks:
         change: Change | None = None,
         each: Callable[[Member, Array], None] | None = None,
     ) -> dict[str, Array]:
-        """Probabilities (N, C) of every entry on raw images (N, C, H, W); `each` sees those of every member."""
+        """Probabilities (N, C) of every entry on raw rows (N, ...); `each` sees those of every member."""
         totals: dict[str, Any] = dict.fromkeys(self.entries, 0.0)
         counts = {
             name: dict(zip(entry.weights, counts_of([*entry.weights.values()]), strict=True))
@@ -85,15 +92,16 @@ class Networks:
             if each is not None:
                 each(member, probabilities)
 
-        return self.votes(self.data.test.images, each=check)
+        return self.votes(self.rows("test"), each=check)
 
     @torch.no_grad()
     def _predict(self, member: Member, images: Any, change: Change | None) -> Array:
         network = load_network(self.pool, member, trust=self.trust).to(self.device)
         masked = self.pool.choices("test") is not None
         parts = []
-        for start in range(0, len(images), ROWS):
-            batch = torch.from_numpy(np.asarray(images[start : start + ROWS])).to(self.device).float()
+        size = RECORDINGS if isinstance(self.data, EventTask) else ROWS
+        for start in range(0, len(images), size):
+            batch = torch.from_numpy(np.asarray(images[start : start + size])).to(self.device).float()
             if change is not None:
                 batch = change(batch, start)
             scores = network(batch)
@@ -129,8 +137,11 @@ def networks(
         del entries[name]  # it would need all networks, for one line
     needed = {member_id for entry in entries.values() for member_id in entry.weights}
     data = load_data(pool, trust=trust)
-    if not isinstance(data, Images):
-        raise UserError(f"{pool.path}: what is changed here is images, its data are {pool.task.data['name']}")
+    if not isinstance(data, Images | EventTask):
+        raise UserError(
+            f"{pool.path}: what is changed here is images or recordings of event cameras, its data are "
+            f"{pool.task.data['name']}"
+        )
     return Networks(
         pool=pool,
         data=data,

@@ -45,18 +45,21 @@ def out_of_distribution(networks: Networks, text: str) -> list[Detection]:
     UserError
         The data set is not there, is the pool's own, or has other channels than 1 or 3.
     """
+    data = networks.data
+    if not isinstance(data, Images):
+        raise UserError(f"--ood {text}: foreign rows are images, and those of {networks.pool.path} are recordings")
     name, _, root = text.partition(":")
     foreign = load_images(name, root=Path(root) if root else None)
-    if _same(foreign, networks.data):
+    if _same(foreign, data):
         raise UserError(f"{text} is the pool's own data set: out-of-distribution images must come from another one")
-    change = fitting(foreign, networks.data)
+    change = fitting(foreign, data)
     own = networks.clean_votes()
     other = networks.votes(foreign.test.images, change)
     found = []
     for team in networks.entries:
         inside, outside = uncertainty(own[team]), uncertainty(other[team])
         scores = {key: auroc(inside[key], outside[key]) for key in inside}
-        found.append(Detection(team, text, len(networks.data.test), len(foreign.test), **scores))
+        found.append(Detection(team, text, len(data.test), len(foreign.test), **scores))
     return found
 
 

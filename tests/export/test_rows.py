@@ -122,7 +122,7 @@ def test_files_that_are_no_rows_of_the_team(table, tmp_path, capsys, name, text,
 
 def test_what_is_for_images_says_so(table, capsys):
     assert main(["robustness", str(table[0].path)]) == 2
-    assert "what is changed here is images, its data are table" in capsys.readouterr().err
+    assert "images or recordings of event cameras, its data are table" in capsys.readouterr().err
     config = {**RUN, "data": "iris", "training": {**RUN["training"], "augment": ["flip"]}}
     with pytest.raises(UserError, match=r"training.augment, cutout and mixup are for images: ArrayTask takes none"):
         train_pool(load_config(config), table[0].path.parent / "none")

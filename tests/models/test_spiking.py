@@ -14,11 +14,13 @@ from torch.nn import functional as F
 from lrensemble import UserError, load_config, train_pool
 from lrensemble.models import build_model
 from lrensemble.models.spiking import LIF, SURROGATES
+from lrensemble.models.spiking.neuron import fire_stepwise
 from lrensemble.tasks import load_task
-from lrensemble.tasks.events import EventTask, Recording, simulate
+from lrensemble.tasks.events import EventTask, Recording
 from lrensemble.tasks.events.neurons import firing_rates, reset_states
 from lrensemble.tasks.events.sets import EventSet
 from lrensemble.training.judges import dead
+from tests.tasks.events.files import pictures
 
 DERIVATIVES = {
     "rectangle": lambda v, threshold: (v.abs() < threshold).float(),
@@ -77,6 +79,7 @@ def test_the_fused_neuron_is_the_loop(surrogate, shape, steps, halve):
     assert relative(fused.grad, plain.grad) < 1e-5
     with torch.no_grad():
         assert torch.equal(lif(fused, steps, halve=halve), mine)
+        assert torch.equal(fire_stepwise(fused, steps, halve, lif.decay, lif.threshold), mine)
 
 
 def plain_carsnn(net: Any, x: Tensor) -> Tensor:
@@ -148,16 +151,6 @@ def test_networks_that_cannot_be(options, words):
     shape = options.pop("input_shape", (10, 2, 34, 34))
     with pytest.raises(UserError, match=words):
         build_model("carsnn", input_shape=shape, num_classes=2, parameters=options)
-
-
-def pictures(n: int = 60) -> EventSet:
-    """Simulated events of bars, standing or lying."""
-    rng = np.random.default_rng(0)
-    images, labels = np.zeros((n, 14, 14), np.float32), np.arange(n) % 2
-    for image, label in zip(images, labels, strict=True):
-        at = rng.integers(2, 9)
-        image[(slice(2, 12), slice(at, at + 3)) if label else (slice(at, at + 3), slice(2, 12))] = 0.9
-    return EventSet(simulate(images), labels, ("lying", "standing"))
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,11 @@ import pytest
 
 from lrensemble import Pool, UserError, load_config
 from lrensemble.cli.main import main
-from lrensemble.pool.fastest import read_fastest
+from lrensemble.pool.fastest import Contestant, read_fastest
 from lrensemble.recommend import fastest_trials
 from lrensemble.recommend.fastest import find_fastest
 from lrensemble.training import make_plan
+from lrensemble.training.meter import Meter
 from tests.conftest import tiny_config
 
 OPTIONS = {"workers": 1, "threads": 1, "devices": "cpu", "seeds": 4, "finalists": 1}
@@ -105,6 +106,23 @@ def test_a_baseline_that_nothing_beats_is_kept(tmp_path, reads, capsys):
     assert found.winner is None and found.confirmation is None and found.repaid_after is None
     assert found.recommended is found.rows[0] and set(found.speed_ups.values()) == {1.0}
     assert "test" not in reads
+
+
+def test_there_is_one_clock_for_all(tmp_path, monkeypatch):
+    """A run that an older version has left, and that the search comes to after the baseline, has no CPU seconds."""
+    plan = plan_of(tmp_path / "pool")
+    used = Meter.used
+    with monkeypatch.context() as patched:
+        patched.setattr(Meter, "used", lambda self: {k: v for k, v in used(self).items() if k != "cpu_seconds"})
+        trainer = fastest_trials.Trainer(plan, {"workers": 1, "threads": 1, "devices": "cpu"})
+        trainer.train([Contestant(policy="FIX(k0=0.3)", epochs=6)], [0])
+    found = find_fastest(plan, baseline=SLOW, lrs=[0.01, 0.3], **{**OPTIONS, "seeds": 2})
+    assert found.clock == "seconds"
+    trainer = fastest_trials.Trainer(plan, {"workers": 1, "threads": 1, "devices": "cpu"})
+    [[member]] = trainer.train([Contestant(policy=SLOW, epochs=10)], [0])  # the first it trains: kept, and no clock
+    assert "cpu_seconds" in member.record.costs and trainer.clock == "seconds"
+    assert found.search_seconds == pytest.approx(sum(m.record.costs["seconds"] for m in Pool.open(plan.pool).runs))
+    assert all(row.seconds is None or row.seconds < 10 for row in found.rows)  # no epochs, which take a second of CPU
 
 
 def test_what_cannot_be_asked(tmp_path, capsys):

@@ -315,7 +315,7 @@ def test_snapshots_of_a_run_are_paid_once(pool: Pool):
     second.write_record(second.record.model_copy(update={"parent": first.id}))
     costs = report_info(pool).costs
     assert costs.runs == 3
-    assert costs.pool_seconds == pytest.approx(
+    assert costs.pool.seconds == pytest.approx(
         sum(m.record.costs["seconds"] for m in pool.members if m.id != second.id)
     )
 
@@ -388,10 +388,13 @@ def test_costs_are_sums_over_what_is_known(pool: Pool):
     pool = Pool.open(pool.path)
     team = select_teams(pool, ["all"])[0]
     costs = costs_of(pool, team, pool.find(third.id))
-    assert (costs.pool_seconds, costs.timed, costs.runs) == (21, 2, len(rest) + 2)
-    assert costs.team_seconds == 21  # the snapshot's run is in the team anyway
-    assert costs.single_seconds == 20  # that of its run
+    assert (costs.pool.seconds, costs.timed, costs.runs) == (21, 2, len(rest) + 2)
+    assert costs.team.seconds == 21  # the snapshot's run is in the team anyway
+    assert costs.single.seconds == 20  # that of its run
+    assert (costs.pool.joules, costs.single.joules) == (4 * 21, 4 * 20)  # an estimate: 4 W of one thread
+    assert costs.pool.grams == pytest.approx(4 * 21 / 3.6e6 * 481, rel=0.01)  # the world's grams of a kWh
+    assert costs.pool.sources == ("estimate: 4 W x seconds x 1 threads",)
     assert pool.control
-    assert costs.control_seconds == pytest.approx(sum(m.record.costs["seconds"] for m in pool.control.members))
+    assert costs.control.seconds == pytest.approx(sum(m.record.costs["seconds"] for m in pool.control.members))
     use = {one.measure: (one.single, one.team) for one in costs.use}
     assert use == {"flops": (7, None), "parameters": (5, 4 + 5 * (len(rest) + 2))}

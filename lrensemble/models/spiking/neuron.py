@@ -104,6 +104,19 @@ class Fire(torch.autograd.Function):
         return result, None, None, None, None, None
 
 
+def fire_stepwise(current: Tensor, steps: int, halve: bool, decay: float, threshold: float) -> Tensor:
+    """What `Fire` computes, without gradients and without writing in place: what a graph can hold."""
+    kept: Tensor | None = None
+    spikes = []
+    for t in range(steps):
+        now = current[0 if current.shape[0] == 1 else t]
+        u = now if kept is None else torch.add(now, kept, alpha=decay)
+        fired = (u > threshold).to(u.dtype)
+        kept = u * (1 - fired)
+        spikes.append(pool(fired) if halve else fired)
+    return torch.stack(spikes)
+
+
 def _half(shape: torch.Size) -> tuple[int, ...]:
     return (*shape[:-2], shape[-2] // 2, shape[-1] // 2)
 
@@ -147,7 +160,10 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor, steps: int | None = None, *, halve: bool = False) -> Tensor:
         """With `halve` spikes averaged over 2 x 2 pixels."""
-        fired: Tensor = Fire.apply(current, steps or len(current), halve, self.decay, self.threshold, self.surrogate)
+        steps = steps or current.shape[0]
+        if torch.compiler.is_exporting():
+            return fire_stepwise(current, steps, halve, self.decay, self.threshold)
+        fired: Tensor = Fire.apply(current, steps, halve, self.decay, self.threshold, self.surrogate)
         return fired
 
     def extra_repr(self) -> str:

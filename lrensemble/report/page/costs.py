@@ -1,4 +1,4 @@
-"""What the pool cost to train, and what the team costs to use beside one model."""
+"""What the pool cost to train, in seconds and joules, and what the team costs to use beside one model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.costs import MEASURES
+from lrensemble.pool.costs import MEASURES, OPERATIONS
+from lrensemble.pool.energy import carbon_intensity, energy_of
 
 
 @dataclass(frozen=True)
@@ -24,23 +25,39 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """Sums over runs; None where nothing is known.
+
+    Attributes
+    ----------
+    joules, grams : energy, and CO2 equivalents by the world's mean
+    sources : what the energy is from
+    """
+
+    seconds: float | None
+    joules: float | None
+    grams: float | None
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Costs:
     """Seconds are sums over the members (not the time on the clock where several trained at once).
 
     Attributes
     ----------
-    pool_seconds, control_seconds, team_seconds, single_seconds : float or None
-        Training; None where nothing is known. The pool's includes what diverged or failed.
+    pool, control, team, single : Trained
+        The pool's includes what diverged or failed.
     timed, runs : int
         Of how many runs of the pool the seconds are known, and how many there are.
     use : list of Use
-        FLOPs and parameters.
+        FLOPs and parameters; of spiking networks their operations.
     """
 
-    pool_seconds: float | None
-    control_seconds: float | None
-    team_seconds: float | None
-    single_seconds: float | None
+    pool: Trained
+    control: Trained
+    team: Trained
+    single: Trained
     timed: int
     runs: int
     use: list[Use]
@@ -54,19 +71,34 @@ def costs_of(pool: Pool, team: Team | None, best: Member) -> Costs:
     parents = {i for m in chosen for i in m.record.runs}
     control = [m for m in pool.control.members if m.status != "damaged"] if pool.control else []
     return Costs(
-        pool_seconds=_seconds(runs),
-        control_seconds=_seconds(control),
-        team_seconds=_seconds(m for m in runs if m.id in parents),
-        single_seconds=_seconds(m for m in runs if m.id in best.record.runs),
+        pool=_trained(runs),
+        control=_trained(control),
+        team=_trained(m for m in runs if m.id in parents),
+        single=_trained(m for m in runs if m.id in best.record.runs),
         timed=sum("seconds" in m.record.costs for m in runs),
         runs=len(runs),
-        use=[Use(key, unit, _sum(key, [best]), _sum(key, chosen)) for key, unit in MEASURES.items()],
+        use=[
+            Use(key, unit, _sum(key, [best]), _sum(key, chosen))
+            for key, unit in (MEASURES | OPERATIONS).items()
+            if key in MEASURES or key in best.record.costs
+        ],
     )
 
 
-def _seconds(members: Iterable[Member]) -> float | None:
-    known = [m.record.costs["seconds"] for m in members if "seconds" in m.record.costs]
-    return float(sum(known)) if known else None
+def _trained(members: Iterable[Member]) -> Trained:
+    records = [member.record for member in members]
+    used = [energy_of(record, grams_per_kwh=carbon_intensity()) for record in records]
+
+    def total(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(sum(known)) if known else None
+
+    return Trained(
+        seconds=total(record.costs.get("seconds") for record in records),
+        joules=total(one.joules for one in used),
+        grams=total(one.grams for one in used),
+        sources=tuple(dict.fromkeys(one.source for one in used if one.joules is not None)),
+    )
 
 
 def _sum(key: str, members: list[Member]) -> float | None:

@@ -15,6 +15,7 @@ from lrensemble.evaluation.stored import stored_evaluation
 from lrensemble.evaluation.teams import check_test_predictions, whole_teams
 from lrensemble.metrics import check_finite, summary
 from lrensemble.pool import Member, Pool, Team, best_team
+from lrensemble.pool.energy import own_joules
 from lrensemble.pool.fastest import Fastest, read_fastest
 from lrensemble.pool.files import now
 from lrensemble.pool.member import count_statuses
@@ -45,6 +46,7 @@ class MemberRow:
     val: dict[str, float | None]
     test: dict[str, float | None]
     costs: dict[str, int | float]
+    joules: float | None  # of its training; of derived members None: their run has it
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
 def _other(pool: Pool, member: Member) -> MemberRow:
     """A member that is not complete, or damaged: its record, or what its record says that it has."""
     if why := pool.left_out.get(member.id):
-        return MemberRow(0, member.id, "", 0, "", "", "damaged", why, 0.0, {}, {}, {})
+        return MemberRow(0, member.id, "", 0, "", "", "damaged", why, 0.0, {}, {}, {}, None)
     return _row(0, member, 0.0, {})
 
 
@@ -195,6 +197,7 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float | Non
         val=record.val,
         test=test,
         costs=record.costs,
+        joules=own_joules(member),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tasks.events.binning import BinnedEvents, window_of
 from lrensemble.tasks.events.neurons import firing_rates, reset_states
 from lrensemble.tasks.events.operations import counting
-from lrensemble.tasks.events.recording import Sensor, summary, total
+from lrensemble.tasks.events.recording import Recording, Sensor, summary, total
 from lrensemble.tasks.events.sets import EventSet, divided, read_set
 from lrensemble.tasks.events.simulate import simulated_set
 from lrensemble.tasks.task import SPLITS, Arrays, Batch, Task, TrainingOptions, fingerprint_of
@@ -49,6 +50,10 @@ class EventTask(Task):
     loss : ``mse`` between the rates of the output neurons and one-hot, or ``training``: what ``training.loss`` says, of
         the scores
     test_fraction, val_fraction, split_seed : see `divided`
+
+    Attributes
+    ----------
+    frames : how a recording becomes a row, and how many time steps a pass has
     """
 
     def __init__(
@@ -82,6 +87,14 @@ class EventTask(Task):
         self._bins, self._crops, self._loss = bins, crops, loss
         self._steps = steps if protocol == "carsnn" else None
         place = window_of(found.sensor, window)
+        self.frames: dict[str, Any] = {
+            "protocol": protocol,
+            "window": place,
+            "bin_us": bin_us,
+            "bins": bins,
+            "crops": crops,
+            "steps": self._steps or bins,
+        }
         self.facts = {
             "input_shape": (self._steps or bins, 2, place[3], place[2]),
             "num_classes": len(found.class_names),
@@ -90,6 +103,9 @@ class EventTask(Task):
         self._events = {name: BinnedEvents([found.recordings[i] for i in rows], place, bin_us)
                         for name, rows in parts.items()}  # fmt: skip
         self._labels = {name: found.labels[rows] for name, rows in parts.items()}
+        # Copies: views would keep the events of the other splits too.
+        self._tested = [replace(one, t=one.t.copy(), x=one.x.copy(), y=one.y.copy(), p=one.p.copy())
+                        for one in (found.recordings[i] for i in parts["test"])]  # fmt: skip
         self.notes = (*found.notes, *self._said(found, crop_ms))
 
     def _said(self, found: EventSet, crop_ms: float) -> list[str]:
@@ -107,7 +123,19 @@ class EventTask(Task):
 
     @cached_property
     def _fixed(self) -> dict[str, Array]:
-        return {name: self._events[name].fixed(self._bins, self._crops) for name in ("val", "test")}
+        return {name: self.fixed(name) for name in ("val", "test")}
+
+    def fixed(self, name: str, change: Callable[[Recording, int], Recording] | None = None) -> Array:
+        """The rows of a split as they are evaluated, (N, crops * bins, 2, H, W) uint8.
+
+        `change` changes each recording before, by its number; of ``test`` alone.
+        """
+        events = self._events[name]
+        if change is not None:
+            assert name == "test"
+            changed = [change(one, row) for row, one in enumerate(self._tested)]
+            events = BinnedEvents(changed, events.window, self.frames["bin_us"])
+        return events.fixed(self._bins, self._crops)
 
     def labels(self, name: str) -> Array:
         """(N,)."""
@@ -136,7 +164,7 @@ class EventTask(Task):
         if isinstance(model, nn.Module):
             reset_states(model)
         x = batch["x"].float()
-        rows = len(x)
+        rows = x.shape[0]  # not len: that would fix it in an exported graph
         if self._steps is None:
             x = x.reshape(-1, self._bins, *x.shape[2:])
         else:  # expanded, not copied: a model that looks computes such a frame once

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lrensemble.tasks.events import simulate
+from lrensemble.tasks.events.sets import EventSet
+
 Events = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # t, x, y, p
 
 
@@ -130,4 +133,23 @@ def aedat4(path: Path, events: Events) -> Path:
     packet = struct.pack("<I", len(packet)) + packet
     body = struct.pack("<I", len(header)) + header + struct.pack("<ii", 0, len(packet)) + packet
     path.write_bytes(b"#!AER-DAT4.0\r\n" + body)
+    return path
+
+
+def pictures(n: int = 60) -> EventSet:
+    """Simulated events of bars, standing or lying."""
+    rng = np.random.default_rng(0)
+    images, labels = np.zeros((n, 14, 14), np.float32), np.arange(n) % 2
+    for image, label in zip(images, labels, strict=True):
+        at = rng.integers(2, 9)
+        image[(slice(2, 12), slice(at, at + 3)) if label else (slice(at, at + 3), slice(2, 12))] = 0.9
+    return EventSet(simulate(images), labels, ("lying", "standing"))
+
+
+def bars_file(path: Path) -> Path:
+    """`pictures` as an archive."""
+    found = pictures()
+    columns = {key: np.concatenate([getattr(one, key) for one in found.recordings]) for key in "txyp"}
+    offsets = np.cumsum([0, *map(len, found.recordings)])
+    np.savez(path, **columns, offsets=offsets, labels=found.labels, class_names=found.class_names)
     return path
