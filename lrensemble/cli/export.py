@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         help="torch: a graph for plain torch (default); onnx: for onnxruntime (pip install lrensemble[onnx]); "
-        "safetensors: weights alone, models built by lrensemble. One or more",
+        "safetensors: weights alone, models built by lrensemble. One or more. A team for texts is a base by name, "
+        "and adapters",
     )
     parser.add_argument("--force", action="store_true", help="replace an exported team that is in FOLDER")
     parser.add_argument("--no-check", action="store_true", help="do not compare with the stored test predictions")
