@@ -39,7 +39,7 @@ def random_llama(folder: Path) -> None:
 
 def rows(path: Path) -> Path:
     lines = [
-        {"question": f"What is {i} and {i % 7} together", "choices": [str(i + i % 7), str(i), str(i + 40)], "answer": 0}
+        {"question": f"What is {i} and {i % 7} together", "choices": [str(i + i % 7), str(i + 300), str(i + 40)], "answer": 0}
         for i in range(200)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
