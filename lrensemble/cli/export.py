@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.pool.sizes import size_text
     from lrensemble.pool.team import team_to_use
+    from lrensemble.tasks.labels import few
 
     formats = [name for word in args.formats or ["torch"] for name in word.split(",") if name]
     pool = Pool.open(args.pool)
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"folder": args.output, "left_out": pool.left_out, **card.model_dump(mode="json")})
         return 0
     size = size_text(sum(info.bytes for info in card.files.values()))
-    output.say(f"{args.output}: {card.name}, {len(card.members)} members, {', '.join(card.files)} ({size}), README.md")
+    output.say(f"{args.output}: {card.name}, {len(card.members)} members, {few(card.files)} ({size}), README.md")
     for format, check in card.checks.items():
         undecided = f", beside {check.undecided:,} undecided rows (README.md)" if check.undecided else ""
         output.say(

@@ -56,8 +56,10 @@ class ChoiceTask(TextTask):
         likelihoods = by_length(sequences, lambda part: log_likelihoods(model, part))
         every = torch.zeros(given.shape, dtype=likelihoods.dtype, device=given.device)
         every = every.masked_scatter(given, likelihoods)
-        with_question, *without = every.split(exists.shape[1], 1)
-        return ((with_question - sum(without)) / batch["units"]).masked_fill(~exists, MISSING)
+        scores = every[:, : exists.shape[1]]
+        if every.shape[1] > exists.shape[1]:  # pmi
+            scores = scores - every[:, exists.shape[1] :]
+        return (scores / batch["units"]).masked_fill(~exists, MISSING)
 
     def loss(
         self, model: Callable[..., Tensor], batch: Batch, training: TrainingOptions

@@ -76,7 +76,7 @@ class DocumentTask(TextTask):
         if "at" not in batch:
             log = -self._losses(model, batch)
         else:
-            windows, which = batch["window"].unique_consecutive(return_inverse=True)
+            windows, which = torch.unique_consecutive(batch["window"], return_inverse=True)
             first = torch.tensor([int((which == i).nonzero()[0]) for i in range(len(windows))])
             logs = self._token_logs(model, {name: batch[name][first] for name in ("ids", "mask")})
             log = logs[which, batch["at"] - 1]
