@@ -7,6 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from lrensemble import load_config
 from lrensemble.export.texts import Learnt, TextTeam
 from lrensemble.models import build_model
 from lrensemble.tasks import load_task
+from lrensemble.tasks.task import Batch
 from lrensemble.tasks.text import TextForm
 from lrensemble.training.engine import Engine
 from lrensemble.training.loop import Run
@@ -39,11 +41,16 @@ def random_llama(folder: Path) -> None:
 
 def rows(path: Path) -> Path:
     lines = [
-        {"question": f"What is {i} and {i % 7} together", "choices": [str(i + i % 7), str(i), str(i + 40)], "answer": 0}
+        {"question": f"What are {i} and 7 together", "choices": [str(i + 7), str(i + 300), str(i + 40)], "answer": 0}
         for i in range(200)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+def endless(run: Run) -> Iterator[Batch]:
+    while True:
+        yield from run.batches()
 
 
 def seconds(calls: dict[str, object]) -> dict[str, float]:
@@ -79,7 +86,7 @@ def main() -> None:
         for name, cache in (("cached", True), ("whole", False)):
             engine = Engine(cache_lower=cache)
             run = Run(spec, "measure", engine.rows(task, torch.device("cpu")), engine)
-            batches = (batch for _ in range(10**6) for batch in run.batches())
+            batches = endless(run)
             calls[name] = lambda run=run, batches=batches: run.step(next(batches))
         steps = seconds(calls)
         print(f"training step of 8 rows: {steps}, {steps['whole'] / steps['cached']:.2f} times as fast")

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         help="torch: a graph for plain torch (default); onnx: for onnxruntime (extra onnx); "
         "safetensors: weights alone, models built by lrensemble; nir: a graph of each spiking member, for other "
-        "simulators and chips (extra nir). One or more",
+        "simulators and chips (extra nir). One or more; a team for texts is a base by name, and adapters",
     )
     parser.add_argument("--force", action="store_true", help="replace an exported team that is in FOLDER")
     parser.add_argument("--no-check", action="store_true", help="do not compare with the stored test predictions")
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from lrensemble.pool import Pool
     from lrensemble.pool.sizes import size_text
     from lrensemble.pool.team import team_to_use
+    from lrensemble.tasks.labels import few
 
     formats = [name for word in args.formats or ["torch"] for name in word.split(",") if name]
     pool = Pool.open(args.pool)
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         output.print_json({"folder": args.output, "left_out": pool.left_out, **card.model_dump(mode="json")})
         return 0
     size = size_text(sum(info.bytes for info in card.files.values()))
-    output.say(f"{args.output}: {card.name}, {len(card.members)} members, {', '.join(card.files)} ({size}), README.md")
+    output.say(f"{args.output}: {card.name}, {len(card.members)} members, {few(card.files)} ({size}), README.md")
     for format, check in card.checks.items():
         undecided = f", beside {check.undecided:,} undecided rows (README.md)" if check.undecided else ""
         output.say(

@@ -75,8 +75,8 @@ def _computed(data: DeviceData, model: Any) -> DeviceData:
     splits: dict[str, Any] = {}
     for name in SPLITS:
         rows: AnyRows = getattr(data, name)
-        counts: list[Any] = []
-        outputs: list[Any] = []
+        counts: list[Tensor] = []
+        outputs: list[Tensor] = []
         for batch in rows.chunks(CHUNK):
             mask = batch["mask"]
             present = mask.any(-1)

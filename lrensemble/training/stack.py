@@ -118,7 +118,7 @@ def _train_epoch(runs: list[Run]) -> list[tuple[Run, Ended | None]]:
 
     def losses_of(batch: Batch) -> tuple[Tensor, Tensor | None]:
         if type(task).loss is not Task.loss:
-            return vmap(loss_of)(stacked, batch)  # type: ignore[no-any-return]
+            return vmap(loss_of)(stacked, batch)
         scores = vmap(scores_of)(stacked, batch)  # the loss is of all at once: vmap's takes 0.4 ms a step more
         return row_losses(scores, batch, training, task.class_counts), scores
 

@@ -30,7 +30,7 @@ from lrensemble.training.plan import make_plan
 from tests.text.tiny import texts, write_lines, write_llama
 
 
-def config(root: Path, folder: Path, name: str, **changes):
+def config(root: Path, folder: Path, name: str, of=None, **changes):
     return load_config(
         {
             "name": "tiny",
@@ -40,7 +40,8 @@ def config(root: Path, folder: Path, name: str, **changes):
             "training": {"epochs": 2, "batch_size": 8, "clip": 1.0, "shared_init": True},
             "policies": ["LINEAR(k0=[0.01, 0.02])"],
             **changes,
-        }
+        },
+        model=of,
     )
 
 
@@ -222,6 +223,32 @@ def test_another_base_is_refused(choices, tmp_path, llama):
             Ensemble.load(tmp_path / "team")
     finally:
         (llama / "model.safetensors").write_bytes(kept)
+
+
+class Bag(torch.nn.Module):
+    """Somebody's own: the mean of embeddings."""
+
+    def __init__(self, vocabulary: int, num_classes: int) -> None:
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(vocabulary, 16), torch.nn.Linear(16, num_classes)
+
+    def forward(self, ids, mask):
+        mean = (self.embed(ids) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return self.head(mean)
+
+
+def test_a_model_of_ones_own(files, llama, tmp_path):
+    made = config(
+        files / "texts", llama, "text", model={}, policies=["FIX(k0=0.05)"], training={"epochs": 20, "batch_size": 8},
+        data={"name": "text", "root": str(files / "texts"), "tokenizer": str(llama)}, of=Bag,
+    )  # fmt: skip
+    pool = train_pool(made, tmp_path / "pool", workers=1, threads=1, devices="cpu")
+    assert pool.complete[0].record.val["accuracy"] == 1
+    [team] = select_teams(pool, ["all"])
+    export_team(pool, team, tmp_path / "team", benchmark=False, trust=True)
+    with pytest.raises(UserError, match="--trust"):
+        Ensemble.load(tmp_path / "team")
+    assert Ensemble.load(tmp_path / "team", trust=True).predict(["red", "blue"]).tolist() == [1, 0]
 
 
 @pytest.mark.slow

@@ -15,13 +15,13 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.tasks.task import SPLITS, Batch, TrainingOptions
 from lrensemble.tasks.text.classes import tokenizer_of
-from lrensemble.tasks.text.questions import LETTERS, Template, question_rows, read_question
+from lrensemble.tasks.text.questions import LETTERS, Template, question_rows, read_question, shuffled
 from lrensemble.tasks.text.reading import parsed, read_splits
 from lrensemble.tasks.text.splitting import Overlap, divide
 from lrensemble.tasks.text.task import TextTask, TokenRow, check_length
 from lrensemble.tasks.text.tokens import by_length
 
-Normalise = Literal["sum", "bytes", "tokens", "pmi"]
+Normalise = Literal["sum", "chars", "bytes", "tokens", "pmi"]
 TEMPLATE = "Question: {question}\nAnswer: {choice}"
 QUESTION_TOKENS = 256  # of a question with a choice at most
 MISSING = -1e9  # score of a choice that a row does not have: its softmax is exactly 0
@@ -56,9 +56,10 @@ class ChoiceTask(TextTask):
         likelihoods = by_length(sequences, lambda part: log_likelihoods(model, part))
         every = torch.zeros(given.shape, dtype=likelihoods.dtype, device=given.device)
         every = every.masked_scatter(given, likelihoods)
-        with_question, *without = torch.split(every, exists.shape[1], 1)
-        scores: Tensor = (with_question - sum(without)) / batch["units"]
-        return scores.masked_fill(~exists, MISSING)
+        scores = every[:, : exists.shape[1]]
+        if every.shape[1] > exists.shape[1]:  # pmi
+            scores = scores - every[:, exists.shape[1] :]
+        return (scores / batch["units"]).masked_fill(~exists, MISSING)
 
     def loss(
         self, model: Callable[..., Tensor], batch: Batch, training: TrainingOptions
@@ -108,7 +109,8 @@ def choice_task(
     question, choices, answer : names in the rows
     template : what a model reads; spaces before ``{choice}`` belong to the choice, as in lm-evaluation-harness
     normalise : the score of a choice: the ``sum`` of the log-probabilities of its tokens (lm-eval's acc), that divided
-        by its ``bytes`` (acc_norm) or ``tokens``, or ``pmi``: minus the sum after `premise` alone (Holtzman 2021)
+        by its ``chars`` (acc_norm), ``bytes`` or ``tokens``, or ``pmi``: minus the sum after `premise` alone (Holtzman
+        et al. 2021)
     shuffle_seed : of the order of the choices, drawn for every row: in some files the first one is always right
     max_length : tokens of a question and a choice; of longer ones the beginning of the question is cut off, and how
         many there are is said. A choice is never cut.
@@ -134,7 +136,7 @@ def choice_task(
     most = max(len(questions[source][i].choices) for source, index in parts.values() for i in index)
     splits = {}
     for split, (source, index) in parts.items():
-        picked = [questions[source][i].shuffled(shuffle_seed, SPLITS.index(source), int(i)) for i in index]
+        picked = shuffled([questions[source][i] for i in index], shuffle_seed, SPLITS.index(split))
         splits[split], cut = question_rows(
             picked, encode, form, normalise=normalise, premise=premise, max_length=max_length, most=most
         )

@@ -33,10 +33,25 @@ class Question:
         """Equal for the same question with the same right answer: whatever else is offered, it has been learnt."""
         return "\n".join(map(same_text, [self.text, self.choices[self.answer]]))
 
-    def shuffled(self, *seed: int) -> Question:
-        order = np.random.default_rng(seed).permutation(len(self.choices))
-        choices = tuple(self.choices[i] for i in order)
-        return Question(self.text, choices, order.tolist().index(self.answer), self.where)
+
+def shuffled(questions: Sequence[Question], *seed: int) -> list[Question]:
+    """The same with their choices in drawn orders: of those with as many choices, every place is right equally often.
+
+    So a scorer that finds all choices alike scores chance, up to whole rows, wherever ties go.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.array([len(one.choices) for one in questions])
+    drawn = rng.permutation(len(questions))
+    places = np.empty_like(counts)
+    for count in np.unique(counts):
+        rows = drawn[counts[drawn] == count]
+        places[rows] = np.arange(len(rows)) % count
+    moved = []
+    for one, place in zip(questions, places.tolist(), strict=True):
+        order = rng.permutation([i for i in range(len(one.choices)) if i != one.answer]).tolist()
+        order.insert(place, one.answer)
+        moved.append(Question(one.text, tuple(one.choices[i] for i in order), place, one.where))
+    return moved
 
 
 def read_question(row: TextRow, question: str, choices: str, answer: str | None) -> Question:
@@ -155,6 +170,8 @@ def question_rows(
         units = np.ones(most, dtype=np.float32)
         if normalise == "bytes":
             units[exists] = [len(choice.encode()) for choice in one.choices]
+        elif normalise == "chars":
+            units[exists] = [len(choice) for choice in one.choices]
         elif normalise == "tokens":
             units[exists] = [len(s) - b for s, b in zip(own, begin, strict=True)][: len(one.choices)]
         rows.append(TokenRow(tuple(own), one.answer, {"choices": exists, "units": units, "first": begin}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def padded(sequences: Sequence[Array]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
-def by_length(sequences: Batch, forward: Callable[[Batch], Tensor], most: int = TOKENS) -> Tensor:
+def by_length(sequences: Mapping[str, Tensor], forward: Callable[[Batch], Tensor], most: int = TOKENS) -> Tensor:
     """What `forward` gives of sequences (n, T, ...), one or more numbers each: (n, ...).
 
     Without gradients those of similar lengths are taken together, at most `most` tokens at a time, each piece no longer
@@ -97,6 +97,6 @@ def _fitting(lengths: Sequence[int], most: int) -> int:
     return next((i for i in range(1, len(lengths)) if (i + 1) * lengths[i] > most), len(lengths))
 
 
-def _part(sequences: Batch, rows: Any, lengths: Tensor) -> Batch:
+def _part(sequences: Mapping[str, Tensor], rows: Any, lengths: Tensor) -> Batch:
     longest = int(lengths[rows].max()) if len(lengths) else 0
     return {name: value[rows][:, :longest] for name, value in sequences.items()}
