@@ -109,7 +109,7 @@ def _print(result: Evaluation, pool: Pool) -> None:
         output.say(f"{line}.")
     output.print_rows(
         f"{result.pool}: teams on the test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, "
-        "gains over the best single member with 95 % intervals",
+        f"gains over the best single member with 95 % intervals{f'; each cost {result.bill}' if result.bill else ''}",
         [_row(result, score, best.objective if best else "nll") for score in result.scores],
     )
     if output.view.verbose:

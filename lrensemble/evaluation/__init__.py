@@ -3,12 +3,13 @@
 from lrensemble.evaluation.details import Details, details
 from lrensemble.evaluation.pools import OverPools, over_pools
 from lrensemble.evaluation.repeats import Repeated, repeat
-from lrensemble.evaluation.results import BASELINES, Comparison, Evaluation, Gain, Score
+from lrensemble.evaluation.results import BASELINES, Bill, Comparison, Evaluation, Gain, Score
 from lrensemble.evaluation.scoring import evaluate
 from lrensemble.evaluation.verdict import verdict
 
 __all__ = [
     "BASELINES",
+    "Bill",
     "Comparison",
     "Details",
     "Evaluation",

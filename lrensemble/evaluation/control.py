@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
+from lrensemble.evaluation.results import Bill
 from lrensemble.pool import Member, MemberSpec, Pool, Team
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.record import FINISHED
@@ -18,6 +21,8 @@ class ControlVotes:
 
     votes: dict[str, Array] = field(default_factory=dict)  # (N, C)
     sizes: dict[str, int] = field(default_factory=dict)  # members of the team
+    together: dict[str, tuple[int, Array]] = field(default_factory=dict)  # members and votes from pool and control
+    bill: Bill | None = None  # of the control, with the runs of the pool that found its policy
     note: str = ""  # about the control, or why there is none
     left_out: dict[str, str] = field(default_factory=dict)  # why single teams are
 
@@ -49,7 +54,11 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
     usable = [member for member in members if member.record.status == "complete"]
     if not usable:
         return ControlVotes(note=f"all {len(members)} members of the seeds-only control diverged")
-    note = f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds" + _budgets(finished, members)
+    tuning, seeds = bill_of(finished), bill_of(members)
+    note = (
+        f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds; with the {tuning.trainings} trainings "
+        f"that found this policy its bill is {tuning + seeds}, that of the pool's teams {tuning}"
+    )
 
     candidates = sorted(member.id for member in pool.usable("val"))
     left_out = {
@@ -68,9 +77,12 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
         selectors[average] = make_selector("all")
     val_labels = control.labels("val")
     val, test = (control.predictions(split, usable).within(MEMORY) for split in ("val", "test"))
+    both = [*pool.usable("val", "test"), *usable]
+    all_val, all_test = (pool.predictions(split, both).within(MEMORY) for split in ("val", "test"))
     units = {team.name: team.cost_unit for team in teams}
     votes: dict[str, Array] = {}
     sizes: dict[str, int] = {}
+    together: dict[str, tuple[int, Array]] = {}
     for name, selector in selectors.items():
         if name in left_out:
             continue
@@ -81,7 +93,18 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
             sizes[name] = len(selector.members_)
         except UserError as error:  # another number of members: too few for a size, too many for brute force
             left_out[name] = f"not compared with seeds-only: {error}"
-    return ControlVotes(votes, sizes, note, left_out)
+            continue
+        with contextlib.suppress(UserError):  # too many for brute force: the question stays open
+            costs, _ = inference_costs(both, units.get(name) or None)
+            found = selector.fit(all_val, val_labels, costs=costs)
+            together[name] = len(found.members_), found.predict_proba(all_test)
+    return ControlVotes(votes, sizes, together, tuning + seeds, note, left_out)
+
+
+def bill_of(runs: Sequence[Member]) -> Bill:
+    """What these runs cost together."""
+    seconds = [run.record.costs.get("seconds") for run in runs]
+    return Bill(len(runs), sum(map(_epochs, runs)), None if None in seconds else float(sum(s or 0 for s in seconds)))
 
 
 def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
@@ -91,12 +114,6 @@ def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
         for member in control.readable
         if member.record.status in FINISHED and member.record.spec.model_copy(update={"seed": spec.seed}) == spec
     ]
-
-
-def _budgets(finished: list[Member], control: list[Member]) -> str:
-    """A warning when the two pools were not given the same number of epochs."""
-    ours, theirs = (sum(_epochs(m) for m in members) for members in (finished, control))
-    return "" if ours == theirs else f"; NOT the same budget: {ours} epochs in all, the control {theirs}"
 
 
 def _epochs(member: Member) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
 LEVEL = 0.95
@@ -35,6 +36,24 @@ class Gain:
         """Value and interval with their signs; never "-0.00"."""
         value, low, high = (f"{round(x, digits) + 0.0:+.{digits}f}" for x in (self.value, self.low, self.high))
         return value, low, high
+
+
+@dataclass(frozen=True)
+class Bill:
+    """All that was trained to be able to name a row: the tuning that found it included, and what diverged."""
+
+    trainings: int
+    epochs: int
+    seconds: float | None  # of training, on whatever trained it; None where a run does not say
+
+    def __add__(self, other: Bill) -> Bill:
+        seconds = None if self.seconds is None or other.seconds is None else self.seconds + other.seconds
+        return Bill(self.trainings + other.trainings, self.epochs + other.epochs, seconds)
+
+    def __str__(self) -> str:
+        """``14 trainings, 420 epochs, 0:12:31``."""
+        time = "" if self.seconds is None else f", {timedelta(seconds=round(self.seconds))}"
+        return f"{self.trainings:,} trainings, {self.epochs:,} epochs{time}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,7 @@ class Comparison:
     p_holm: float | None = None  # p value of the gain, adjusted for the number of teams met by this baseline (Holm)
     draws: int | None = None  # random: number of teams
     baseline_accuracy_sd: float | None = None  # random: standard deviation over the draws
+    baseline_bill: Bill | None = None  # None: the team's own, that of the pool
     metric_gains: dict[str, Gain] = field(default_factory=dict)  # none for random; positive = better
 
 
@@ -106,6 +126,8 @@ class Evaluation:
     left_out : team -> why it could not be evaluated
     members_left_out : id of a damaged member -> what is wrong with it; nothing here knows of it
     metrics_left_out : name of a metric -> why it was not computed
+    bill : of every score: all runs of the pool. None for imports, which do not say what they are the best of
+    equal_bills : what the teams' selectors make of pool and control together, with seeds-only, which costs as much
     caution : what to keep in mind about several teams on the same rows; empty for one team
     verdicts : team -> four lines in words: worth it or not, the gains, and what they are owed to
     """
@@ -122,6 +144,8 @@ class Evaluation:
     members_left_out: dict[str, str] = field(default_factory=dict)
     metrics_left_out: dict[str, str] = field(default_factory=dict)
     chance: float | None = None  # accuracy of guessing; older evaluations do not know it
+    bill: Bill | None = None
+    equal_bills: list[Comparison] = field(default_factory=list)
 
     def score(self, name: str) -> Score:
         """Of the team called `name`; KeyError when it was not evaluated."""

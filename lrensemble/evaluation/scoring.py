@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrensemble.array import Array
-from lrensemble.evaluation.control import against_control
+from lrensemble.evaluation.control import ControlVotes, against_control, bill_of
 from lrensemble.evaluation.measured import Measures
 from lrensemble.evaluation.paired import PairedRows, RowScores
 from lrensemble.evaluation.results import (
@@ -19,6 +19,7 @@ from lrensemble.evaluation.results import (
     RANDOM,
     SEEDS_ONLY,
     TOP_K,
+    Bill,
     Comparison,
     Evaluation,
     Score,
@@ -47,6 +48,7 @@ class _Rival(NamedTuple):
     members: int
     rows: RowScores
     accuracies: Array | None = None  # random: of every draw
+    bill: Bill | None = None  # seeds-only: the control's
 
 
 def evaluate(
@@ -90,14 +92,21 @@ def evaluate(
     promised |= {team.name: team.validation for team in chosen}
 
     baselines = (single_name, average_name)
-    rivals, note, not_controlled = _rivals(pool, members, chosen, entries, found, baselines, labels, measures)
+    rivals, control = _rivals(pool, members, chosen, entries, found, baselines, labels, measures)
     objectives = {team.name: team.objective for team in chosen}
     controls = {team.name for team in chosen if team.is_control}
     objective = next(iter(objectives.values())) if len(set(objectives.values())) == 1 else "nll"  # of the baselines
-    rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals)])
+    hard = any(member.record.is_labels for member in members)  # may be in any team
+    together = [RowScores.of(votes, labels, hard, measures) for _, votes in control.together.values()]
+    rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals), *together])
     order = {name: i for i, name in enumerate(entries)}
     comparisons = [_compare(rows, order[rival.name], len(order) + k, rival, measures) for k, rival in enumerate(rivals)]
     comparisons = _adjusted(comparisons, {team.name for team in chosen})
+    seeds = {rival.name: len(order) + k for k, rival in enumerate(rivals) if rival.baseline == SEEDS_ONLY}
+    equal_bills = [
+        _compare(rows, len(order) + len(rivals) + k, seeds[name], rivals[seeds[name] - len(order)], measures)
+        for k, name in enumerate(control.together)
+    ]
     result = Evaluation(
         pool=str(pool.path),
         rows=len(labels),
@@ -117,14 +126,15 @@ def evaluate(
             for name, i in order.items()
         ],
         comparisons=comparisons,
-        control_note=note,
+        control_note=control.note,
         verdicts={
             name: verdict(
                 [row for row in comparisons if row.name == name],
                 len(labels),
-                not_controlled.get(name, note),
+                control.left_out.get(name, control.note),
                 objectives.get(name, objective),
                 name in controls,
+                next((row for row in equal_bills if row.name == name), None),
             )
             for name in entries
             if name != f"({BEST_SINGLE})"
@@ -134,6 +144,8 @@ def evaluate(
         members_left_out=dict(pool.left_out),
         metrics_left_out=measures.left_out,
         chance=pool.chance("test"),
+        bill=bill_of(pool.runs) if pool.runs else None,
+        equal_bills=equal_bills,
     )
     for team in chosen if save else ():
         write_evaluation(pool, result, team, known)
@@ -174,8 +186,8 @@ def _rivals(
     baselines: tuple[str, str],
     labels: Array,
     measures: Measures,
-) -> tuple[list[_Rival], str, dict[str, str]]:
-    """Every team's baselines, a note about the control, and why single teams do not meet it."""
+) -> tuple[list[_Rival], ControlVotes]:
+    """Every team's baselines, and what the control says."""
     single, average = baselines
     rivals = [
         _Rival(name, baseline, size, found[same].rows)
@@ -197,10 +209,10 @@ def _rivals(
             rivals.append(_Rival(team.name, RANDOM, len(team.members), random.mean.hardened(hard), random.accuracies))
     control = against_control(pool, chosen, average if average == f"({ALL_AVERAGE})" else "")
     rivals += [
-        _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(probabilities, labels, False, measures))
-        for name, probabilities in control.votes.items()
+        _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(votes, labels, False, measures), bill=control.bill)
+        for name, votes in control.votes.items()
     ]
-    return rivals, control.note, control.left_out
+    return rivals, control
 
 
 def _compare(rows: PairedRows, i: int, j: int, rival: _Rival, measures: Measures) -> Comparison:
@@ -219,6 +231,7 @@ def _compare(rows: PairedRows, i: int, j: int, rival: _Rival, measures: Measures
         only_baseline=test.only_second if test else None,
         draws=None if rival.accuracies is None else len(rival.accuracies),
         baseline_accuracy_sd=None if rival.accuracies is None else float(np.std(rival.accuracies, ddof=1)),
+        baseline_bill=rival.bill,
         metric_gains=measures.gains(rows.votes[i].metrics, rows.votes[j].metrics),
     )
 

@@ -86,7 +86,7 @@ def _basis(pool: Pool, teams: Sequence[Team]) -> str:
     return _hash(
         {
             "version": __version__,
-            "verdicts": "four lines",  # else their words are of before
+            "verdicts": "four lines, bills",  # else their words are of before
             "data": [part.task.data_fingerprint for part in parts],
             "teams": [team.model_dump(mode="json", exclude={"created"}) for team in teams],
             "usable": [member.id for member in pool.usable("val", "test")],

@@ -44,7 +44,12 @@ def judged(row: Comparison, objective: str) -> tuple[Gain, str, str, int]:
 
 
 def verdict(
-    comparisons: Sequence[Comparison], rows: int, note: str, objective: str = "nll", control: bool = False
+    comparisons: Sequence[Comparison],
+    rows: int,
+    note: str,
+    objective: str = "nll",
+    control: bool = False,
+    equal_bill: Comparison | None = None,
 ) -> str:
     """Four lines: worth it or not, the gains, whether the policies are the reason, and whether the search is.
 
@@ -60,6 +65,8 @@ def verdict(
         What the team was selected for, and so is judged by.
     control : bool
         Whether it is a random team, which is for comparison and never recommended.
+    equal_bill : Comparison, optional
+        What its selector makes of pool and control together, with seeds-only, which costs as much.
     """
     met = {row.baseline: row for row in comparisons}
     if BEST_SINGLE not in met:
@@ -82,16 +89,19 @@ def verdict(
         [
             answer,
             f"Gains over the best single member on test (n = {rows:,}, 95 % intervals): {', '.join(gains)}",
-            f"Different policies or just more models? {_policies(met.get(SEEDS_ONLY), note, objective)}",
+            f"Different policies or just more models? {_policies(met.get(SEEDS_ONLY), note, objective, equal_bill)}",
             f"Search or just averaging? {_search(met, objective)}",
         ]
     )
 
 
-def _policies(row: Comparison | None, note: str, objective: str) -> str:
+def _policies(row: Comparison | None, note: str, objective: str, equal: Comparison | None) -> str:
     if row is None:
         return f"Open: {note}"
-    return f"{DIVERSITY[judged(row, objective)[0].direction]}: {_words(row, objective)} over seeds-only"
+    text = f"{DIVERSITY[judged(row, objective)[0].direction]}: {_words(row, objective)} over seeds-only"
+    if equal is None or equal.baseline_bill is None:
+        return text
+    return f"{text}, which costs {equal.baseline_bill.trainings:,} trainings; {_words(equal, objective)} for as many"
 
 
 def _search(met: dict[str, Comparison], objective: str) -> str:

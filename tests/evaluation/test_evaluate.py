@@ -163,7 +163,32 @@ def test_another_budget_is_said(pool: Pool):
     longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 40})})
     as_another(pool, member, longer)
     select_teams(pool, ["greedy"])
-    assert "NOT the same budget: 52 epochs in all, the control 16" in evaluate(pool).control_note
+    found = evaluate(pool)
+    assert (found.bill.trainings, found.bill.epochs) == (4, 52)
+    bill = found.against("seeds-only")[0].baseline_bill
+    assert (bill.trainings, bill.epochs) == (8, 68)
+    assert "its bill is 8 trainings, 68 epochs, 0:0" in found.control_note
+    assert "that of the pool's teams 4 trainings, 52 epochs, 0:0" in found.control_note
+
+
+def test_at_equal_bills_pool_and_control_are_chosen_from_together(pool: Pool):
+    """By hand: the two pools' predictions behind one another, the selector, and the gain over seeds-only."""
+    (team,) = select_teams(pool, ["greedy"])
+    result = evaluate(pool)
+    (row,) = [row for row in result.equal_bills if row.name == "greedy"]
+    assert row.baseline == "seeds-only"
+    assert row.baseline_bill.trainings == 2 * result.bill.trainings == len(pool.runs) + len(pool.control.members)
+    val, test = (
+        np.concatenate([np.asarray(one.predictions(split), dtype=float) for one in (pool, pool.control)])
+        for split in ("val", "test")
+    )
+    selector = make_selector("greedy", **team.parameters).fit(val, pool.labels("val"))
+    accuracy = (selector.predict_proba(test).argmax(1) == pool.labels("test")).mean()
+    (seeds,) = [one for one in result.against("seeds-only") if one.name == "greedy"]
+    assert row.accuracy == pytest.approx(accuracy) and row.baseline_accuracy == seeds.baseline_accuracy
+    assert row.accuracy_gain.value == pytest.approx(100 * (accuracy - seeds.baseline_accuracy))
+    assert f"which costs {row.baseline_bill.trainings} trainings; NLL" in result.verdicts["greedy"]
+    assert "same budget" not in result.control_note + "".join(result.verdicts.values())
 
 
 def test_every_team_has_a_verdict(pool: Pool):

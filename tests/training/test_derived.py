@@ -395,7 +395,7 @@ def test_the_control_counts_runs(tmp_path: Path):
         assert member.record.spec.derived is None
     found = against_control(pool, [], "(all-average)")
     assert "2 members" in found.note
-    assert "NOT the same budget" not in found.note
+    assert found.bill.trainings == 4 and "its bill is 4 trainings" in found.note
     control = np.asarray(pool.control.predictions("test")).mean(0)
     np.testing.assert_allclose(found.votes["(all-average)"], control, rtol=1e-5)
 
