@@ -89,4 +89,5 @@ def run(args: argparse.Namespace) -> int:
             f"batch of {timing.batch}: {timing.team_ms:.3g} ms, the best single member {timing.single_ms:.3g} ms "
             f"({timing.format}, {timing.device})"
         )
+    output.say_next(f"lrensemble predict {args.output} FILE")
     return 0
