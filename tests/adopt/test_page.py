@@ -156,3 +156,35 @@ def test_studies_that_are_wrong(page, tmp_path):
     with pytest.raises(UserError, match="no study 'aa': did you mean 'a'"):
         adopt_checkpoints("p", ["trial_5.pt"], study_name="aa", **wanted)
     assert not Path("p").exists()
+
+
+def test_adapters_as_peft_saves_them(tmp_path, monkeypatch):
+    """Placed by their names, and where peft loads them itself; the base stays out of the pool."""
+    peft = pytest.importorskip("peft")
+    from lrensemble import adopt_checkpoints
+    from lrensemble.evaluation.network import load_network
+
+    monkeypatch.chdir(tmp_path)
+    data = nets.rows()
+
+    def base(num_classes):
+        torch.manual_seed(7)
+        return nets.net((1, 8, 8), num_classes, 24)
+
+    def with_adapters(num_classes):
+        return peft.get_peft_model(base(num_classes), peft.LoraConfig(target_modules=["1"], modules_to_save=["3"], r=4))
+
+    def loaded(checkpoint, num_classes):
+        return peft.PeftModel.from_pretrained(base(num_classes), checkpoint, is_trainable=True)
+
+    model = with_adapters(10)
+    assert nets.train(model, data, 0.05)[-1]["val_acc"] > 0.5
+    model.save_pretrained("lora")
+    expected = nets.logits(model, data)["test"].softmax(1)
+    for name, builder in (("by names", with_adapters), ("by peft", loaded)):
+        pool, _ = adopt_checkpoints(tmp_path / name, ["lora"], config={"data": nets.DATA}, model=builder)
+        [member] = pool.complete
+        torch.testing.assert_close(torch.tensor(pool.predictions("test")[0]), expected, atol=1e-6, rtol=0)
+        trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+        assert set(member.weights()) == trained and member.record.base
+        load_network(pool, member, trust=True)
