@@ -95,6 +95,7 @@ def test_lightning(page, tmp_path, capsys):
     assert_teams(pool, models, tmp_path)
 
 
+@pytest.mark.slow
 def test_hugging_face(page, tmp_path, capsys):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
