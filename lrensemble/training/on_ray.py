@@ -31,13 +31,14 @@ from lrensemble.training.worker import busy_of
 
 RETRIES = 3  # of a task whose worker or node dies, by Ray
 CONNECT_SECONDS = 10
+CONNECTS = 3
 # Of a Ray that is started here, where the user has not said otherwise. The first one is Ray's switch for machines that
 # are no cluster: everything listens on the loopback device.
 _LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than its 30
+    "RAY_raylet_start_wait_time_s": "60",  # a busy machine needs more than its 30
 }
 
 
@@ -129,13 +130,24 @@ class Ray:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Ray, about its next versions
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
+                _init(ray, CONNECTS if self.address else 1, options)
         except Exception as error:  # Ray raises of all kinds, and plain ones
             raise UserError(f"{self} cannot be used: {_reason(error)}") from None
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)
         return ray
+
+
+def _init(ray: Any, attempts: int, options: dict[str, Any]) -> None:
+    """Connect; a busy cluster needs more than the half minute that Ray gives it to start a server for a client."""
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
+            return
+        except ConnectionError:
+            if attempt == attempts:
+                raise
 
 
 def _amounts(entries: Iterable[str]) -> dict[str, float]:
