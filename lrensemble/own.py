@@ -54,10 +54,12 @@ def _file(module: str) -> str:
 def is_importable(name: str) -> bool:
     """Whether another process can import the module of ``package.module:callable``: not what a program made itself."""
     module, _, attribute = name.partition(":")
+    if module == "__main__":  # of another process it is another; of `python -m` it has a spec, too
+        return False
     try:
         with current_folder():
             return "<locals>" not in attribute and importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError, AttributeError):  # __main__, and modules without a file
+    except (ImportError, ValueError, AttributeError):  # modules without a file
         return False
 
 

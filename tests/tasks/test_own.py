@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
 
 import pytest
 
 from lrensemble import UserError, evaluate, load_config, select_teams, train_pool
+from lrensemble.own import is_importable
 from lrensemble.tasks import load_task
 from tests.tasks import own_task
 
@@ -93,3 +95,10 @@ def test_a_class_that_no_worker_can_import_is_said_before_anything_is_written(tm
 def test_a_task_without_labels_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no labels"):
         train_pool(load_config({**CONFIG, "data": "tests.tasks.own_task:NoLabels"}), tmp_path / "pool", workers=1)
+
+
+def test_what_the_program_itself_defines_is_of_this_process(monkeypatch):
+    """Started by `python -m program`, ``__main__`` has a spec that can be found, and is another module in a worker."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", importlib.util.find_spec("json.tool"), raising=False)
+    assert not is_importable("__main__:Rows")
+    assert is_importable("tests.tasks.own_task:Own") and not is_importable("tests.tasks.own_task:f.<locals>.Own")
