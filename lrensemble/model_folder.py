@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lrensemble.errors import UserError, first_line
+from lrensemble.installing import install
 from lrensemble.opening import clear_read_errors, open_regular
 
 PACKAGE = "package:"
@@ -75,7 +76,7 @@ def _converted(file: Path, what: str) -> Path:
         transformers = importlib.import_module("transformers")
         importlib.import_module("gguf")
     except ImportError as error:
-        raise UserError(f"{what}: {file.name} needs {error.name}: pip install 'lrensemble[llm]'") from None
+        raise UserError(f"{what}: {file.name} needs {error.name}: {install('llm')}") from None
     from torch import float32
 
     folder.parent.mkdir(parents=True, exist_ok=True)
