@@ -288,7 +288,7 @@ def report(args: argparse.Namespace) -> None:
                 own[0]["policy"],
                 str(len(own)),
                 interval([row["test"] for row in own]),
-                interval(paired) if name != best else "",
+                interval(paired) if paired and name != best else "",
                 f"{step[name] / total:.2f}" if math.isfinite(step[name]) else "never",
                 f"{statistics.mean(probes):.1f}",
             )
