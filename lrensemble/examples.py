@@ -78,6 +78,8 @@ def begin(name: str, target: Path, data: Path | None = None, column: str | None 
     for path in copies:
         if path.exists():
             raise UserError(f"{path} is there already: -o FILE writes another, or delete it")
+        if not path.parent.is_dir():
+            raise UserError(f"there is no folder {path.parent} for {path.name}: make it first")
     made = []
     if data is None and sample is not None:
         root = Path(_value(text, "root"))

@@ -23,13 +23,13 @@ OBEYED = re.compile(
 
 
 # Of a URL (postgresql://USER:PASSWORD@HOST), or named: it may stand where nobody expects it, in a wrong option.
-_PASSWORD = re.compile(r"(://[^\s/:@]*:)(.+)@|(\b(?:ssl)?(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
+PASSWORD = re.compile(r"(://[^\s/:@]*:)(.+)@|(\b(?:ssl)?(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
 LONGEST = 10_000  # characters of a note: an error may name what is a file long
 
 
 def shown(text: str) -> str:
     """`text` with what a terminal would obey as escapes: ``\\x1b`` for ESC. No passwords."""
-    text = _PASSWORD.sub(lambda match: f"{match[1] or match[3]}***{'@' if match[1] else ''}", text)
+    text = PASSWORD.sub(lambda match: f"{match[1] or match[3]}***{'@' if match[1] else ''}", text)
     return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

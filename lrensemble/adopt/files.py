@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,13 @@ class Checkpoint:
     def read(self) -> Any:
         """What its files hold, nothing executed (`read_checkpoint`)."""
         contents = [read_checkpoint(file) for file in self.files]
+        if len(contents) > 1 and (bad := [f for f, c in zip(self.files, contents, strict=True) if not _is_map(c)]):
+            raise damaged(bad[0], "a part of a checkpoint is tensors by name")
         return contents[0] if len(contents) == 1 else {key: value for part in contents for key, value in part.items()}
+
+
+def _is_map(content: Any) -> bool:
+    return isinstance(content, Mapping)
 
 
 def find_checkpoints(paths: Sequence[Path]) -> list[Checkpoint]:

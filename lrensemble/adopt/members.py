@@ -19,6 +19,7 @@ from lrensemble.adopt.studies import add_trial, read_trials, trial_of
 from lrensemble.array import Array
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
+from lrensemble.metrics import standard_error
 from lrensemble.models import hash_of_tensors, identified, is_users_own
 from lrensemble.models.objects import name_of
 from lrensemble.opening import read_text
@@ -242,6 +243,12 @@ def _check_accuracy(
     if why := contradiction(val, labels, chance, tuple(task.class_names), logged):
         raise UserError(f"{checkpoint.path}: {why}")
     accuracy = float((val.argmax(1) == labels).mean())
+    best = max((line["val_accuracy"] for line in run.history if "val_accuracy" in line), default=1.0)
+    if accuracy > best + 0.02 + 3 * standard_error(accuracy, len(labels)):
+        tell(
+            f"{checkpoint.path}: validation accuracy {100 * accuracy:.1f} % here, at best {100 * best:.1f} % in its "
+            "log: was it trained on some of these rows? Then what chooses and judges teams is flattered"
+        )
     if logged is not None and accuracy < logged - 0.1:
         tell(
             f"{checkpoint.path}: validation accuracy {100 * accuracy:.1f} % here, {100 * logged:.1f} % in its log: of "

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lrensemble.terminal import PASSWORD
+
 History = list[dict[str, Any]]
 Facts = dict[str, Any]  # hyperparameters by dotted name: plain values
 
@@ -21,6 +23,11 @@ _NAMES = {name: ours for ours, names in _POSITIONS.items() for name in names}
 LR = ("lr", "learning_rate", "base_lr", "init_lr")
 MOST_FACTS = 200
 LONGEST = 200  # characters of a fact
+# Texts that are nobody's business, by their names (hub_token, wandb_api_key) or as part of a URL: pools are shared.
+_SECRET = re.compile(
+    r"(^|[._-])(token|\w*secret|pass\w*|pwd|credentials?|(api|access|private|auth|secret)_?key)$", re.IGNORECASE
+)
+_MARKS = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")  # tokens of tokenizers, which are no secrets
 MOST_LINES = 100_000
 
 
@@ -74,7 +81,7 @@ def _is_number(value: object) -> bool:
 
 
 def facts_of(values: Any, inside: str = "") -> Facts:
-    """Hyperparameters by dotted name: what is plain and short; at most `MOST_FACTS`."""
+    """Hyperparameters by dotted name: what is plain, short and no secret; at most `MOST_FACTS`."""
     if hasattr(values, "__dict__") and not isinstance(values, Mapping):
         values = vars(values)  # timm's argparse.Namespace
     found: Facts = {}
@@ -83,12 +90,17 @@ def facts_of(values: Any, inside: str = "") -> Facts:
         if isinstance(value, Mapping) and name.count(".") < 4:
             found |= facts_of(value, f"{name}.")
         elif isinstance(value, str):
-            found |= {name: value} if 0 < len(value) <= LONGEST else {}
+            found |= {name: value} if 0 < len(value) <= LONGEST and not _is_secret(name, value) else {}
         elif isinstance(value, bool) or _is_number(value):
             found[name] = value
         elif isinstance(value, list | tuple) and 0 < len(value) <= 20 and all(map(_is_number, value)):
             found[name] = list(value)
     return dict([*found.items()][:MOST_FACTS])
+
+
+def _is_secret(name: str, value: str) -> bool:
+    word = name.lower().removesuffix("_token").rpartition(".")[2].rpartition("_")[2]
+    return PASSWORD.search(value) is not None or (_SECRET.search(name) is not None and word not in _MARKS)
 
 
 def fact(facts: Facts, *names: str) -> Any:

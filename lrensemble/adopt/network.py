@@ -25,6 +25,7 @@ from lrensemble.own import current_folder, load_own
 from lrensemble.pool import Named
 
 SHOWN = 10  # tensors named of each kind that do not fit
+SUM = 1e-3  # how far sums of probabilities are from 1, also in half precision
 ERRORS = 3  # standard errors above chance from which a network is said to know something
 
 
@@ -168,6 +169,11 @@ def predictions(
         if not isinstance(given, Tensor) or given.ndim != 2:
             shape = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
             raise UserError(f"{checkpoint.path}: its model gives {shape}, one score (N, C) a class is needed")
+        if given.shape[1] > 1 and bool((given >= 0).all() & ((given.float().sum(1) - 1).abs() < SUM).all()):
+            raise UserError(
+                f"{checkpoint.path}: its model gives probabilities, scores are needed: leave its softmax out, or give "
+                "their logarithms"
+            )
         found[split] = given.float().softmax(1).cpu().numpy()
     return found
 

@@ -17,6 +17,8 @@ from lrensemble.recommend.store import load_optuna, open_store
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+_TRIAL = r"(?:trial|run)[^a-z\d]{0,2}(\d{1,9})"  # run: Hugging Face's folders
+
 
 def read_trials(url: str, name: str | None = None) -> list[FrozenTrial]:
     """The trials of a study in a storage; nothing is written.
@@ -46,8 +48,8 @@ def read_trials(url: str, name: str | None = None) -> list[FrozenTrial]:
 def trial_of(checkpoint: Checkpoint, trials: Sequence[FrozenTrial]) -> FrozenTrial:
     """The trial that names the checkpoint in a user attribute, else the one whose number is in its name.
 
-    The number is the last one in the name of the file, or where that has none of its folder: ``trial_7.pt``,
-    ``trial_7/model.pt``.
+    The number is the one behind ``trial`` or ``run`` in the name of the file or of its folder, else the only one that a
+    trial has: ``trial_7_epoch_3.pt``, ``run-7/checkpoint-10``, ``7.pt``. `UserError` where it may be two trials'.
     """
     here = checkpoint.path.resolve()
     named = [trial for trial in trials if here in _paths(trial)]
@@ -57,11 +59,17 @@ def trial_of(checkpoint: Checkpoint, trials: Sequence[FrozenTrial]) -> FrozenTri
         numbers = " and ".join(str(trial.number) for trial in named[:2])
         raise UserError(f"{checkpoint.path}: two trials name this file in their attributes, {numbers}")
     known = {trial.number: trial for trial in trials}
-    for name in (checkpoint.path.name, checkpoint.path.absolute().parent.name):
-        if numbers_in := re.findall(r"\d{1,9}", name):
-            if int(numbers_in[-1]) in known:
-                return known[int(numbers_in[-1])]
-            break
+    names = checkpoint.path.name.lower(), checkpoint.path.absolute().parent.name.lower()
+    ways = [re.findall(pattern, name) for pattern in (_TRIAL, r"\d{1,9}") for name in names]
+    written = dict.fromkeys(map(int, next(filter(None, ways), ())))
+    possible = [known[number] for number in written if number in known]
+    if len(possible) == 1:
+        return possible[0]
+    if possible:
+        raise UserError(
+            f"{checkpoint.path}: trial {possible[0].number} or trial {possible[1].number}? Call it trial_N.pt, or "
+            "trial.set_user_attr('checkpoint', path)"
+        )
     raise UserError(
         f"{checkpoint.path}: which of the {len(trials)} trials is it? No user attribute of one names the file, and no "
         "number in its name is a trial's: call it trial_7.pt, or trial.set_user_attr('checkpoint', path)"

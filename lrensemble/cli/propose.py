@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.train:
         return rounds.run(args)
-    for name in ("rounds", "members", "time", "folder", "workers", "threads"):
-        if getattr(args, name) is not None:
+    for name in ("rounds", "members", "time", "folder", "workers", "threads", "on", "track", "resource", "devices"):
+        if getattr(args, name) not in (None, [], "auto"):
             raise UserError(f"--{'pool' if name == 'folder' else name} is for --train")
     if args.overrides:
         raise UserError(f"{args.overrides[0]}: a pool has its configuration; overrides are for --train")

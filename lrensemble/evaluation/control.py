@@ -62,7 +62,9 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
 
     candidates = sorted(member.id for member in pool.usable("val"))
     left_out = {
-        team.name: f"selected from {len(team.candidates)} members, the pool has {len(candidates)} now: select again to "
+        team.name: f"not compared with seeds-only: selected from the best {team.parameters['best']} members alone"
+        if "best" in team.parameters
+        else f"selected from {len(team.candidates)} members, the pool has {len(candidates)} now: select again to "
         "compare with seeds-only"
         for team in teams
         if team.candidates != candidates

@@ -54,10 +54,13 @@ class Repeated:
     optimism: float  # points that its team looked better on the rows that chose it
 
 
-def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dict[str, Divisions]:
+def redivide(
+    pool: Pool, selectors: Mapping[str, Selector], repeats: int, best: Mapping[str, int] | None = None
+) -> dict[str, Divisions]:
     """Divide validation and test rows anew (stratified, same sizes), select on one part, score on the other.
 
     Rows with choices of their own are divided as they come: the place of the right choice is no class of theirs.
+    `best`: of selectors that choose from the members alone which are the so many most accurate on the selecting part.
     No member was trained on these rows. What is found describes selectors; it must not choose a team that is then
     evaluated on the same test split.
 
@@ -86,12 +89,15 @@ def redivide(pool: Pool, selectors: Mapping[str, Selector], repeats: int) -> dic
             raise UserError(f"{pool.path}: its rows cannot be divided anew: {error}") from None
         val, test = predictions[:, chosen], predictions[:, rest]
         y, y_test = labels[chosen], labels[rest]
+        ranked = np.argsort([-np.mean(member.argmax(1) == y) for member in val], kind="stable")
         for name, selector in selectors.items():
-            selector.fit(val, y, costs=costs)
+            kept = np.sort(ranked[: (best or {}).get(name)])
+            some = val if len(kept) == len(val) else val[kept]
+            selector.fit(some, y, costs=costs[kept])
             size = len(selector.members_)
             top = TopK(size=size, objective=selector.objective, vote=selector.vote, temperature=selector.temperature)
-            promised = summary(selector.predict_proba(val), y)["accuracy"]
-            scores = summary(selector.predict_proba(test), y_test)
+            promised = summary(selector.predict_proba(some), y)["accuracy"]
+            scores = summary(selector.predict_proba(test if some is val else test[kept]), y_test)
             top_k = summary(top.fit(val, y).predict_proba(test), y_test)["accuracy"]
             found[name].append((promised, scores["accuracy"], scores["nll"], size, top_k))
     return {name: Divisions(*np.array(rows).T) for name, rows in found.items()}
@@ -110,7 +116,8 @@ def repeat(pool: Pool, teams: Teams = None, repeats: int = 20, *, trust: bool = 
         f"({ALL_AVERAGE})": make_selector("all"),
     }
     selectors = baselines | {team.name: make_selector(team.selector, **team.parameters) for team in chosen}
-    found = redivide(pool, selectors, repeats)
+    best = {team.name: int(team.parameters["best"]) for team in chosen if "best" in team.parameters}
+    found = redivide(pool, selectors, repeats, best)
     single, everyone = (found[name].accuracy for name in baselines)
     rows = pool.task.rows
     hard = any(member.record.is_labels for member in pool.usable())

@@ -9,6 +9,7 @@ import argparse
 import errno
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections import Counter
@@ -70,6 +71,7 @@ def read_checkpoint(path: Path) -> Any:
         AttributeError,
         AssertionError,
         NotImplementedError,
+        struct.error,
     ) as error:  # whatever torch's reader makes of damaged bytes
         raise damaged(path, first_line(error)) from None
 

@@ -121,7 +121,7 @@ def _check_folder(folder: Path, expected: str | None, tokenizer: str) -> None:
 
 
 def _load(folder: Path, head: str, num_classes: int, pretrained: bool) -> tuple[Any, set[str]]:
-    """The model in float32, and the names of its parameters that the file does not have: they are random."""
+    """The model in float32, and the names of its parameters that are new: random, or a head of the file's classes."""
     transformers = library("transformers")
     kind = getattr(transformers, HEADS[head])
     options = {"local_files_only": True, "trust_remote_code": False}
@@ -133,18 +133,24 @@ def _load(folder: Path, head: str, num_classes: int, pretrained: bool) -> tuple[
             config.use_cache = False
             if not pretrained:
                 model = kind.from_config(config, trust_remote_code=False).float()
-                own = {name for name, _ in model.named_parameters() if not name.startswith(model.base_model_prefix)}
-                return model, own if head == "classes" else set()
+                return model, _own_head(model, head)
+            options |= {"ignore_mismatched_sizes": head == "classes", "output_loading_info": True}
             model, info = kind.from_pretrained(
-                folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+                folder, config=config, use_safetensors=True, dtype=torch.float32, **options
             )
     except Exception as error:  # whatever transformers and its readers make of a file
         raise UserError(f"model hf: {folder} cannot be loaded for {head}: {first_line(error)}") from None
-    missing = set(info["missing_keys"])
+    missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     if any(name.startswith(f"{model.base_model_prefix}.") and ".pooler" not in name for name in missing):
         lacking = ", ".join(sorted(missing)[:3])
         raise UserError(f"model hf: the weights in {folder} are of another model than its {CONFIG} says: no {lacking}")
-    return model, missing
+    return model, missing | _own_head(model, head)
+
+
+def _own_head(model: Any, head: str) -> set[str]:
+    """The parameters beside the base, where they make scores of classes: a task has classes of its own."""
+    names = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    return names if head == "classes" else set()
 
 
 def _check_sizes(inner: Any, vocabulary: int, longest: int, head: str) -> None:

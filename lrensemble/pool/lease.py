@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 import warnings
@@ -49,10 +50,19 @@ class Lease:
             self.path.rmdir()  # or somebody has renamed a folder over the empty one
 
     def age(self) -> float:
-        """Seconds since its holder touched it, by this machine's clock; infinite where nobody holds it."""
+        """Seconds since its holder touched it, by the server's clock; infinite where nobody holds it."""
         with contextlib.suppress(OSError):
-            return max((time.time() - file.stat().st_mtime for file in self.path.iterdir()), default=float("inf"))
+            touched = max((file.stat().st_mtime for file in self.path.iterdir()), default=None)
+            return float("inf") if touched is None else self._now() - touched
         return float("inf")
+
+    def _now(self) -> float:
+        """As the file server dates what is made now; by this machine's clock where nothing can be made."""
+        try:
+            with tempfile.TemporaryFile(dir=self.path.parent) as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return time.time()
 
     def _take(self) -> bool:
         own = self.path.with_name(f"{self.path.name}.{self._name}.tmp")

@@ -24,6 +24,7 @@ import joblib
 
 from lrensemble.errors import UserError, first_line
 from lrensemble.installing import install
+from lrensemble.pool.locks import FORCED
 from lrensemble.training.executor import Site
 from lrensemble.training.member import Job, fail
 from lrensemble.training.remote import RemoteJob, marked, receive, sent_along, train_remotely, versions
@@ -197,7 +198,7 @@ def _execute(
             while todo or going:
                 while todo and (most is None or len(going) < most):
                     job = todo.pop()
-                    request = RemoteJob(job=job, mark=mark, versions=versions())
+                    request = RemoteJob(job=job, mark=mark, versions=versions(), leases=bool(os.environ.get(FORCED)))
                     members = [member for member_id in job.members for member in job.all_of(member_id)]
                     going[task.remote(request.model_dump_json(), sent_along(pool, members))] = job
                 (done, *_), _ = ray.wait(list(going), num_returns=1)

@@ -6,6 +6,7 @@ Nothing here knows what carries the requests and the answers.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from lrensemble.errors import UserError
 from lrensemble.pool import Member, Record
 from lrensemble.pool.files import write_bytes
 from lrensemble.pool.links import POOL, delete
+from lrensemble.pool.locks import FORCED
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment
 from lrensemble.training.member import Job
@@ -35,11 +37,13 @@ class RemoteJob(Strict):
     ----------
     mark : name of a file in the pool, made for this training: who sees it sees the pool, not a copy of it
     versions : of the sender
+    leases : whether its environment asks for leases: a pool is locked in one way alone
     """
 
     job: Job
     mark: str
     versions: dict[str, str]
+    leases: bool = False
 
 
 def versions() -> dict[str, str]:
@@ -74,6 +78,8 @@ def train_remotely(request: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     """
     host = socket.gethostname()
     asked = RemoteJob.model_validate_json(request)
+    if asked.leases:
+        os.environ.setdefault(FORCED, "1")
     mine = versions()
     if differ := [name for name in KINDS if mine[name] != asked.versions[name]]:
         what = " and ".join(f"{name} {mine[name]} instead of {asked.versions[name]}" for name in differ)

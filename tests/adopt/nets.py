@@ -19,6 +19,11 @@ def net(input_shape, num_classes, hidden=12, bias=True):
     )
 
 
+def with_softmax(input_shape, num_classes, hidden=12):
+    model = net(input_shape, num_classes, hidden)
+    return model.append(nn.Softmax(1))
+
+
 class Wrapped(nn.Module):
     def __init__(self, num_classes: int, hidden: int = 12) -> None:
         super().__init__()

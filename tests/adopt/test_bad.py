@@ -13,6 +13,7 @@ import torch
 
 from lrensemble import Pool, UserError, adopt_checkpoints
 from lrensemble.cli.main import main
+from lrensemble.models.checkpoints import read_checkpoint
 from tests.adopt.conftest import CONFIG, MODEL
 
 
@@ -177,3 +178,41 @@ def test_an_accuracy_that_the_log_contradicts_is_said(folder, plain):
     saved(state, "runs/run0.pt")
     adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model=MODEL, tell=said.append)
     assert any("% here" in text and "in its log" in text for text in said)
+
+
+def test_old_files_that_are_cut_off_anywhere(folder, plain):
+    torch.save(plain[0].model.state_dict(), "whole.pt", _use_new_zipfile_serialization=False)
+    whole = Path("whole.pt").read_bytes()
+    for size in range(1, 700, 7):
+        Path("bad.pt").write_bytes(whole[:size])
+        with pytest.raises(UserError, match=r"bad.pt"):
+            read_checkpoint(Path("bad.pt"))
+
+
+def test_a_part_that_is_no_mapping(folder):
+    Path("hf").mkdir()
+    torch.save({"1.bias": torch.zeros(12)}, "hf/a.bin")
+    torch.save([torch.zeros(12)], "hf/b.bin")
+    Path("hf/pytorch_model.bin.index.json").write_text('{"weight_map": {"1.bias": "a.bin", "3.bias": "b.bin"}}')
+    with pytest.raises(UserError, match=r"hf/b.bin.*a part of a checkpoint is tensors by name"):
+        adopt_checkpoints("p", ["hf"], config=CONFIG, model=MODEL)
+
+
+def test_probabilities_are_no_scores(folder, plain):
+    """Softmax of a softmax has the right order of the classes, and wrong probabilities."""
+    with pytest.raises(UserError, match=r"run0.pt: its model gives probabilities, scores are needed"):
+        adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model="tests.adopt.nets:with_softmax")
+    assert not Path("p").exists()
+
+
+def test_an_accuracy_far_above_the_log_is_said(folder, plain):
+    said: list[str] = []
+    lines = Path("runs/run1.csv").read_text().splitlines()
+    at = lines[0].split(",").index("val_acc")
+    cells = [line.split(",") for line in lines[1:]]
+    Path("runs/run1.csv").write_text(
+        "\n".join([lines[0], *(",".join([*row[:at], row[at] and "0.5", *row[at + 1 :]]) for row in cells)])
+    )
+    adopt_checkpoints("p", ["runs/run0.pt", "runs/run1.pt"], config=CONFIG, model=MODEL, tell=said.append)
+    [text] = [text for text in said if "trained on some of these rows" in text]
+    assert "run1.pt" in text and "at best 50.0 % in its log" in text

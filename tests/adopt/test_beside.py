@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lrensemble.adopt.beside import RunFacts, read_beside
 from lrensemble.adopt.files import Checkpoint, find_checkpoints
 from lrensemble.adopt.names import fact, facts_of, history_of
 from lrensemble.adopt.policy import policy_of
+from lrensemble.adopt.studies import trial_of
 from lrensemble.adopt.wandb_log import read_log
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -82,6 +84,46 @@ def beside(tmp_path: Path, content=None, name="model.pt", **files: str) -> RunFa
     run = read_beside(Checkpoint(path, (path,)), content or {}, said.append)
     assert not said
     return run
+
+
+def test_secrets_stay_where_they_are():
+    given = {
+        "lr": 0.1,
+        "hub_token": "hf_abc",
+        "wandb": {"WANDB_API_KEY": "k", "entity": "me"},
+        "password": "p",
+        "client_secret": "s",
+        "storage": "postgresql://me:pw@host/db",
+        "pad_token": "[PAD]",
+        "tokenizer": "bert",
+        "max_tokens": 5,
+        "sort_key": "length",
+    }
+    kept = {"lr", "wandb.entity", "pad_token", "tokenizer", "max_tokens", "sort_key"}
+    assert facts_of(given).keys() == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("trial_7.pt", 7),
+        ("a/trial_7_epoch_3.pt", 7),
+        ("trial-7/resnet18.pt", 7),
+        ("run-7/checkpoint-10", 7),
+        ("7.pt", 7),
+        ("7/model.pt", 7),
+        ("7_epoch_3.pt", None),
+        ("trial_99/epoch3.pt", None),
+    ],
+)
+def test_which_trial_a_name_says(name, number):
+    trials = [SimpleNamespace(number=i, user_attrs={}) for i in range(20)]
+    checkpoint = Checkpoint(Path("/x") / name, (Path("/x") / name,))
+    if number is None:
+        with pytest.raises(UserError, match=r"trial"):
+            trial_of(checkpoint, trials)
+    else:
+        assert trial_of(checkpoint, trials).number == number
 
 
 def test_lightning(tmp_path):

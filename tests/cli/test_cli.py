@@ -156,6 +156,12 @@ def test_old_names_go_on_with_a_note(old, new):
     assert {**before, "root": None} == {**now, "root": None}
 
 
+@pytest.mark.parametrize("option", ["--on ray", "--track tensorboard:x", "--resource a=1", "--devices cuda"])
+def test_options_of_training_are_not_passed_over_without_it(option, capsys):
+    assert main(["propose", "pool", *option.split()]) == 2
+    assert f"{option.split()[0]} is for --train" in capsys.readouterr().err
+
+
 def test_completion_is_a_script_that_the_shell_takes(tmp_path):
     done = command("completion", "bash")
     (tmp_path / "completion").write_text(done.stdout)

@@ -9,11 +9,13 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 
 from lrensemble import Pool
 from lrensemble.cli import output
 from lrensemble.cli.main import main
 from lrensemble.diversity import all_teams
+from lrensemble.evaluation.repeats import repeat
 from lrensemble.pool.select import select_teams
 from lrensemble.report.page.reproduce import select_command
 from lrensemble.selection import SELECTORS, BruteForce, brute_force
@@ -98,6 +100,18 @@ def test_the_best_members_alone(pool: Pool, capsys):
     ranked = sorted(pool.complete, key=lambda member: -member.record.val["accuracy"])
     assert set(team.members) == set(team.candidates) == {member.id for member in ranked[:2]}
     assert select_command("POOL", team) == "lrensemble select POOL --selector all --best 2"
+    # On other divisions of the rows it is again the best two of these, and not all.
+    [repeated] = [one for one in repeat(pool, ["all-best-2"], 3) if one.name == "all-best-2"]
+    members = pool.usable("val", "test")
+    votes = np.concatenate([np.asarray(pool.predictions(s, members)) for s in ("val", "test")], 1)
+    labels = np.concatenate([pool.labels("val"), pool.labels("test")])
+    expected = []
+    for seed in range(3):
+        size = len(pool.labels("val"))
+        val, test = train_test_split(np.arange(len(labels)), train_size=size, random_state=seed, stratify=labels)
+        order = np.argsort(-(votes[:, val].argmax(2) == labels[val]).mean(1), kind="stable")[:2]
+        expected.append((votes[order][:, test].mean(0).argmax(1) == labels[test]).mean())
+    assert repeated.members == 2 and repeated.accuracy == pytest.approx(np.mean(expected))
 
 
 @pytest.mark.parametrize("name", [name for name in SELECTORS if "time_limit" in SELECTORS[name]().get_params()])

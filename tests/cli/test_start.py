@@ -40,6 +40,11 @@ def test_what_init_writes_trains_as_it_is(task, empty, capsys):
     assert Path(f"{task}.yaml").read_text() == "mine"
 
 
+def test_nothing_is_written_where_the_configuration_cannot_be(empty, capsys):
+    assert main(["init", "images", "-o", "nowhere/images.yaml"]) == 2
+    assert "there is no folder nowhere" in capsys.readouterr().err and not list(empty.iterdir())
+
+
 def test_data_of_ones_own_takes_the_place_of_the_sample(empty, capsys):
     assert main(["init", "tabular"]) == 0
     Path("table.csv").rename("my patients.csv")

@@ -130,6 +130,14 @@ def test_who_stopped_and_was_replaced_leaves_the_new_one_alone(tmp_path, quick, 
     assert Lease(path).acquire(0)
 
 
+def test_the_clock_of_the_server_says_whether_a_lease_is_held(tmp_path, no_flock, monkeypatch):
+    now = time.time()
+    with alone(tmp_path / ".lock"):
+        monkeypatch.setattr(time, "time", lambda: now + 3600)  # this machine's is an hour fast
+        assert is_held(tmp_path / ".lock")
+    assert not is_held(tmp_path / ".lock")
+
+
 def test_a_lease_behind_a_link_is_refused(pool: Pool, tmp_path, no_flock):
     member = pool.members[0]
     (tmp_path / "away").mkdir()

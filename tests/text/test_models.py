@@ -55,6 +55,20 @@ def test_what_is_trained(sums, colours, llama, bert):
     assert head == {"inner.classifier.weight", "inner.classifier.bias"}
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_head_of_other_classes_is_learnt_anew(classes, colours, bert, tmp_path):
+    """The folder of a classifier: what its classes were is not what the task's are, be they as many or not."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AutoConfig.from_pretrained(bert, num_labels=classes)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    model = built(tmp_path, colours, lora={"rank": 2})
+    assert {name for name in trained(model) if "lora_" not in name} == {
+        "inner.classifier.weight",
+        "inner.classifier.bias",
+    }
+    assert len(model.inner.classifier.bias) == colours.num_classes == 2
+
+
 def test_lora_begins_as_its_base_and_merged_it_is_what_it_was(sums, llama):
     batch = batch_of(sums)
     with torch.no_grad():

@@ -46,6 +46,28 @@ def test_rows_that_are_there_twice_are_counted(tmp_path, llama):
     assert any("1 of 6 test rows are in train too" in note for note in allowed.notes)
 
 
+def test_no_row_of_test_chooses_a_team(tmp_path, llama):
+    train, given = write_lines(tmp_path / "train.jsonl", texts(40)), {"root": tmp_path, "tokenizer": str(llama)}
+    write_lines(tmp_path / "val.jsonl", texts(6, 100))
+    write_lines(tmp_path / "test.jsonl", [*texts(2, 104), *texts(5, 200)])
+    with pytest.raises(UserError, match=r"2 of 6 val rows are in test too, and val chooses the teams"):
+        load_task("text", **given)
+    dropped, allowed = (load_task("text", **given, overlap=how) for how in ("drop", "allow"))
+    assert [task.rows("val") for task in (dropped, allowed)] == [4, 6]
+    assert dropped.rows("test") == allowed.rows("test") == 7
+    assert any("2 of 6 val rows are in test too" in note for note in allowed.notes)
+    write_lines(tmp_path / "val.jsonl", texts(2, 104))
+    with pytest.raises(UserError, match=r"none is left to choose teams by"):
+        load_task("text", **given, overlap="drop")
+    (tmp_path / "train.csv").write_text("text,label\na,b\n")
+    with pytest.raises(UserError, match=r"train.csv and train.jsonl could both be the train split"):
+        load_task("text", **given)
+    train.unlink()
+    (tmp_path / "train.csv").write_text("text,label,text\na,b,c\n")
+    with pytest.raises(UserError, match=r"train.csv: two columns are called 'text'"):
+        load_task("text", **given)
+
+
 def test_texts_are_cut_and_counted(files, llama):
     task = load_task("text", root=files / "texts", tokenizer=str(llama), max_length=20)
     assert max(len(row.sequences[0]) for row in task.split("train")) == 20
@@ -197,6 +219,7 @@ BAD = {
     "answer is 7: a number from 0 to 1": {**GOOD[0], "answer": 7},
     "answer is 'Z'": {**GOOD[0], "answer": "Z"},
     "two choices are '5'": {**GOOD[0], "choices": ["5", "5"]},
+    "two choices are '6'": {**GOOD[0], "choices": ["6", "6 "]},
     "choices is 3: a list of texts": {**GOOD[0], "choices": 3},
     "no 'question': did you mean 'questions'": {"questions": "?", "choices": ["1", "2"], "answer": 0},
     "2 right answers: rows with one": {**GOOD[0], "labels": [1, 1]},

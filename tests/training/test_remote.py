@@ -11,6 +11,7 @@ import pytest
 from lrensemble import Pool, Ray, UserError, train_pool
 from lrensemble.cli.main import main
 from lrensemble.pool import Member
+from lrensemble.pool.locks import FORCED, why_leases
 from lrensemble.training import make_plan, remote
 from lrensemble.training.executor import in_this_process
 from lrensemble.training.member import Job
@@ -65,6 +66,18 @@ def test_a_pool_that_is_seen_is_written_into(job):
         answered = train_remotely(asked(job), {})
     assert "sent" not in answered and len(Pool.open(job.pool).complete) == 1
     assert not list(job.pool.glob(".on-*"))
+
+
+def test_workers_take_the_locks_that_the_sender_takes(job, monkeypatch):
+    reasons = []
+    monkeypatch.setattr(remote, "answer", lambda given: reasons.append(why_leases(given.pool)) or {"busy": []})
+    monkeypatch.setenv(FORCED, "")  # so that it is taken away again afterwards
+    monkeypatch.delenv(FORCED)  # a worker has the environment of its node, not the sender's
+    request = RemoteJob.model_validate_json(asked(job))
+    for leases in (False, True):
+        with marked(job.pool, ".on-1"):
+            train_remotely(request.model_copy(update={"leases": leases}).model_dump_json(), {})
+    assert reasons == ["", "LRENSEMBLE_LEASES is set"]
 
 
 def test_a_copy_of_the_pool_is_no_shared_folder(job, tmp_path):

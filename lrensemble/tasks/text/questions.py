@@ -69,9 +69,10 @@ def read_question(row: TextRow, question: str, choices: str, answer: str | None)
         raise UserError(f"{row.where}: {choices} is {listed!r:.60}: a list of texts is needed")
     if len(listed) < 2:
         raise UserError(f"{row.where}: {len(listed)} choices, at least 2 are needed")
+    listed = tuple(one.strip() for one in listed)
     if twice := next((one for i, one in enumerate(listed) if one in listed[:i]), None):
         raise UserError(f"{row.where}: two choices are {twice!r:.60}: leave the row out, or make them differ")
-    text, listed = row.text(question).strip(), tuple(one.strip() for one in listed)
+    text = row.text(question).strip()
     if answer is None:
         return Question(text, listed, 0, row.where)
     right = row.values.get("labels")

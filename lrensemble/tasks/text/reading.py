@@ -51,9 +51,13 @@ def read_splits(root: Path | None, name: str, val: Path | None, test: Path | Non
     root = root.expanduser()
     paths = {"train": root}
     if root.is_dir():
-        files = {path.stem: path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES}
-        stems, _ = find_splits(sorted(files), str(root))
-        paths = {split: files[stem] for split, stem in stems.items()}
+        files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES]
+        stems, _ = find_splits(sorted({path.stem for path in files}), str(root))
+        named = {split: [path for path in files if path.stem == stem] for split, stem in stems.items()}
+        if twice := next((split for split, same in named.items() if len(same) > 1), None):
+            both = " and ".join(path.name for path in named[twice])
+            raise UserError(f"{root}: {both} could both be the {twice} split: rename or remove one")
+        paths = {split: same[0] for split, same in named.items()}
         if "train" not in paths:
             raise UserError(f"data.root = {root}: there is no train.jsonl, .csv or .tsv: give the file itself")
     for split, path in (("val", val), ("test", test)):
@@ -117,8 +121,10 @@ def _table(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
     check_cells(path, text.count(delimiter) + text.count("\n"), "divide it into several")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
     try:
+        names = [name.strip() for name in next(reader, [])]
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise UserError(f"{path}: two columns are called {twice!r}: rename or remove one")
         for cells in filter(None, reader):
             where = f"{path}, line {reader.line_num}"
             if len(cells) != len(names):

@@ -35,7 +35,8 @@ def divide(
     """The rows of train, val and test, and what to say of them.
 
     A text that stands in train again is left out there. One of test (or of a given val) that is in train too is
-    refused with the count, dropped from train, or allowed. What is not given is cut off train, stratified by label.
+    refused with the count, dropped from train, or allowed; one of a given val that is in test too likewise, and dropped
+    from val. What is not given is cut off train, stratified by label.
 
     Parameters
     ----------
@@ -62,6 +63,20 @@ def divide(
         done = f", where {shared.sum():,} are dropped" if overlap == "drop" else ""
         notes.append(f"{where}: {what} are in train too{done}")
     parts: Parts = {split: (split, np.arange(len(y))) for split, y in labels.items()}
+    if (chosen := keys.get("val", ())) and (known := set(keys.get("test", ()))):
+        shared = np.array([key in known for key in chosen])
+        if shared.any():
+            what = f"{shared.sum():,} of {len(chosen):,} val rows are in test too"
+            if overlap == "refuse":
+                raise UserError(
+                    f"{where}: {what}, and val chooses the teams: data.overlap=drop takes them out of val, "
+                    "data.overlap=allow keeps them in both"
+                )
+            if overlap == "drop":
+                parts["val"] = ("val", np.flatnonzero(~shared))
+                if shared.all():
+                    raise UserError(f"{where}: {what}: none is left to choose teams by")
+            notes.append(f"{where}: {what}{', and dropped from val' if overlap == 'drop' else ''}")
     parts["train"] = ("train", kept)
     for split, share, default, seed in (("test", test_fraction, 0.25, 0), ("val", val_fraction, 0.1, split_seed)):
         if split in keys:
