@@ -177,7 +177,8 @@ def present_names(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     if not argv:
         return ["--help"], []
     if argv[0] == "help":
-        return [*argv[1:], "--help"], []
+        present, renamed = present_names(argv[1:])
+        return [*present, "--help"], renamed
     if argv[0] == "version":
         return ["--version"], []
     for old, new in RENAMED.items():

@@ -43,7 +43,7 @@ class Bill:
     """All that was trained to be able to name a row: the tuning that found it included, and what diverged."""
 
     trainings: int
-    epochs: int
+    epochs: int  # of their budgets: a run that ended early counts whole, as it would in the next plan
     seconds: float | None  # of training, on whatever trained it; None where a run does not say
 
     def __add__(self, other: Bill) -> Bill:
@@ -51,9 +51,9 @@ class Bill:
         return Bill(self.trainings + other.trainings, self.epochs + other.epochs, seconds)
 
     def __str__(self) -> str:
-        """``14 trainings, 420 epochs, 0:12:31``."""
+        """``14 trainings (420 epochs in all, 0:12:31)``."""
         time = "" if self.seconds is None else f", {timedelta(seconds=round(self.seconds))}"
-        return f"{self.trainings:,} trainings, {self.epochs:,} epochs{time}"
+        return f"{self.trainings:,} trainings ({self.epochs:,} epochs in all{time})"
 
 
 @dataclass(frozen=True)

@@ -217,8 +217,8 @@ def _execute(
                 if "sent" in answered and answered["host"] not in told:
                     told.add(answered["host"])
                     warnings.warn(f"{answered['host']} does not see {pool}: its members are sent", stacklevel=2)
-                busy = busy_of(answered) + receive(job, answered.get("sent", {}))
-                yield job, busy
+                received = receive(job, answered.get("sent", {}))  # also of a job that raised: what it had finished
+                yield job, busy_of(answered) + received
         finally:  # also on Ctrl-C: nothing goes on alone
             for reference in going:
                 with contextlib.suppress(Exception):  # the cluster may be gone

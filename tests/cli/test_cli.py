@@ -112,6 +112,9 @@ def test_the_first_words(capsys):
         with contextlib.suppress(SystemExit):  # argparse leaves after help
             main(words)
         assert answer in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["help", "database", "sync"])  # by its old name
+    assert "policies sync" in capsys.readouterr().out
     for words in (["help", "policies", "plot"], ["policies", "plot", "--help"]):
         with pytest.raises(SystemExit) as left:
             main(words)

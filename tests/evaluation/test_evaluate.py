@@ -167,8 +167,8 @@ def test_another_budget_is_said(pool: Pool):
     assert (found.bill.trainings, found.bill.epochs) == (4, 52)
     bill = found.against("seeds-only")[0].baseline_bill
     assert (bill.trainings, bill.epochs) == (8, 68)
-    assert "its bill is 8 trainings, 68 epochs, 0:0" in found.control_note
-    assert "that of the pool's teams 4 trainings, 52 epochs, 0:0" in found.control_note
+    assert "its bill is 8 trainings (68 epochs in all, 0:0" in found.control_note
+    assert "that of the pool's teams 4 trainings (52 epochs in all, 0:0" in found.control_note
 
 
 def test_at_equal_bills_pool_and_control_are_chosen_from_together(pool: Pool):

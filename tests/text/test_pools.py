@@ -92,6 +92,19 @@ def _saved(state):
     return buffer
 
 
+def test_equal_weights_with_another_configuration_are_computed_anew(files, llama, tmp_path):
+    shutil.copytree(llama, tmp_path / "other")
+    values = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**values, "rms_norm_eps": 0.5}))
+    found = []
+    for folder in (llama, tmp_path / "other", llama):
+        made = config(files / "sums", folder, "choices", data={"name": "choices", "root": str(files / "sums")})
+        task = load_task("choices", **{**made.data.options, "tokenizer": str(llama)})
+        run = Run(made.specs()[0], "m", Engine().rows(task, torch.device("cpu")))
+        found.append(next(run.data.val.chunks(4))["lower"])
+    assert torch.equal(found[0], found[2]) and not torch.allclose(found[0], found[1], atol=1e-3)
+
+
 def test_pieces_and_no_cache_change_rounding_alone(files, llama):
     made = config(files / "sums", llama, "choices")
     task = load_task("choices", **made.data.options)
