@@ -108,6 +108,10 @@ def import_name(thing: Any, function: Any = None) -> str | None:
     return f"{module}:{name}" if same else None
 
 
+class OwnCodeError(UserError):
+    """Raised by code that is not ours. Of one run it is the failure of that run, not of all that are trained."""
+
+
 @contextlib.contextmanager
 def calling(what: str) -> Iterator[None]:
     """Make an error of code that is not ours one line: what was called, what it raises, and where in the user's file.
@@ -119,7 +123,7 @@ def calling(what: str) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except Exception as error:
-        raise UserError(f"{what} raises {raised(error)}") from error
+        raise OwnCodeError(f"{what} raises {raised(error)}") from error
 
 
 def raised(error: Exception) -> str:

@@ -22,6 +22,14 @@ PRUNERS = ("median", "halving", "hyperband", "none")
 WORST = 10.0  # points below the best: a policy to avoid
 
 
+def minutes(text: str) -> float:
+    """Seconds of a number of minutes."""
+    try:
+        return seconds(f"{text}m")
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text} is not possible: a number of minutes, or --time 30m") from None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="YAML file; its policies do not matter")
     output.add_overrides(parser)
@@ -35,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n", "--trials", metavar="N", type=output.whole(), default=30, help="policies to search in all (default: 30)"
     )
     add_time(parser, "begin no new policy after this time")
-    add_old_name(parser, "--minutes", "--time", type=lambda text: seconds(f"{text}m"))
+    add_old_name(parser, "--minutes", "--time", type=minutes)
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: tpe")
     parser.add_argument("--pruner", choices=PRUNERS, default="median", help="default: median")
     parser.add_argument("--finalists", metavar="N", type=output.whole(), default=3, help="trained again (default: 3)")

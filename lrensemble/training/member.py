@@ -20,6 +20,7 @@ from pydantic import Field
 
 from lrensemble.errors import UserError
 from lrensemble.models import is_users_own
+from lrensemble.own import OwnCodeError
 from lrensemble.plugins import import_registered
 from lrensemble.pool import Member, Named, Pool, RunSpec
 from lrensemble.pool.links import delete
@@ -131,9 +132,9 @@ def _train(job: Job, todo: list[str]) -> None:
         try:
             _train_stack(job, todo, data)
             return
-        except UserError:
-            raise
         except Exception as error:
+            if _is_of_all(error):
+                raise
             # One by one: an error fails the member that it belongs to, and one needs less memory than many.
             what = f"{type(error).__name__}: {error}"
             warnings.warn(f"training {len(todo)} runs as a stack failed, now one by one ({what})", stacklevel=2)
@@ -177,9 +178,9 @@ def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
         try:
             outcome = _fit(job, member, unfinished(), data, pieces)
             break
-        except UserError:
-            raise
         except Exception as error:
+            if _is_of_all(error):
+                raise
             if not _is_out_of_memory(error) or pieces == most:
                 reason, text = f"{type(error).__name__}: {error}", traceback.format_exc()
                 for one in (member, *children):
@@ -202,6 +203,11 @@ def _train_alone(job: Job, member_id: str, data: DeviceData) -> None:
             environment=_environment(job, outcome),
         )
     delete(member.path / STATE)  # it lasted until everything that came of the run was written
+
+
+def _is_of_all(error: Exception) -> bool:
+    """Whether an error ends the training of all runs, not of the one that met it."""
+    return isinstance(error, UserError) and not isinstance(error, OwnCodeError)
 
 
 def _fit(job: Job, member: Member, derived: Mapping[str, Member], data: DeviceData, pieces: int) -> Outcome:

@@ -82,6 +82,7 @@ def test_optuna_and_plain_torch(page, tmp_path, capsys):
     assert len(Pool.open("checkpoints/optuna").members) == 4
 
 
+@pytest.mark.slow
 def test_lightning(page, tmp_path, capsys):
     pytest.importorskip("lightning")
     pool = follow("Lightning", page, capsys)

@@ -53,7 +53,10 @@ def test_import_and_the_rest_of_the_way(folder: Path, capsys):
         (["p", "nett.npz", *LABELS], "nett.npz does not exist"),
         (["p", "net.npz", "--labels-val", "val.csv"], "--labels-test is missing"),
         (["p", "net.npz", "--labels", "net.npz"], "labels are one number (or name) a row"),
-        (["p", "net.npz", *LABELS, "--kind", "probs"], "invalid choice: 'probs'"),
+        (
+            ["p", "net.npz", *LABELS, "--kind", "probs"],
+            "'probs' is not possible: Known: auto, labels, logits",
+        ),
         (["p", "net.npz", *LABELS, "--kind", "probabilities"], "net.npz (val): row 0 has a sum of 2"),
         (["p", "net.npz", *LABELS, "--classes", "a"], "--classes a: names that differ"),
         (["p", "net.npz", *LABELS, "--seed", "-1"], "--seed: -1 is not possible"),

@@ -133,7 +133,7 @@ def test_a_search_says_what_it_tries_and_ends_with_the_best_so_far(name):
     np.testing.assert_array_equal(late.weights_, cut.weights_)
 
 
-def test_ctrl_c_during_a_selection(pool: Pool):
+def test_ctrl_c_during_a_selection(pool: Pool, monkeypatch):
     """Pressed while a search runs: its best is kept, the searches after it do not begin."""
     begun: list[str] = []
 
@@ -145,6 +145,8 @@ def test_ctrl_c_during_a_selection(pool: Pool):
         [team] = select_teams(pool, ["greedy", "all"], watch=watch)
     assert team.stopped == "interrupted after 1 of 40 steps"
     assert begun == ["greedy, 1 of 2: begun", "greedy, 1 of 2: 1 of 40 steps", "all, 2 of 2: begun"]
+    # What runs in the background of a shell inherits an ignored SIGINT; a terminal's programs do not.
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.default_int_handler)
     with output.stopping() as stopped:
         assert not stopped()
         signal.raise_signal(signal.SIGINT)

@@ -17,7 +17,7 @@ from lrensemble.models.caffe import SpatialResponseNorm
 
 GREY28, RGB32 = (1, 28, 28), (3, 32, 32)
 META = torch.device("meta")  # shapes without memory or arithmetic: WRN-28-10 costs nothing
-OF_IMAGES = [name for name in MODELS if name not in ("carsnn", "event_resnet")]  # those: test_spiking
+OF_IMAGES = [name for name in MODELS if name not in ("carsnn", "event_resnet", "hf")]  # those: test_spiking, tests/text
 TRAINABLE = [name for name in OF_IMAGES if name != "wrn28_10"]  # its layers are those of wrn16_4
 
 

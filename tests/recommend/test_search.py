@@ -145,6 +145,7 @@ def check_processes(folder: Path, storage: str, count: int = 2) -> str:
     return str(outputs)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_search(tmp_path):
     check_processes(tmp_path, str(tmp_path / "p.db"))
 
@@ -158,6 +159,7 @@ def test_a_group_shares_a_search_on_postgres(tmp_path, empty_postgres):
     assert "s3cr3t" not in said and b"s3cr3t" not in kept
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on(tmp_path):
     storage = str(tmp_path / "p.db")
     slow = command(tmp_path, storage, 2, "training.epochs=60")

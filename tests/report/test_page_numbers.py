@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+from importlib import resources
 from math import comb
 from pathlib import Path
 
@@ -233,7 +234,17 @@ def expected_rest(files: Files, control: Files, own: str) -> dict[str, float]:
         single, team = costs[files.ids[0]][key], sum(costs[i][key] for i in weights)
         found |= {f"cost.{key}.single": single, f"cost.{key}.team": team, f"cost.{key}.ratio": team / single}
     seconds = {i: c["seconds"] for i, c in costs.items()}
+    # What the processor counted, else 4 W of a busy thread.
+    joules = {i: c.get("cpu_joules", 4.0 * c["cpu_seconds"]) for i, c in costs.items()}
+    [world] = re.findall(
+        r"(?m)^world,.*?([\d.]+)$", (resources.files("lrensemble.pool") / "carbon_intensity.csv").read_text()
+    )
     return found | {
+        **{f"member.{i}.joules": value for i, value in joules.items()},
+        "cost.joules.single": joules[files.ids[0]],
+        "cost.joules.team": sum(joules[i] for i in weights),
+        "cost.joules.pool": sum(joules.values()),
+        "cost.grams.pool": sum(joules.values()) / 3.6e6 * float(world) * 1000,
         "cost.seconds.single": seconds[files.ids[0]],
         "cost.seconds.team": sum(seconds[i] for i in weights),
         "cost.seconds.pool": sum(seconds.values()),

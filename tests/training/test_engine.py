@@ -70,7 +70,10 @@ def test_streamed_batches_lie_in_memory_as_kept_ones(memory_format):
 
 
 def test_a_streamed_pool_equals_a_kept_one(tmp_path: Path):
-    config = tiny_config(model=NORM, policies=["FIX(0.05)"], averages=["ema"], snapshots="50%", control=False)
+    training = {"epochs": 2, "batch_size": 64}
+    config = tiny_config(
+        model=NORM, policies=["FIX(0.05)"], averages=["ema"], snapshots="50%", control=False, training=training
+    )
     a, b = (
         train_pool(load_config(config, [f"engine.data={where}"]), tmp_path / where, workers=1, threads=1)
         for where in ("device", "stream")

@@ -264,6 +264,7 @@ train_pool(load_config({config!r}), sys.argv[1], workers=1, threads=1, devices="
 """
 
 
+@pytest.mark.slow
 def test_two_trainers_train_every_member_once(tmp_path: Path):
     """Stacks of 3 and a run with snapshots, started at the same moment: every result is written by one of them."""
     policies = ["FIX([0.05, 0.02, 0.01, 0.03, 0.04, 0.06])", POLICIES[1]]

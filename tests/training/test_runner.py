@@ -207,6 +207,7 @@ def kills_its_process(*, input_shape, num_classes):
     return Deadly(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
 
 
+@pytest.mark.slow
 def test_a_member_that_kills_its_worker_twice_has_failed(tmp_path: Path):
     grid = {"model": ["tests.training.test_runner:kills_its_process", "mlp"]}
     config = load_config(tiny_config(policies=["FIX(0.1)"], grid=grid, control=False))
