@@ -123,6 +123,19 @@ def test_the_pace_is_that_of_the_most_similar_runs(pool: Pool):
     np.testing.assert_allclose(found / sizes, [1.5, 6, 100, 2, 4])
 
 
+def test_the_pace_is_that_of_complete_runs(pool: Pool):
+    """One that was stopped tells no pace; where nothing does, all runs cost alike."""
+    runs = read_runs(pool)
+    specs = followed(runs)
+    known = expected_seconds(runs[1:], specs, 1010)
+    record = runs[0].record
+    slow = {**record.costs, "seconds": 1e6}
+    for changed in ({"status": "stopped", "costs": slow}, {"costs": {"steps": 1}}):
+        runs[0].write_record(record.model_copy(update=changed))
+        np.testing.assert_array_equal(expected_seconds(runs, specs, 1010), known)
+        np.testing.assert_array_equal(expected_seconds(runs[:1], specs, 1010), np.ones(len(specs)))
+
+
 def expected_samples(spec: RunSpec) -> int:
     return spec.training.epochs * (1010 // spec.training.batch_size) * spec.training.batch_size  # whole batches
 

@@ -135,6 +135,7 @@ def test_imported_members_have_no_curves(tmp_path):
     report = report_info(pool)
     assert report.lr == report.histories == []
     assert report.costs.use[0].ratio is None
+    assert pool.control is report.costs.control.seconds is None  # and not 0
     words = text_of(check(page(report)))
     assert "4 of 4 members have no training history" in words
     assert "their costs are not known" in words
@@ -398,3 +399,13 @@ def test_costs_are_sums_over_what_is_known(pool: Pool):
     assert costs.control.seconds == pytest.approx(sum(m.record.costs["seconds"] for m in pool.control.members))
     use = {one.measure: (one.single, one.team) for one in costs.use}
     assert use == {"flops": (7, None), "parameters": (5, 4 + 5 * (len(rest) + 2))}
+    assert [one.ratio for one in costs.use] == [None, (4 + 5 * (len(rest) + 2)) / 5]
+    # Of a snapshot's team its run is paid, and records that cannot be read cost nothing.
+    control = [member.record.costs["seconds"] for member in pool.control.members]
+    for damaged in (pool.find(first.id), pool.control.members[0]):
+        damaged.record_path.write_text("{")
+    pool = Pool.open(pool.path)
+    with pytest.warns(UserWarning, match="cut off or damaged"):
+        costs = costs_of(pool, team.model_copy(update={"members": {third.id: 1.0}}), pool.find(third.id))
+    assert (costs.team.seconds, costs.pool.seconds, costs.runs) == (20, 20, len(rest) + 1)
+    assert pool.control and costs.control.seconds == pytest.approx(sum(control[1:]))
