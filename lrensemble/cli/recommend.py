@@ -27,7 +27,7 @@ def minutes(text: str) -> float:
     try:
         return seconds(f"{text}m")
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text} is not possible: a number of minutes, or --time 30m") from None
+        raise argparse.ArgumentTypeError(f"{text[:100]} is not possible: a number of minutes, or --time 30m") from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
