@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from lrensemble.errors import UserError
+
 NAME = "lrensemble"
+
+
+@contextlib.contextmanager
+def needed(what: str, extra: str) -> Iterator[None]:
+    """For imports of packages of `extra`: where they are missing a `UserError` says `what`, and how to install them."""
+    try:
+        yield
+    except ImportError:
+        raise UserError(f"{what}: {install(extra)}") from None
 
 
 def install(extra: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.patterns import find_pattern
 
 LORA = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": None, "rslora": False, "dora": False}
@@ -129,7 +129,5 @@ def read_adapter(inner: Any, folder: Path) -> dict[str, Tensor]:
 
 def library(name: str) -> Any:
     """An optional library of the extra ``llm``."""
-    try:
+    with needed(f"model hf needs {name}", "llm"):
         return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f"model hf needs {name}: {install('llm')}") from None

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.installing import install
+from lrensemble.installing import needed
 
 
 class GreyToRGB(nn.Module):
@@ -44,10 +44,8 @@ def _torchvision(name: str, /, *, input_shape: tuple[int, ...], num_classes: int
 
 
 def _timm(name: str, /, *, input_shape: tuple[int, ...], num_classes: int, **parameters: Any) -> nn.Module:
-    try:
+    with needed(f"model timm:{name} needs timm", "timm"):
         import timm
-    except ImportError:
-        raise UserError(f"model timm:{name} needs timm: {install('timm')}") from None
     known = timm.list_models()  # without addresses to download from
     if name not in known and name not in timm.list_pretrained():  # with the tag of weights: resnet18.a1_in1k
         raise UserError(f"unknown timm model {name!r}: {did_you_mean(name, known)}")

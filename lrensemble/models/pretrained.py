@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, did_you_mean, first_line
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.model_folder import PACKAGE, find_folder
 from lrensemble.model_folder import weights_hash as folder_hash
 from lrensemble.models.checkpoints import Groups, listed, misfits, places, read_checkpoint, tensor_groups
@@ -155,11 +155,9 @@ def _torchvision(model: str, weights: str, fetch: bool) -> Path:
 
 
 def _timm(model: str, weights: str, fetch: bool) -> Path:
-    try:
+    with needed(f"model timm:{model} needs timm", "timm"):
         hub = importlib.import_module("huggingface_hub")
         timm = importlib.import_module("timm")
-    except ImportError:
-        raise UserError(f"model timm:{model} needs timm: {install('timm')}") from None
     if weights != "DEFAULT":
         raise UserError(f"model timm:{model} has no weights {weights!r}: DEFAULT, or a file")
     config = timm.models.get_pretrained_cfg(model) if timm.is_model(model) else None

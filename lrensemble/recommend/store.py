@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 from filelock import Timeout
 
 from lrensemble.errors import UserError
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.pool.locks import alone
 
@@ -33,10 +33,8 @@ LOCK = 0x6C72656E  # number of PostgreSQL's advisory lock: "lren"
 
 def load_optuna() -> Any:
     """The optuna module, quiet: whatever it has to say goes nowhere, what matters is ours to say."""
-    try:
+    with needed("the policy database needs Optuna", "recommend"):
         import optuna
-    except ImportError:
-        raise UserError(f"the policy database needs Optuna: {install('recommend')}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna
@@ -104,10 +102,8 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
     elif kind == "postgresql":
         # No driver named: the one of our extra.
         parsed = parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
-        try:
+        with needed(f"{shown} needs a driver", "postgres"):
             import psycopg  # noqa: F401
-        except ImportError:
-            raise UserError(f"{shown} needs a driver: {install('postgres')}") from None
         options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
     else:
         raise UserError(f"{shown}: {kind!r} is not known: a database is sqlite:///FILE or postgresql://USER@HOST/NAME")

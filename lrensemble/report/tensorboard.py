@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.pool.links import delete, refuse_links
@@ -87,10 +87,8 @@ class TensorBoardRun:
     @staticmethod
     def check() -> None:
         """Raise `UserError` where tensorboard is not installed."""
-        try:
+        with needed("TensorBoard's files need its package", "tensorboard"):
             import torch.utils.tensorboard  # noqa: F401
-        except ImportError:
-            raise UserError(f"TensorBoard's files need its package: {install('tensorboard')}") from None
 
     def log(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add lines of the history, and write them."""

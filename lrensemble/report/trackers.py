@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrensemble.errors import MachineError, UserError, did_you_mean, first_line
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.report.tensorboard import TensorBoardRun, facts, run_name, scalars
@@ -189,10 +189,8 @@ class _WandbRun:
 
 
 def _wandb(folder: Path) -> Open:
-    try:
+    with needed("wandb:DIR needs Weights & Biases' package", "wandb"):
         import wandb  # noqa: F401
-    except ImportError:
-        raise UserError(f"wandb:DIR needs Weights & Biases' package: {install('wandb')}") from None
     return lambda pool, record: _WandbRun(folder, pool, record)
 
 
@@ -229,10 +227,8 @@ class _MLflowRun:
 
 
 def _mlflow(folder: Path) -> Open:
-    try:
+    with needed("mlflow:DIR needs MLflow's package", "mlflow"):
         from mlflow import MlflowClient
-    except ImportError:
-        raise UserError(f"mlflow:DIR needs MLflow's package: {install('mlflow')}") from None
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').absolute()}")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrensemble.array import Array
-from lrensemble.errors import UserError
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step
 
@@ -55,10 +54,8 @@ class CMAES(Selector):
 
     def _check(self, total: int) -> None:
         super()._check(total)
-        try:
+        with needed("the selector cma-es needs the package cmaes", "cmaes"):
             import cmaes  # noqa: F401
-        except ImportError:
-            raise UserError(f"the selector cma-es needs the package cmaes: {install('cmaes')}") from None
 
     def _choose(self, ballots: Ballots) -> tuple[Array, int]:
         from cmaes import CMA

@@ -14,7 +14,7 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.opening import clear_read_errors, damaged
 from lrensemble.tasks.events.binary import records, text_header
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording, unwrapped
@@ -100,10 +100,8 @@ def _aedat3(file: io.BufferedReader, path: Path, lines: list[str], sensor: Senso
 
 def read_aedat4(file: io.BufferedReader, path: Path, sensor: Sensor | None) -> Recording:
     """AEDAT 4.0; times count from the first event (in the file they are microseconds since 1970)."""
-    try:
+    with needed(f"{path}: .aedat4 needs the package aedat", "events"):
         import aedat
-    except ImportError:
-        raise UserError(f"{path}: .aedat4 needs the package aedat: {install('events')}") from None
     parts = []
     count = 0
     try:

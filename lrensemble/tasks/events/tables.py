@@ -14,7 +14,7 @@ import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.opening import check_array, check_packed, clear_read_errors
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, recording
 from lrensemble.tasks.sources import read_npz
@@ -95,10 +95,8 @@ def _declared(arrays: Mapping[str, Any]) -> Sensor | None:
 
 def read_hdf5(file: io.BufferedReader, path: Path, sensor: Sensor | None, unit: str | None = None) -> Recording:
     """The events of an HDF5 file: four data sets of a group (``events/t``, ...), or one with fields (``CD/events``)."""
-    try:
+    with needed(f"{path}: HDF5 needs the package h5py", "events"):
         import h5py
-    except ImportError:
-        raise UserError(f"{path}: HDF5 needs the package h5py: {install('events')}") from None
     try:
         with h5py.File(file, "r") as archive:
             groups = [archive, *(group for group in _own(archive).values() if isinstance(group, h5py.Group))]
