@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 import joblib
 
 from lrensemble.errors import UserError, first_line
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.pool.locks import FORCED
 from lrensemble.training.executor import Site
 from lrensemble.training.member import Job, fail
-from lrensemble.training.remote import RemoteJob, marked, receive, sent_along, train_remotely, versions
+from lrensemble.training.remote import RemoteJob, files_of, files_of_all, marked, receive, train_remotely, versions
 from lrensemble.training.worker import busy_of
 
 RETRIES = 3  # of a task whose worker or node dies, by Ray
@@ -110,10 +110,8 @@ class Ray:
         if self.address is None and not read:
             for name, value in _LOCAL.items():
                 os.environ.setdefault(name, value)
-        try:
+        with needed("training on Ray needs it", "ray"):
             import ray
-        except ImportError:
-            raise UserError(f"training on Ray needs it: {install('ray')}") from None
         if ray.is_initialized():
             return ray
         if self.address is None and read:
@@ -193,14 +191,16 @@ def _execute(
         num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), resources=own, max_retries=RETRIES, retry_exceptions=False
     )
     todo, going, told = jobs[::-1], dict[Any, Job](), set[str]()
+    asked = {"mark": mark, "versions": versions(), "leases": bool(os.environ.get(FORCED))}
+    common = ray.put(files_of_all(pool))  # once for all of them: labels are large
     with marked(pool, mark):
         try:
             while todo or going:
                 while todo and (most is None or len(going) < most):
                     job = todo.pop()
-                    request = RemoteJob(job=job, mark=mark, versions=versions(), leases=bool(os.environ.get(FORCED)))
+                    request = RemoteJob.model_validate({"job": job, **asked}).model_dump_json()
                     members = [member for member_id in job.members for member in job.all_of(member_id)]
-                    going[task.remote(request.model_dump_json(), sent_along(pool, members))] = job
+                    going[task.remote(request, common, files_of(pool, members))] = job
                 (done, *_), _ = ray.wait(list(going), num_returns=1)
                 job = going.pop(done)
                 try:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,22 @@ def marked(pool: Path, name: str) -> Iterator[None]:
         delete(pool / name)
 
 
-def sent_along(pool: Path, members: Sequence[Member]) -> Files:
-    """What a scratch pool needs: the header, the labels, and the records of planned members."""
-    paths = [pool / POOL, *(pool / "labels").glob("*.npy"), *(member.record_path for member in members)]
-    return {str(path.relative_to(pool)): path.read_bytes() for path in paths}
+def files_of_all(pool: Path) -> Files:
+    """What every scratch pool needs: the header and the labels."""
+    return _read(pool, [pool / POOL, *(pool / "labels").glob("*.npy")])
 
 
-def train_remotely(request: str, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Do what a `RemoteJob` (JSON) asks for; `files` are `sent_along`.
+def files_of(pool: Path, members: Sequence[Member]) -> Files:
+    """What that of some planned members needs beside them: their records."""
+    return _read(pool, [member.record_path for member in members])
+
+
+def _read(folder: Path, paths: Iterable[Path]) -> Files:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def train_remotely(request: str, *files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Do what a `RemoteJob` (JSON) asks for, in a scratch pool of these `files` where the pool is not seen.
 
     Returns
     -------
@@ -88,7 +96,7 @@ def train_remotely(request: str, files: Mapping[str, bytes]) -> dict[str, Any]:
         return {"host": host, **answer(asked.job)}
     with tempfile.TemporaryDirectory(prefix="lrensemble-") as folder:
         pool = Path(folder) / "pool"
-        for name, data in files.items():
+        for name, data in ((name, data) for part in files for name, data in part.items()):
             path = pool / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -100,8 +108,7 @@ def train_remotely(request: str, files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _files(member: Member) -> Files:
-    paths = [member.record_path, *(member.path / name for name in member.record.files)]
-    return {str(path.relative_to(member.path)): path.read_bytes() for path in paths}
+    return _read(member.path, [member.record_path, *(member.path / name for name in member.record.files)])
 
 
 def receive(job: Job, sent: Mapping[str, Files]) -> list[str]:

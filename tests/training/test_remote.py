@@ -15,7 +15,7 @@ from lrensemble.pool.locks import FORCED, why_leases
 from lrensemble.training import make_plan, remote
 from lrensemble.training.executor import in_this_process
 from lrensemble.training.member import Job
-from lrensemble.training.remote import RemoteJob, marked, receive, sent_along, train_remotely, versions
+from lrensemble.training.remote import RemoteJob, files_of, files_of_all, marked, receive, train_remotely, versions
 from lrensemble.training.runner import create_pool
 from lrensemble.training.shard import Shard
 
@@ -38,7 +38,7 @@ def asked(job: Job, **changes) -> str:
 
 
 def sent_by(job: Job) -> dict[str, bytes]:
-    return sent_along(job.pool, [job.member(i) for i in job.members])
+    return files_of_all(job.pool) | files_of(job.pool, [job.member(i) for i in job.members])
 
 
 def test_a_pool_that_is_not_seen_is_trained_elsewhere_and_sent(job, trained: Path, monkeypatch):
