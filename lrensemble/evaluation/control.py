@@ -21,7 +21,7 @@ class ControlVotes:
 
     votes: dict[str, Array] = field(default_factory=dict)  # (N, C)
     sizes: dict[str, int] = field(default_factory=dict)  # members of the team
-    together: dict[str, tuple[int, Array]] = field(default_factory=dict)  # members and votes from pool and control
+    together: dict[str, Array] = field(default_factory=dict)  # (N, C), votes of teams from pool and control
     bill: Bill | None = None  # of the control, with the runs of the pool that found its policy
     note: str = ""  # about the control, or why there is none
     left_out: dict[str, str] = field(default_factory=dict)  # why single teams are
@@ -84,7 +84,7 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
     units = {team.name: team.cost_unit for team in teams}
     votes: dict[str, Array] = {}
     sizes: dict[str, int] = {}
-    together: dict[str, tuple[int, Array]] = {}
+    together: dict[str, Array] = {}
     for name, selector in selectors.items():
         if name in left_out:
             continue
@@ -98,8 +98,7 @@ def against_control(pool: Pool, teams: list[Team], average: str = "") -> Control
             continue
         with contextlib.suppress(UserError):  # too many for brute force: the question stays open
             costs, _ = inference_costs(both, units.get(name) or None)
-            found = selector.fit(all_val, val_labels, costs=costs)
-            together[name] = len(found.members_), found.predict_proba(all_test)
+            together[name] = selector.fit(all_val, val_labels, costs=costs).predict_proba(all_test)
     return ControlVotes(votes, sizes, together, tuning + seeds, note, left_out)
 
 

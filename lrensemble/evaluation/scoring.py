@@ -97,7 +97,7 @@ def evaluate(
     controls = {team.name for team in chosen if team.is_control}
     objective = next(iter(objectives.values())) if len(set(objectives.values())) == 1 else "nll"  # of the baselines
     hard = any(member.record.is_labels for member in members)  # may be in any team
-    together = [RowScores.of(votes, labels, hard, measures) for _, votes in control.together.values()]
+    together = [RowScores.of(votes, labels, hard, measures) for votes in control.together.values()]
     rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals), *together])
     order = {name: i for i, name in enumerate(entries)}
     comparisons = [_compare(rows, order[rival.name], len(order) + k, rival, measures) for k, rival in enumerate(rivals)]
