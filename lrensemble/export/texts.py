@@ -5,7 +5,7 @@ Lower layers that no member changes run once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from lrensemble.tasks.task import Batch
 from lrensemble.tasks.text import TextForm, TextTask
 from lrensemble.tasks.text.reading import SUFFIXES, TextRow, read_rows
 from lrensemble.tasks.text.task import TokenRow
-from lrensemble.tasks.text.tokens import TOKENS
+from lrensemble.tasks.text.tokens import alike
 
 FOLDER = "members"
 WHOLE = "weights.safetensors"  # of a member without adapters
@@ -92,7 +92,7 @@ class TextTeam(nn.Module):
             named = [row if isinstance(row, Mapping) else {self.form.text: row} for row in rows]
             tokens = self.form.rows([TextRow(row, f"row {i}") for i, row in enumerate(named)], self.task)
         found = np.zeros((len(rows), self.task.num_classes), dtype=np.float32)
-        for index in _pieces(tokens):
+        for index in alike([len(row.sequences) * max(map(len, row.sequences)) for row in tokens]):
             found[index] = self(self.task.collate([tokens[i] for i in index])).numpy()
         return found
 
@@ -179,25 +179,7 @@ def _with_lower(model: nn.Module, batch: Batch) -> Batch:
     """A batch with what the lower layers of a model make of it, where they are frozen."""
     if not isinstance(model, TextModel) or model.below is None:
         return batch
-    mask = batch["mask"]
-    present = mask.any(-1)
-    found = model.lower(batch["ids"][present], mask[present])
-    lower = found.new_zeros(*mask.shape, found.shape[-1])
-    lower[present] = found
-    return {**batch, "lower": lower}
-
-
-def _pieces(rows: Sequence[TokenRow]) -> Iterator[list[int]]:
-    """Numbers of rows of similar lengths, at most about `TOKENS` tokens together."""
-    sizes = [len(row.sequences) * max(map(len, row.sequences)) for row in rows]
-    piece: list[int] = []
-    for i in sorted(range(len(rows)), key=sizes.__getitem__):
-        if piece and (len(piece) + 1) * sizes[i] > TOKENS:
-            yield piece
-            piece = []
-        piece.append(i)
-    if piece:
-        yield piece
+    return {**batch, "lower": model.lower(batch["ids"], batch["mask"])}
 
 
 @dataclass(frozen=True)

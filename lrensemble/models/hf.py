@@ -44,9 +44,13 @@ class TextModel(nn.Module):
 
     @torch.no_grad()
     def lower(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """What the frozen lower layers make of sequences: (n, T, H)."""
+        """What the frozen lower layers make of sequences: ids and mask (..., T) -> (..., T, H), 0 for empty ones."""
         assert self.below is not None
-        return self.below.output(lambda: self(ids, mask))
+        present = mask.any(-1)
+        found = self.below.output(lambda: self(ids[present], mask[present]))
+        lower = found.new_zeros(*mask.shape, found.shape[-1])
+        lower[present] = found
+        return lower
 
     def train(self, mode: bool = True) -> TextModel:
         """What is frozen below the layers that are trained is as in evaluation: it has no dropout."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from lrensemble.array import Array
+from lrensemble.choices import balanced_places, place_names
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.pool.convert import Converted
 from lrensemble.pool.importing import Imported, check_names, check_new, write_members
@@ -20,8 +21,6 @@ from lrensemble.pool.pool import Pool
 from lrensemble.pool.record import loop_spec
 from lrensemble.pool.samples import METRICS, Samples, read_samples
 from lrensemble.pool.sources import Source
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class _Aligned(NamedTuple):
@@ -89,7 +88,7 @@ def import_lm_eval(
         pool = Pool.create(
             path,
             labels={split: of.labels for split, of in rows.items()},
-            class_names=[LETTERS[i] if width <= len(LETTERS) else str(i) for i in range(width)],
+            class_names=place_names(width),
             choices=None if all(mask.all() for mask in exists.values()) else exists,
             documents={split: of.documents for split, of in rows.items()},
         )
@@ -133,18 +132,9 @@ def _divided(source: Source, found: Mapping[Path, Samples], share: float) -> dic
     for split, part in parts.items():
         samples = found[source.files[split]]
         documents, counts = samples.documents[part], samples.counts[part]
-        rows[split] = _Aligned(documents, _places(documents[:, 1], counts), counts)
+        order = np.argsort(documents[:, 1], kind="stable")  # of the hashes: every file has the same
+        rows[split] = _Aligned(documents, balanced_places(counts, order), counts)
     return rows
-
-
-def _places(hashes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the right choices are: of rows with as many choices, every place equally often, in the hashes' order."""
-    places = np.empty_like(counts)
-    order = np.argsort(hashes, kind="stable")
-    for count in np.unique(counts):
-        rows = order[counts[order] == count]
-        places[rows] = np.arange(len(rows)) % count
-    return places
 
 
 def _probabilities(

@@ -80,12 +80,11 @@ def _computed(data: DeviceData, model: Any) -> DeviceData:
         outputs: list[Tensor] = []
         for batch in rows.chunks(CHUNK):
             mask = batch["mask"]
-            present = mask.any(-1)
-            found = model.lower(batch["ids"][present], mask[present])
+            found = model.lower(batch["ids"], mask)
             if not outputs and not _fits(data, mask, found):
                 return data
             counts.append(mask.flatten(1).sum(1))
-            outputs.append(found[mask[present]])
+            outputs.append(found[mask])
         ends = torch.cat(counts).cumsum(0).cpu()
         splits[name] = CachedRows(rows, torch.cat(outputs), torch.cat([ends.new_zeros(1), ends]))
     return replace(data, **splits)

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from lrensemble.array import Array
+from lrensemble.choices import place_names
 from lrensemble.errors import UserError
 from lrensemble.tasks.task import SPLITS, Batch, TrainingOptions
 from lrensemble.tasks.text.classes import tokenizer_of
-from lrensemble.tasks.text.questions import LETTERS, Template, question_rows, read_question, shuffled
+from lrensemble.tasks.text.questions import Template, question_rows, read_question, shuffled
 from lrensemble.tasks.text.reading import parsed, read_splits
 from lrensemble.tasks.text.splitting import Overlap, divide
 from lrensemble.tasks.text.task import TextTask, TokenRow, check_length
-from lrensemble.tasks.text.tokens import by_length
+from lrensemble.tasks.text.tokens import by_length, token_logs
 
 Normalise = Literal["sum", "chars", "bytes", "tokens", "pmi"]
 TEMPLATE = "Question: {question}\nAnswer: {choice}"
@@ -74,9 +75,7 @@ def log_likelihoods(model: Callable[..., Tensor], part: Batch) -> Tensor:
     wanted = part["wanted"][:, 1:]
     at = wanted.any(0).nonzero()[:, 0]  # places before a wanted token of some sequence
     inputs = {name: value for name, value in part.items() if name != "wanted"}
-    logits = model(**inputs, keep=at).float()  # (n, places, V)
-    targets = part["ids"][:, 1:][:, at]
-    found = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+    found = token_logs(model(**inputs, keep=at), part["ids"][:, 1:][:, at])
     return torch.where(wanted[:, at], found, 0).sum(1)
 
 
@@ -142,6 +141,5 @@ def choice_task(
         )
         if cut:
             notes.append(f"{split}: the beginning of {cut:,} of {len(index):,} questions is cut: {max_length} tokens")
-    names = [LETTERS[i] if most <= len(LETTERS) else str(i) for i in range(most)]
-    options = {"normalise": normalise}
+    names, options = place_names(most), {"normalise": normalise}
     return ChoiceTask(splits, names, encode, head="tokens", max_length=max_length, options=options, notes=notes)

@@ -24,7 +24,7 @@ from lrensemble.tasks.text.classes import tokenizer_of
 from lrensemble.tasks.text.reading import parsed, read_splits
 from lrensemble.tasks.text.splitting import Overlap, divide, same_text
 from lrensemble.tasks.text.task import TextTask, TokenRow, check_length
-from lrensemble.tasks.text.tokens import by_length
+from lrensemble.tasks.text.tokens import by_length, token_logs
 
 LEAST = 1e-7  # probability of another token: float32 knows no less beside 1
 CLASSES = ("as written", "another")
@@ -65,8 +65,7 @@ class DocumentTask(TextTask):
 
         def logs(part: Batch) -> Tensor:
             keep = places[: part["ids"].shape[1] - 1]
-            logits = model(**part, keep=keep).float()
-            found = logits.gather(-1, part["ids"][:, 1:, None])[..., 0] - logits.logsumexp(-1)
+            found = token_logs(model(**part, keep=keep), part["ids"][:, 1:])
             return torch.nn.functional.pad(found, (0, len(places) - len(keep)))
 
         return by_length({"ids": ids, "mask": mask}, logs, most=1024)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lrensemble.choices import LETTERS, balanced_places
 from lrensemble.errors import UserError
 from lrensemble.tasks.text.reading import TextRow
 from lrensemble.tasks.text.splitting import same_text
 from lrensemble.tasks.text.task import TokenRow
 from lrensemble.tasks.text.tokens import Tokenizer
-
-LETTERS = string.ascii_uppercase
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,10 @@ class Question:
 
 
 def shuffled(questions: Sequence[Question], *seed: int) -> list[Question]:
-    """The same with their choices in drawn orders: of those with as many choices, every place is right equally often.
-
-    So a scorer that finds all choices alike scores chance, up to whole rows, wherever ties go.
-    """
+    """The same with their choices in drawn orders, the right ones at `balanced_places`."""
     rng = np.random.default_rng(seed)
     counts = np.array([len(one.choices) for one in questions])
-    drawn = rng.permutation(len(questions))
-    places = np.empty_like(counts)
-    for count in np.unique(counts):
-        rows = drawn[counts[drawn] == count]
-        places[rows] = np.arange(len(rows)) % count
+    places = balanced_places(counts, rng.permutation(len(questions)))
     moved = []
     for one, place in zip(questions, places.tolist(), strict=True):
         order = rng.permutation([i for i in range(len(one.choices)) if i != one.answer]).tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, first_line
-from lrensemble.installing import install
+from lrensemble.installing import needed
 from lrensemble.model_folder import TOKENIZER, find_folder, tokenizer_hash
 from lrensemble.tasks.task import Batch
 
@@ -38,10 +38,8 @@ class Tokenizer:
         folder = find_folder(place, "data.tokenizer")
         if not (folder / TOKENIZER).is_file():
             raise UserError(f"data.tokenizer: {folder} has no {TOKENIZER}: transformers' save_pretrained writes it")
-        try:
+        with needed("texts need a tokenizer", "llm"):
             tokenizers: Any = importlib.import_module("tokenizers")
-        except ImportError:
-            raise UserError(f"texts need a tokenizer: {install('llm')}") from None
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # tokenizers has no class of its own for them
@@ -83,18 +81,27 @@ def by_length(sequences: Mapping[str, Tensor], forward: Callable[[Batch], Tensor
     lengths = sequences["mask"].sum(1)
     if torch.is_grad_enabled() or not len(lengths):
         return forward(_part(sequences, slice(None), lengths))
-    order = lengths.argsort(stable=True)
-    found, start = [], 0
-    while start < len(order):
-        rows = _fitting(lengths[order[start:]].tolist(), most)
-        found.append(forward(_part(sequences, order[start : start + rows], lengths)))
-        start += rows
-    return torch.cat(found)[order.argsort()]
+    pieces = [torch.tensor(piece, device=lengths.device) for piece in alike(lengths.tolist(), most)]
+    found = [forward(_part(sequences, piece, lengths)) for piece in pieces]
+    return torch.cat(found)[torch.cat(pieces).argsort()]
 
 
-def _fitting(lengths: Sequence[int], most: int) -> int:
-    """How many of sequences of ascending lengths fit into one piece."""
-    return next((i for i in range(1, len(lengths)) if (i + 1) * lengths[i] > most), len(lengths))
+def alike(sizes: Sequence[int], most: int = TOKENS) -> Iterator[list[int]]:
+    """Numbers of rows of similar sizes, as many together as are at most `most` when each is as large as the largest."""
+    piece: list[int] = []
+    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if piece and (len(piece) + 1) * sizes[i] > most:
+            yield piece
+            piece = []
+        piece.append(i)
+    if piece:
+        yield piece
+
+
+def token_logs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities of `tokens` (...), of logits (..., V) in whatever precision, in float32."""
+    logits = logits.float()
+    return logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
 
 
 def _part(sequences: Mapping[str, Tensor], rows: Any, lengths: Tensor) -> Batch:
