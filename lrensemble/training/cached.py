@@ -63,7 +63,8 @@ def with_lower(data: DeviceData, model: Any, base: str | None) -> DeviceData:
     if base is None or getattr(model, "below", None) is None or not getattr(data.task, "caches", False):
         return data
     config = model.inner.config.to_json_string()  # equal weights, other positions or epsilons: other outputs
-    key = f"{base} {len(model.below.upper)} {data.task.fingerprint} {data.device} {config}"
+    threads = torch.get_num_threads()  # other threads: other bits
+    key = f"{base} {len(model.below.upper)} {data.task.fingerprint} {data.device} {threads} {config}"
     if key not in _kept:
         _kept.clear()
         _kept[key] = _computed(data, model)
