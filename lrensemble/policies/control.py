@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lrensemble.errors import UserError
 from lrensemble.plugins import home_of
+from lrensemble.policies.lines import bends
 from lrensemble.policies.policy import Policy
 from lrensemble.policies.registry import (
     CONTROLS,
@@ -200,24 +200,10 @@ def trace_policy(changes: Sequence[tuple[int, float]]) -> Policy:
     if len(kept) > MOST_POINTS:
         between = "linear"
         ends = [(step - 1, lr) for (_, lr), (step, _) in itertools.pairwise(kept)]  # the last steps of every LR
-        corners = sorted({*kept, *ends})
-        while len(kept := _lines(corners, near)) > MOST_POINTS:
+        every = sorted({*kept, *ends})
+        while len(kept := [every[i] for i in bends(every, near)]) > MOST_POINTS:
             near *= 10
     return Policy.make("POINTS", at=[step for step, _ in kept], k=[lr for _, lr in kept], between=between)
-
-
-def _lines(points: Sequence[tuple[int, float]], near: float) -> list[tuple[int, float]]:
-    """Some of the points, such that straight lines between them pass all of the others within `near`."""
-    kept, (start, value) = [points[0]], points[0]
-    low, high = -math.inf, math.inf  # slopes of a line from there that passes all points since then
-    for before, (step, lr) in itertools.pairwise(points):
-        if not low <= (lr - value) / (step - start) <= high:
-            kept.append(before)
-            start, value = before
-            low, high = -math.inf, math.inf
-        low = max(low, (lr - near - value) / (step - start))
-        high = min(high, (lr + near - value) / (step - start))
-    return [*kept, points[-1]]
 
 
 def register_control(

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from lrensemble.array import Array
+from lrensemble.policies.lines import bends
 from lrensemble.report.drawing import INK, Band, Dash, Layer, Matrix, Panel, Picture, Points, Polyline, Rule, Span
 from lrensemble.report.page.heatmap import heatmap_png
 
@@ -128,28 +129,9 @@ def _stairs(points: Array) -> Array:
 
 def _path(points: Array) -> str:
     """Fewer points that lie at most `TOLERANCE` beside the line, as relative steps."""
-    kept = np.round(_fewer(points), 1)
+    kept = np.round(points[bends(points.tolist(), TOLERANCE)], 1)
     steps = np.round(np.diff(kept, axis=0), 1) + 0.0
     return f"M{kept[0, 0]:g} {kept[0, 1]:g}" + "".join(f"l{x:g} {y:g}" for x, y in steps)
-
-
-def _fewer(points: Array) -> Array:
-    """Points of a line from left to right without those that a straight piece passes within `TOLERANCE`."""
-    kept = [0]
-    low, high = -np.inf, np.inf  # slopes from the last kept point that pass all since
-    for i in range(1, len(points)):
-        across, up = points[i] - points[kept[-1]]
-        slope = up / across if across > 0 else np.nan
-        if not low <= slope <= high:
-            if kept[-1] != i - 1:
-                kept.append(i - 1)
-            across, up = points[i] - points[kept[-1]]
-            low, high = -np.inf, np.inf
-            if across <= 0:
-                kept.append(i)
-                continue
-        low, high = max(low, (up - TOLERANCE) / across), min(high, (up + TOLERANCE) / across)
-    return np.asarray(points[[*dict.fromkeys([*kept, len(points) - 1])]])
 
 
 def _mark(shape: str, x: float, y: float, size: float, colour: str, edge: str = "") -> str:

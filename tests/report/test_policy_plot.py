@@ -13,9 +13,10 @@ import pytest
 
 from lrensemble.errors import UserError
 from lrensemble.policies import parse_policies
+from lrensemble.policies.lines import bends
 from lrensemble.report.policy_curves import Curve, policy_curves
 from lrensemble.report.policy_plot import COLOURS, MOST, STYLES, draw_policies
-from lrensemble.report.svg_file import TOLERANCE, _fewer
+from lrensemble.report.svg_file import TOLERANCE
 
 TEXTS = ["STEP(k0=0.1, gamma=0.1, l=60e)", "TRI2(k0=0.1, k1=0.01, l=25e)", "COS(k0=0.1, l=100%)"]
 
@@ -68,7 +69,7 @@ def test_a_line_of_few_points_is_the_line():
     x = np.linspace(0, 600, 4000)
     for y in (100 * np.cos(x / 90), np.where(x % 100 < 50, 20.0, 80.0), np.abs(x % 60 - 30), 0 * x, x**2 / 1000):
         points = np.stack([x, y], axis=-1)
-        few = _fewer(points)
+        few = points[bends(points.tolist(), TOLERANCE)]
         assert len(few) < 400
         inner = np.ones(len(x), bool) if not (y == 20).any() else np.abs(x % 50 - 25) < 24.8  # jumps have no width
         assert np.abs(np.interp(x, *few.T) - y)[inner].max() <= 2 * TOLERANCE
