@@ -105,6 +105,21 @@ def test_equal_weights_with_another_configuration_are_computed_anew(files, llama
     assert torch.equal(found[0], found[2]) and not torch.allclose(found[0], found[1], atol=1e-3)
 
 
+def test_other_threads_compute_anew(files, llama):
+    """Sums of more threads have other bits: a run is the same whatever its process has trained before."""
+    made = config(files / "sums", llama, "choices")
+    rows = Engine().rows(load_task("choices", **made.data.options), torch.device("cpu"))
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 2):
+            torch.set_num_threads(count)
+            found.append(Run(made.specs()[0], "m", rows).data)
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] is not found[1] is found[2]
+
+
 def test_pieces_and_no_cache_change_rounding_alone(files, llama):
     made = config(files / "sums", llama, "choices")
     task = load_task("choices", **made.data.options)
