@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrensemble.errors import MachineError, UserError
 from lrensemble.opening import MOST_JSON, array_header, clear_read_errors, damaged, open_regular, read_bytes
+from lrensemble.pool.lease import keep_leases
 from lrensemble.pool.links import refuse_links
 
 M = TypeVar("M", bound=BaseModel)
@@ -56,7 +57,8 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool
     """Make `path` appear with everything that ``write(file)`` writes, or not at all.
 
     Its folder is made, but no folder above it: what was moved away while it was written into does not come back.
-    `sync` False leaves out fsync: enough for files that only show progress. Never through a link inside of a pool.
+    `sync` False leaves out fsync: enough for files that only show progress. Never through a link inside of a pool, nor
+    after another process took over what this one held (`LeaseLost`).
     """
     refuse_links(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -68,6 +70,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
+            keep_leases()
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

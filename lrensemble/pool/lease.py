@@ -1,8 +1,8 @@
 """A lock for file systems without locks: a folder with one file, whose name says whose turn it is.
 
 Everything is a rename, which every file system does in one step. Taking: a folder of one's own, with the file in it, is
-renamed to the lease; that fails while a lease with a file is there. Keeping: the holder touches the file. Taking over:
-the file is renamed, so that of several who saw it grow old one succeeds, and nobody can take what is new.
+renamed to the lease; that fails while a lease with a file is there. Keeping: the holder renames the file, which fails
+once it is another's. Taking over: so does who saw it unchanged for long, so that of several one succeeds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,26 @@ import shutil
 import tempfile
 import threading
 import time
-import warnings
 from pathlib import Path
 
-HEARTBEAT, EXPIRY = 15.0, 120.0  # seconds; NFS may show a file as it was a minute ago
+from lrensemble.errors import UserError
+
+HEARTBEAT, EXPIRY = 15.0, 120.0  # seconds; NFS may show a folder as it was a minute ago
 POLL = 0.5
 _FASTER = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # another was: it has the lease, or cleaned up in the folder
+_held: set[Lease] = set()
+if hasattr(os, "register_at_fork"):  # what a child keeps, its parent would lose
+    os.register_at_fork(after_in_child=_held.clear)
+
+
+class LeaseLost(UserError):
+    """Another process took over what this one held: it is at it now, and this one may write nothing more of it."""
+
+
+def keep_leases() -> None:
+    """Called before a file of a pool appears: `LeaseLost` where a lease of this process is another's by now."""
+    for lease in tuple(_held):
+        lease.keep()
 
 
 class Lease:
@@ -29,7 +43,8 @@ class Lease:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._name = secrets.token_hex(8)
-        self._seen: tuple[object, float] = None, 0.0  # the other's file as it was last seen to change, and when
+        self._one = threading.Lock()  # renames at a time
+        self._seen: tuple[str, float] = "", 0.0  # the other's file as it was last seen to change, and when
         self._done = threading.Event()
 
     def acquire(self, timeout: float = -1) -> bool:
@@ -39,21 +54,40 @@ class Lease:
             if 0 <= timeout <= time.monotonic() - began:
                 return False
             time.sleep(POLL)
-        threading.Thread(target=self._keep, daemon=True).start()
+        _held.add(self)
+        threading.Thread(target=self._beat, daemon=True).start()
         return True
+
+    def keep(self) -> None:
+        """Show others that it is held; `LeaseLost` where it was taken over, as this process had stopped for long."""
+        with self._one:
+            name = secrets.token_hex(8)
+            try:
+                (self.path / self._name).rename(self.path / name)
+            except FileNotFoundError:
+                if self._done.is_set() or not self.path.parent.is_dir():  # moved away: who writes there will say it
+                    return
+                if not (self.path / name).exists():  # or it was done, and the server was asked twice
+                    raise LeaseLost(
+                        f"{self.path.parent} was taken over by another process, as this one had stopped for "
+                        f"{EXPIRY:.0f} s: nothing more was written; the same command goes on"
+                    ) from None
+            except OSError:  # a server that does not answer now may do so next time
+                return
+            self._name = name
 
     def release(self) -> None:
         """Let others in; nothing where it was lost."""
         self._done.set()
-        with contextlib.suppress(OSError):
+        _held.discard(self)
+        with self._one, contextlib.suppress(OSError):
             (self.path / self._name).unlink()
             self.path.rmdir()  # or somebody has renamed a folder over the empty one
 
     def age(self) -> float:
-        """Seconds since its holder touched it, by the server's clock; infinite where nobody holds it."""
+        """Seconds since its holder showed itself, by the server's clock; infinite where nobody holds it."""
         with contextlib.suppress(OSError):
-            touched = max((file.stat().st_mtime for file in self.path.iterdir()), default=None)
-            return float("inf") if touched is None else self._now() - touched
+            return self._now() - self.path.stat().st_mtime  # of the last rename in it
         return float("inf")
 
     def _now(self) -> float:
@@ -80,25 +114,16 @@ class Lease:
         return True
 
     def _take_over(self) -> bool:
-        with contextlib.suppress(OSError):  # released, or taken by another, meanwhile
+        with contextlib.suppress(OSError):  # released, kept, or taken by another, meanwhile
             for file in self.path.iterdir():
-                with file.open("rb") as opened:  # an open file shows its age as the server knows it
-                    state = file.name, os.fstat(opened.fileno()).st_mtime_ns
-                if self._seen[0] != state:
-                    self._seen = state, time.monotonic()
+                if self._seen[0] != file.name:
+                    self._seen = file.name, time.monotonic()
                 elif time.monotonic() - self._seen[1] >= EXPIRY:
                     file.rename(self.path / self._name)
-                    os.utime(self.path / self._name)
                     return True
         return False
 
-    def _keep(self) -> None:
-        while not self._done.wait(HEARTBEAT):
-            try:
-                os.utime(self.path / self._name)
-            except FileNotFoundError:
-                if not self._done.is_set():
-                    warnings.warn(f"{self.path} was taken over by another process: this one had stopped", stacklevel=1)
-                return
-            except OSError:  # a server that does not answer now may do so next time
-                continue
+    def _beat(self) -> None:
+        with contextlib.suppress(LeaseLost):  # said to who writes
+            while not self._done.wait(HEARTBEAT):
+                self.keep()

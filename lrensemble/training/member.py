@@ -23,6 +23,7 @@ from lrensemble.models import is_users_own
 from lrensemble.own import OwnCodeError
 from lrensemble.plugins import import_registered
 from lrensemble.pool import Member, Named, Pool, RunSpec
+from lrensemble.pool.lease import LeaseLost
 from lrensemble.pool.links import delete
 from lrensemble.pool.record import FINISHED, Strict
 from lrensemble.pool.writing import environment, reached, write_complete, write_end, write_history
@@ -95,6 +96,14 @@ def _on_device(text: str, fingerprint: str, device: str, sharers: int, engine: E
 
 def train_members(job: Job) -> list[str]:
     """Train the runs of a job that are not finished; return the ids of those that another process is at."""
+    try:
+        return _train_held(job)
+    except LeaseLost as error:
+        warnings.warn(str(error), stacklevel=2)
+        return [member_id for member_id in job.members if not job.is_done(member_id)]
+
+
+def _train_held(job: Job) -> list[str]:
     import_registered(job.modules)
     busy = []
     with contextlib.ExitStack() as locks:
@@ -300,8 +309,6 @@ class _Checkpoints:
 
 
 def _write(member: Member, job: Job, outcome: Outcome, stack: int = 1) -> None:
-    if Member(member.path).record.status in FINISHED:  # by who took this over while the process was stopped
-        return
     values: dict[str, Any] = {
         "history": outcome.history,
         "costs": outcome.costs,

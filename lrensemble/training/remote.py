@@ -18,6 +18,7 @@ from filelock import Timeout
 from lrensemble.errors import UserError
 from lrensemble.pool import Member, Record
 from lrensemble.pool.files import write_bytes
+from lrensemble.pool.lease import LeaseLost
 from lrensemble.pool.links import POOL, delete
 from lrensemble.pool.locks import FORCED
 from lrensemble.pool.record import FINISHED, Strict
@@ -120,7 +121,7 @@ def receive(job: Job, sent: Mapping[str, Files]) -> list[str]:
                 try:
                     with member.hold(wait=job.wait):
                         _write(member, sent[member.id])
-                except Timeout:
+                except (Timeout, LeaseLost):
                     busy.append(member_id)
     return busy
 

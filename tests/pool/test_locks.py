@@ -11,12 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import Timeout
 
 from lrensemble import Pool, UserError, train_pool
-from lrensemble.pool import lease, locks
-from lrensemble.pool.lease import Lease
+from lrensemble.pool import Member, Named, lease, locks
+from lrensemble.pool.lease import Lease, LeaseLost
 from lrensemble.pool.locks import FORCED, alone, is_held, why_leases
 from tests.conftest import PATIENCE
 from tests.training.test_runner import contents
@@ -123,11 +124,61 @@ def test_who_stopped_and_was_replaced_leaves_the_new_one_alone(tmp_path, quick, 
     monkeypatch.setattr(lease, "HEARTBEAT", 3600)  # a machine that hangs
     old, new = Lease(path), Lease(path)
     assert old.acquire(0) and new.acquire()
+    with pytest.raises(LeaseLost, match="taken over by another process"):
+        old.keep()
     old.release()
     assert [file.name for file in path.iterdir()] == [new._name]
     assert not Lease(path).acquire(0)
+    new.keep()
     new.release()
     assert Lease(path).acquire(0)
+
+
+def take_over(path: Path) -> Lease:
+    """Of another process, as if the one that holds it had been asleep."""
+    thief = Lease(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "EXPIRY", 0.0)
+        assert thief._take_over() or thief._take_over()  # seen, seen again
+    return thief
+
+
+def test_who_was_replaced_writes_nothing_more(pool, no_flock):
+    labels = {split: np.eye(10)[pool.labels(split)] for split in ("val", "test")}
+    with pytest.raises(LeaseLost, match="nothing more was written"), pool.member(model="mlp", seed=1) as member:
+        member.log(step=1, val_accuracy=0.5)
+        member.predict(**labels)
+        thief = take_over(pool.path / "members" / member.id / ".lock.lease")
+    assert Member(pool.path / "members" / member.id).record.status == "planned"
+    assert [path.name for path in (pool.path / "members" / member.id).iterdir() if path.is_file()] == ["record.json"]
+    thief.release()
+    with pool.member(model="mlp", seed=1) as member:
+        member.predict(**labels)
+    assert Member(pool.path / "members" / member.id).record.status == "complete"
+
+
+STOLEN: dict[str, threading.Timer] = {}
+
+
+def steal(spec, history) -> None:
+    """A judge that stops nobody: while it looks at a run, another process takes it over, and gives it up later."""
+    for path in Path.cwd().glob("p/members/*/.lock.lease"):
+        if not STOLEN:
+            STOLEN[path.parent.name] = threading.Timer(1.0, take_over(path).release)
+            STOLEN[path.parent.name].start()
+
+
+def test_a_run_that_was_taken_over_is_the_others(config, trained, tmp_path, no_flock, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    STOLEN.clear()
+    judge = Named(name=f"{__name__}:steal")
+    with pytest.warns(UserWarning, match="taken over by another process") as told:
+        train_pool(config, tmp_path / "p", workers=1, threads=1, control=False, judges=[judge])
+    [stolen] = STOLEN
+    assert [stolen in str(w.message) for w in told if "taken over by another" in str(w.message)] == [True]
+    assert not STOLEN[stolen].is_alive()  # it waited until the other had given it up
+    assert contents(tmp_path / "p") == {k: v for k, v in contents(trained).items() if not k.startswith("control")}
+    assert not list((tmp_path / "p").rglob("*.lease*"))
 
 
 def test_the_clock_of_the_server_says_whether_a_lease_is_held(tmp_path, no_flock, monkeypatch):
