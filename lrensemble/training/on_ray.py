@@ -33,6 +33,7 @@ from lrensemble.training.worker import busy_of
 RETRIES = 3  # of a task whose worker or node dies, by Ray
 CONNECT_SECONDS = 10
 CONNECTS = 3
+MARK_SECONDS = 600.0  # without news; gc takes what is an hour old for what a killed process left
 # Of a Ray that is started here, where the user has not said otherwise. The first one is Ray's switch for machines that
 # are no cluster: everything listens on the loopback device.
 _LOCAL = {
@@ -193,18 +194,21 @@ def _execute(
     todo, going, told = jobs[::-1], dict[Any, Job](), set[str]()
     asked = {"mark": mark, "versions": versions(), "leases": bool(os.environ.get(FORCED))}
     common = ray.put(files_of_all(pool))  # once for all of them: labels are large
-    with marked(pool, mark):
+    with marked(pool, mark) as mark_again:
         try:
             while todo or going:
+                mark_again()
                 while todo and (most is None or len(going) < most):
                     job = todo.pop()
                     request = RemoteJob.model_validate({"job": job, **asked}).model_dump_json()
                     members = [member for member_id in job.members for member in job.all_of(member_id)]
                     going[task.remote(request, common, files_of(pool, members))] = job
-                (done, *_), _ = ray.wait(list(going), num_returns=1)
-                job = going.pop(done)
+                ended, _ = ray.wait(list(going), num_returns=1, timeout=MARK_SECONDS)
+                if not ended:
+                    continue
+                job = going.pop(ended[0])
                 try:
-                    answered = ray.get(done)
+                    answered = ray.get(ended[0])
                 except ray.exceptions.RayTaskError as error:  # before our own code: it is not there
                     raise UserError(f"a worker of {where} cannot train: {_reason(error)}") from None
                 except ray.exceptions.RayError as error:

@@ -6,10 +6,11 @@ Nothing here knows what carries the requests and the answers.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,12 @@ def versions() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def marked(pool: Path, name: str) -> Iterator[None]:
-    """The mark of `RemoteJob`, as long as the training takes."""
-    write_bytes(pool / name, b"")
+def marked(pool: Path, name: str) -> Iterator[Callable[[], None]]:
+    """The mark of `RemoteJob`, as long as the training takes; what is given makes it anew."""
+    mark = functools.partial(write_bytes, pool / name, b"")
+    mark()
     try:
-        yield
+        yield mark
     finally:
         delete(pool / name)
 

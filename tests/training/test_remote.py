@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,7 @@ from lrensemble.pool.locks import FORCED, why_leases
 from lrensemble.training import make_plan, remote
 from lrensemble.training.executor import in_this_process
 from lrensemble.training.member import Job
+from lrensemble.training.on_ray import _execute
 from lrensemble.training.remote import RemoteJob, files_of, files_of_all, marked, receive, train_remotely, versions
 from lrensemble.training.runner import create_pool
 from lrensemble.training.shard import Shard
@@ -78,6 +81,47 @@ def test_workers_take_the_locks_that_the_sender_takes(job, monkeypatch):
         with marked(job.pool, ".on-1"):
             train_remotely(request.model_copy(update={"leases": leases}).model_dump_json(), {})
     assert reasons == ["", "LRENSEMBLE_LEASES is set"]
+
+
+class RayWithoutNews:
+    """What is used of Ray, in this process; while nothing ends, gc cleans up."""
+
+    class exceptions:
+        RayError = RayTaskError = ZeroDivisionError
+
+    def __init__(self, pool: Path) -> None:
+        self.pool, self.waits = pool, 0
+
+    def put(self, value):
+        return value
+
+    def remote(self, function):
+        self.function = function
+        return self
+
+    def options(self, **options):
+        return SimpleNamespace(remote=lambda *given: functools.partial(self.function, *given))
+
+    def wait(self, going, *, num_returns, timeout):
+        self.waits += 1
+        if self.waits > 1:
+            return going[:1], going[1:]
+        (mark,) = self.pool.glob(".on-*.tmp")
+        mark.unlink()
+        return [], going
+
+    def get(self, given):
+        return given()
+
+    def cancel(self, given, *, force):
+        raise AssertionError("nothing is left")
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_mark_of_a_long_training_stays(job):
+    ended = list(_execute(RayWithoutNews(job.pool), [job], {"CPU": 1.0}, None, "a fake"))  # no warning of members sent
+    assert [busy for _, busy in ended] == [[]] and len(Pool.open(job.pool).complete) == 1
+    assert not list(job.pool.glob(".on-*"))
 
 
 def test_a_copy_of_the_pool_is_no_shared_folder(job, tmp_path):
