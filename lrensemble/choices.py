@@ -1,4 +1,4 @@
-"""Places of the choices of a question: what they are called, and where the right one stands."""
+"""Choices of a question: what their places are called, where the right one stands, and what guessing scores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ LETTERS = string.ascii_uppercase
 def place_names(count: int) -> list[str]:
     """A, B, C, ..., or numbers from 0 where there are more places than letters."""
     return [LETTERS[i] if count <= len(LETTERS) else str(i) for i in range(count)]
+
+
+def guessing(classes: int, choices: NDArray[np.bool] | None) -> float:
+    """Accuracy of guessing: 1 / classes, or the mean of 1 / choices where (N, C) truth values say what rows have."""
+    return 1 / classes if choices is None else float((1 / choices.sum(1)).mean())
 
 
 def balanced_places(counts: NDArray[np.int64], order: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -31,12 +31,14 @@ class RunFacts:
     facts : hyperparameters
     history : lines as a member's
     steps : optimizer steps until the checkpoint, if that is known
+    files : beside the checkpoint that say this
     """
 
     name: str
     facts: Facts = field(default_factory=dict)
     history: History = field(default_factory=list)
     steps: int | None = None
+    files: list[Path] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
@@ -101,6 +103,7 @@ def _take(path: Path, read: Reader, run: RunFacts, lines: History, tell: Callabl
         return
     try:
         read(path, run, lines)
+        run.files.append(path)
     except UserError as error:
         tell(f"left out: {error}")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
 
 from lrensemble.adopt.beside import RunFacts, read_beside
 from lrensemble.adopt.files import Checkpoint, find_checkpoints
@@ -17,14 +19,15 @@ from lrensemble.adopt.network import Loaded, contradiction, load_checkpoint, pre
 from lrensemble.adopt.policy import policy_of
 from lrensemble.adopt.studies import add_trial, read_trials, trial_of
 from lrensemble.array import Array
+from lrensemble.choices import guessing
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
 from lrensemble.metrics import standard_error
-from lrensemble.models import hash_of_tensors, identified, is_users_own
+from lrensemble.models import hash_of_tensors, identified
 from lrensemble.models.objects import name_of
 from lrensemble.opening import read_text
 from lrensemble.pool import Member, MemberSpec, Named, Pool, Record
-from lrensemble.pool.files import now, read_array, write_array
+from lrensemble.pool.files import clear_disk_errors, now, read_array, write_array, write_bytes
 from lrensemble.pool.record import FINISHED, loop_spec
 from lrensemble.pool.writing import environment, write_complete
 from lrensemble.tasks import Task, load_task
@@ -37,6 +40,8 @@ from lrensemble.training.explain import read_yaml, validated
 from lrensemble.training.runner import pool_of_task
 
 SPLITS = ("val", "test")
+WEIGHTS = "weights.safetensors"
+_Key = tuple[str | None, str | None]  # hashes of weights, and of the base that they are of
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,14 @@ class Adopted:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A checkpoint that fits, with what is known of its run; its predictions are in files."""
+    """A checkpoint that fits, with what is known of its run; its weights and predictions are in a `folder`."""
 
     checkpoint: Checkpoint
     spec: MemberSpec
     run: RunFacts
     parameters: int
-    predictions: dict[str, Path]
+    base: str | None
+    folder: Path
 
 
 def adopt(
@@ -139,16 +145,15 @@ def adopt(
         raise UserError(f"{path} does not exist: to make a pool a configuration with its data is needed, --config FILE")
     _check_pool(pool, task)
     rows = Engine().rows(task, device)
-    chance = 1 / task.num_classes if pool is None else pool.chance("val")
-    own = is_users_own(named.name)
+    chance = guessing(task.num_classes, task.choices("val"))
 
     def scores(network: torch.nn.Module, split: str) -> torch.Tensor:
         return rows.scores(network.to(device), getattr(rows, split))
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with _scratch(path) as scratch:
         good: list[_Checked] = []
         broken: list[str] = []
-        weights: dict[str, Path] = {}
+        known: dict[_Key, Path] = {}
         for number, checkpoint in enumerate(found):
             step(f"checkpoint {number + 1} of {len(found)}: {checkpoint.path}")
             try:
@@ -157,36 +162,45 @@ def adopt(
                 if trials:
                     add_trial(run, trial_of(checkpoint, trials))
                 loaded = load_checkpoint(checkpoint, content, named, task.facts, run, part)
-                digest = hash_of_tensors(loaded.weights)
-                if digest in weights:
-                    tell(f"left out: {checkpoint.path} has the same weights as {weights[digest]}")
+                key = hash_of_tensors(loaded.weights), loaded.base
+                if key in known:
+                    tell(f"left out: {checkpoint.path} has the same weights as {known[key]}")
                     continue
-                weights[digest] = checkpoint.path
+                known[key] = checkpoint.path
                 if loaded.others:
                     tell(f"{checkpoint.path}: not of the model, left aside: {', '.join(loaded.others[:5])}")
-                spec = _spec(loaded, run, policy_of(run, policy), digest)
-                probabilities = predictions(loaded.network, scores, checkpoint, own)
+                spec = _spec(loaded, run, policy_of(run, policy), key)
+                probabilities = predictions(loaded.network, scores, checkpoint)
                 _check_accuracy(checkpoint, probabilities["val"], task, chance, run, tell)
             except MachineError:
                 raise
             except UserError as error:
                 broken.append(str(error))
                 continue
-            places = {split: Path(scratch) / f"{number}-{split}.npy" for split in SPLITS}
+            folder = Path(scratch) / str(number)
+            write_bytes(folder / WEIGHTS, save(loaded.weights))
             for split, array in probabilities.items():
-                write_array(places[split], array)
+                write_array(folder / f"{split}.npy", array)
             count = sum(parameter.numel() for parameter in loaded.network.parameters())
-            good.append(_Checked(checkpoint, spec, run, count, places))
+            good.append(_Checked(checkpoint, spec, run, count, loaded.base, folder))
         _settle(broken, good, skip_broken, tell)
+        _tell_shared(good, tell)
         if pool is None:
             assert data is not None
             pool = pool_of_task(path, path.name, data, task)
         there = {
-            record.spec.notes.get("weights"): record
+            (record.spec.notes.get("weights"), record.base): record
             for record in (member.record for member in pool.readable)
             if record.spec.source == "adopt" and record.status in FINISHED
         }
-        return pool, [_add(pool, one, named, task, part, there) for one in good]
+        return pool, [_add(pool, one, there) for one in good]
+
+
+def _scratch(pool: Path) -> tempfile.TemporaryDirectory[str]:
+    """On the disk of the pool, which has to have room for its members, as the system's folder may not."""
+    near = next(folder for folder in pool.absolute().parents if folder.is_dir())
+    with clear_disk_errors(near):
+        return tempfile.TemporaryDirectory(prefix=".adopt-", suffix=".tmp", dir=near)
 
 
 def _asked(config: str | Path | dict[str, Any] | None) -> tuple[DataConfig | None, Named | None]:
@@ -227,8 +241,8 @@ def _check_pool(pool: Pool | None, task: Task) -> None:
             raise UserError(f"{what}: the labels of {split} differ")
 
 
-def _spec(loaded: Loaded, run: RunFacts, policy: str | None, digest: str) -> MemberSpec:
-    notes = {**run.facts, "run": run.name, "weights": digest}
+def _spec(loaded: Loaded, run: RunFacts, policy: str | None, key: _Key) -> MemberSpec:
+    notes = {**run.facts, "run": run.name, "weights": key[0], **({"base": key[1]} if key[1] else {})}
     return loop_spec("adopt", model=loaded.model, policy=policy, seed=run.seed, optimizer=run.optimizer, notes=notes)
 
 
@@ -267,29 +281,42 @@ def _settle(broken: list[str], good: Sequence[_Checked], skip_broken: bool, tell
         tell(f"left out: {why}")
 
 
-def _add(
-    pool: Pool, one: _Checked, named: Named, task: Task, part: str | None, there: dict[str | None, Record]
-) -> Adopted:
-    """Write one member, unless the pool has its weights already: `there` by their hash."""
-    digest = one.spec.notes["weights"]
-    if digest in there:
-        return Adopted(one.checkpoint.path, there[digest], False)
+def _tell_shared(good: Sequence[_Checked], tell: Callable[[str], object]) -> None:
+    """Say which files were read for several checkpoints: they may be of one run, and may be of several."""
+    of_file: dict[Path, list[str]] = defaultdict(list)
+    for one in good:
+        for file in one.run.files:
+            of_file[file].append(str(one.checkpoint.path))
+    files: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for file, paths in of_file.items():
+        files[tuple(paths)].append(str(file))
+    for paths, names in files.items():
+        if len(paths) > 1:
+            more = ", ..." if len(paths) > 2 else ""
+            tell(
+                f"{', '.join(names)}: read for each of {len(paths)} checkpoints ({', '.join(paths[:2])}{more}), as of "
+                "one run; if they are of several, give each a folder of its own, or files of its name"
+            )
+
+
+def _add(pool: Pool, one: _Checked, there: Mapping[_Key, Record]) -> Adopted:
+    """Write one member, unless the pool has its weights already: `there`."""
+    key = one.spec.notes["weights"], one.base
+    if key in there:
+        return Adopted(one.checkpoint.path, there[key], False)
     [planned] = pool.plan([one.spec])
     with planned.hold():
         member = Member(planned.path)
         if member.record.status in FINISHED:
             return Adopted(one.checkpoint.path, member.record, False)
-        loaded = load_checkpoint(one.checkpoint, one.checkpoint.read(), named, task.facts, one.run, part)
-        if hash_of_tensors(loaded.weights) != digest:
-            raise UserError(f"{one.checkpoint.path} was changed while it was adopted: run the same again")
         seconds = [line["seconds"] for line in one.run.history if "seconds" in line]
         record = write_complete(
             member,
             labels=pool.labels("val"),
             history=one.run.history,
-            probabilities={split: np.asarray(read_array(file)) for split, file in one.predictions.items()},
-            weights=loaded.weights,
-            base=loaded.base,
+            probabilities={split: np.asarray(read_array(one.folder / f"{split}.npy")) for split in SPLITS},
+            weights=load_file(one.folder / WEIGHTS),
+            base=one.base,
             costs={
                 "parameters": one.parameters,
                 **({"steps": one.run.steps} if one.run.steps else {}),

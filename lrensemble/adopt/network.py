@@ -16,12 +16,12 @@ from lrensemble.adopt.beside import RunFacts
 from lrensemble.adopt.files import Checkpoint
 from lrensemble.adopt.names import fact
 from lrensemble.array import Array
-from lrensemble.errors import UserError, first_line
+from lrensemble.errors import UserError
 from lrensemble.metrics import standard_error
 from lrensemble.models import build_model, hash_of_tensors, is_users_own
 from lrensemble.models.checkpoints import Placed, listed, misfits, places, tensor_groups
 from lrensemble.models.objects import OBJECTS
-from lrensemble.own import current_folder, load_own
+from lrensemble.own import calling, current_folder, load_own
 from lrensemble.pool import Named
 
 SHOWN = 10  # tensors named of each kind that do not fit
@@ -153,19 +153,13 @@ def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def predictions(
-    network: nn.Module, scores: Callable[[nn.Module, str], Tensor], checkpoint: Checkpoint, own: bool
+    network: nn.Module, scores: Callable[[nn.Module, str], Tensor], checkpoint: Checkpoint
 ) -> dict[str, Array]:
     """Probabilities (N, C) of both splits; `scores` gives (N, C) of a split."""
     found = {}
     for split in ("val", "test"):
-        try:
+        with calling(f"{checkpoint.path}: its model, given the rows of {split},"):
             given = scores(network, split)
-        except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError) as error:
-            if own:
-                raise  # their traceback helps them more than our line
-            raise UserError(
-                f"{checkpoint.path}: its model cannot take the rows of {split}: {first_line(error)}"
-            ) from None
         if not isinstance(given, Tensor) or given.ndim != 2:
             shape = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
             raise UserError(f"{checkpoint.path}: its model gives {shape}, one score (N, C) a class is needed")

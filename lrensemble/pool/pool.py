@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrensemble.choices import guessing
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.pool.files import Once, clear_disk_errors, now, read_model, write_array, write_sealed
 from lrensemble.pool.labels import PREDICTED, checked_choices, checked_labels, is_unfinished, labels_hash, read_labels
@@ -322,9 +323,8 @@ class Pool:
         return self._labels(f"{split}.documents", self.task.rows[split], 3)
 
     def chance(self, split: str) -> float:
-        """Accuracy of guessing among the classes that each row has: the mean of 1 / choices."""
-        choices = self.choices(split)
-        return 1 / len(self.task.class_names) if choices is None else float((1 / choices.sum(1)).mean())
+        """Accuracy of guessing among the classes that each row has."""
+        return guessing(len(self.task.class_names), self.choices(split))
 
     def _labels(self, name: str, *shape: int) -> NDArray[Any] | None:
         if name not in self.task.labels_sha256:

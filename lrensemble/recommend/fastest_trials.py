@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lrensemble.choices import guessing
 from lrensemble.errors import UserError
 from lrensemble.policies import Policy
 from lrensemble.pool import Member, MemberSpec, Named, Pool, RunSpec
@@ -121,7 +122,7 @@ def largest_lr(
         reason = runs[0][0].record.reason
         raise UserError(f"every FIX run died at >= {lrs[0]:g} ({reason}): try smaller LRs, --lrs {lrs[0] / 3:.1g} ...")
     # Alive and at chance is dead too, but where none has learnt yet.
-    chance, rows = 1 / plan.task.num_classes, plan.task.rows("val")
+    chance, rows = guessing(plan.task.num_classes, plan.task.choices("val")), plan.task.rows("val")
     learnt = [lr for lr, a in alive.items() if a > chance + 2 * math.sqrt(chance * (1 - chance) / rows)]
     largest = max(learnt or alive)
     killed = [lr for lr in lrs if lr > largest or lr not in alive]

@@ -26,7 +26,7 @@ class Robustness:
     Attributes
     ----------
     factors : of the policy's LR, ascending; within a factor of `WITHIN`
-    mean, worst : accuracy over the factors; a diverged run counts as chance, 1 / classes
+    mean, worst : accuracy over the factors; a diverged run counts as chance
     """
 
     factors: tuple[float, ...]
@@ -177,7 +177,7 @@ def robustness(runs: Iterable[FinishedRun], steps_per_epoch: int, total_steps: i
         if run.accuracy is not None:
             accuracies[shape][_key(peak)].append(run.accuracy)
         elif run.status == "diverged":
-            accuracies[shape][_key(peak)].append(1 / run.classes)
+            accuracies[shape][_key(peak)].append(run.chance)
     return {
         text: one
         for text, (shape, peak) in parts.items()

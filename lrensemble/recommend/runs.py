@@ -33,6 +33,7 @@ class FinishedRun:
     Attributes
     ----------
     status : complete, diverged, stopped
+    chance : accuracy of guessing
     curve : one line per evaluation: epoch, step, seconds of training, validation accuracy
     val : metrics of the final model on validation (accuracy, nll, brier, ece); empty unless complete
     train : loss and accuracy over the last epoch of training, as it ran
@@ -45,7 +46,7 @@ class FinishedRun:
     reason: str | None
     pool: str
     val_rows: int
-    classes: int
+    chance: float
     val: dict[str, float | None]
     train: dict[str, float | None]
     costs: dict[str, float]
@@ -134,7 +135,7 @@ def run_of(pool: Pool, member: Member) -> FinishedRun:
         reason=record.reason,
         pool=str(pool.path.absolute()),
         val_rows=pool.task.rows["val"],
-        classes=len(pool.task.class_names),
+        chance=pool.chance("val"),
         val=record.val if record.status == "complete" else {},
         train={name: value if _is_finite(value) else None for name, value in record.metrics.get("train", {}).items()},
         costs={name: value for name, value in record.costs.items() if _is_finite(value)},
@@ -145,7 +146,12 @@ def run_of(pool: Pool, member: Member) -> FinishedRun:
 def read_run(trial: FrozenTrial) -> FinishedRun | None:
     """The run that a trial records; None for one that is not finished, or none of ours."""
     data = trial.user_attrs.get("run")
-    return FinishedRun(**data) if isinstance(data, dict) and trial.state.is_finished() else None
+    if not isinstance(data, dict) or not trial.state.is_finished():
+        return None
+    if "classes" in data:  # of older versions
+        data = {**data, "chance": 1 / data["classes"]}
+        del data["classes"]
+    return FinishedRun(**data)
 
 
 def attributes(run: FinishedRun) -> dict[str, Any]:

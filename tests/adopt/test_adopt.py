@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from lrensemble import Policy, Pool, UserError, adopt_checkpoints, export_team, select_teams
 from lrensemble.adopt import worth
+from lrensemble.adopt.files import Checkpoint
 from lrensemble.cli.main import main
 from lrensemble.evaluation.network import load_network
 from lrensemble.tasks import load_task
@@ -199,6 +200,42 @@ def test_an_adapter_keeps_its_base_out_of_the_pool(folder, data):
     load_network(pool, member, trust=True)
     with pytest.raises(UserError, match="has another base every time"):
         adopt_checkpoints("q", ["peft"], config=CONFIG, model=nets.random_base)
+
+
+def test_equal_adapters_of_two_bases_are_two_members(folder, data):
+    model = nets.Adapted(10)
+    nets.train(model, data, 0.1)
+    state = {name: value for name, value in model.state_dict().items() if name.startswith("lora_A")}
+    for scale in (1, 2):
+        torch.save(state, f"base{scale}.pt")
+        Path(f"base{scale}.yaml").write_text(f"scale: {scale}\n")
+
+    def scaled(num_classes, scale):
+        model = nets.Adapted(num_classes)
+        model.base.weight.data *= scale
+        return model
+
+    def adopt(*files: str) -> tuple[Pool, list[bool]]:
+        pool, members = adopt_checkpoints("p", files, config=CONFIG, model=scaled)
+        return pool, [one.new for one in members]
+
+    assert adopt("base1.pt", "base2.pt")[1] == [True, True]
+    pool, new = adopt("base2.pt", "base1.pt")
+    assert new == [False, False] and len({member.record.base for member in pool.complete}) == 2
+    first, second = pool.predictions("val")
+    assert not np.allclose(first, second)
+
+
+def test_a_checkpoint_is_read_once(folder, monkeypatch):
+    read: list[str] = []
+    once = Checkpoint.read
+    monkeypatch.setattr(Checkpoint, "read", lambda self: read.append(self.path.name) or once(self))
+    pool, members = adopt_checkpoints("p", ["runs"], config=CONFIG, model=MODEL)
+    assert sorted(read) == [f"run{i}.pt" for i in range(4)] and all(one.new for one in members)
+    for one in members:
+        state = torch.load(one.path)
+        assert all(torch.equal(pool.find(one.record.id).weights()[name], value) for name, value in state.items())
+    assert {path.name for path in Path().iterdir()} == {"p", "runs"}  # nothing is left of what it kept meanwhile
 
 
 def test_shards_and_a_file_beside_them(folder, plain):

@@ -8,12 +8,14 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from lrensemble import Pool, UserError, adopt_checkpoints
+from lrensemble import ArrayTask, Pool, UserError, adopt_checkpoints
 from lrensemble.cli.main import main
 from lrensemble.models.checkpoints import read_checkpoint
+from tests.adopt import nets
 from tests.adopt.conftest import CONFIG, MODEL
 
 
@@ -169,6 +171,52 @@ def test_what_lies_beside_and_cannot_be_read_is_named(folder, plain):
     assert member.record.spec.policy is None and member.record.spec.label == "p/runs/run0.pt".replace(
         "p/", f"{folder.name}/"
     )
+
+
+def test_a_log_of_several_checkpoints_is_said(folder, plain):
+    """Of one run, or the last of four that wrote it?"""
+    said: list[str] = []
+    Path("runs/metrics.csv").write_text("step,lr\n1,0.5\n2,0.5\n")
+    Path("params.json").write_text('{"clip": 5}')
+    adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model=MODEL, tell=said.append)
+    assert said == []  # one checkpoint: its own
+    _, members = adopt_checkpoints("p", ["runs"], config=CONFIG, model=MODEL, tell=said.append)
+    assert [one.new for one in members] == [False, True, True, True] and members[2].record.spec.notes["clip"] == 5
+    [line] = said
+    assert line.startswith("params.json, runs/metrics.csv: read for each of 4 checkpoints (runs/run0.pt, runs/run1.pt,")
+    assert "\n" not in line
+
+
+class Halves(ArrayTask):
+    """Questions with two choices each, of four places."""
+
+    def choices(self, name):
+        places = self.labels(name)[:, None]
+        return np.isin((np.arange(4) - places) % 4, (0, 1))
+
+
+def test_chance_is_that_of_the_choices(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    y = np.arange(200) % 4
+    task = Halves(**{split: {"x": np.ones((200, 3), np.float32), "y": y} for split in ("train", "val", "test")})
+    model = torch.nn.Linear(3, 4)
+    torch.save(model.state_dict(), "net.pt")
+    with pytest.raises(UserError, match=r"no better than chance \(50.0 %\)"):
+        adopt_checkpoints("p", ["net.pt"], task=task, model=lambda num_classes: torch.nn.Linear(3, num_classes))
+
+
+def fragile(num_classes):
+    class Fragile(nets.Wrapped):
+        def forward(self, x):
+            raise OSError("no such sensor")
+
+    return Fragile(num_classes)
+
+
+def test_a_model_that_raises_is_one_line(folder):
+    with pytest.raises(UserError, match=r"run0.pt: .* rows of val, raises OSError: no such sensor \(test_bad.py, line"):
+        adopt_checkpoints("p", ["runs/run0.pt"], config=CONFIG, model=fragile)
+    assert not Path("p").exists()
 
 
 def test_an_accuracy_that_the_log_contradicts_is_said(folder, plain):

@@ -123,7 +123,7 @@ def test_hugging_face(page, tmp_path, capsys):
 def test_ray_tune(page, tmp_path, capsys):
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.tune")
-    ray.init(num_cpus=1, include_dashboard=False)
+    ray.init("local", num_cpus=1, include_dashboard=False)  # whatever cluster runs here
     try:
         pool = follow("Ray Tune", page, capsys)
     finally:

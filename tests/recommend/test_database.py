@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import optuna
@@ -18,7 +18,7 @@ from lrensemble.cli.main import main
 from lrensemble.pool.files import write_sealed
 from lrensemble.recommend.database import choose_tasks, find_pools, read_tasks, sync
 from lrensemble.recommend.ranking import check_target, default_target, rank
-from lrensemble.recommend.runs import FinishedRun
+from lrensemble.recommend.runs import FinishedRun, read_run
 from lrensemble.recommend.setting import Setting
 from lrensemble.recommend.store import open_store
 
@@ -126,7 +126,7 @@ def runs_of(*rows: tuple[str, int, str, float | None, list[float]]) -> list[Fini
             reason=None,
             pool="p",
             val_rows=1000,
-            classes=10,
+            chance=0.1,
             val={} if accuracy is None else {"accuracy": accuracy, "nll": 1 - accuracy},
             train={"loss": 0.1},
             costs={"seconds": 5.0},
@@ -145,6 +145,13 @@ RUNS = runs_of(
     (SLOW, 1, "complete", 0.89, [0.1, 0.2, 0.3, 0.89]),
     (HOT, 0, "diverged", None, []),
 )
+
+
+def test_runs_of_older_versions_knew_their_classes():
+    data = {**asdict(RUNS[0]), "classes": 4}
+    del data["chance"]
+    trial = optuna.trial.create_trial(value=0.9, user_attrs={"run": data})
+    assert read_run(trial) == replace(RUNS[0], chance=0.25) and data["classes"] == 4
 
 
 def test_ranking_by_accuracy_and_its_uncertainty():
