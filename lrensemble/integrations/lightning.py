@@ -56,7 +56,13 @@ class PolicyCallback(Callback):
         return {"history": self._lines}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for line in state_dict["history"]:
+        """The history of a checkpoint; of an earlier ``fit`` with this callback what is not in it goes."""
+        history = state_dict["history"]
+        step = history[-1]["step"] if history else 0
+        self._lines = [line for line in self._lines if line["step"] <= step]
+        if self.member is not None:
+            self.member.rewind(step)
+        for line in history[len(self._lines) :]:
             self._log(line)
 
     def _log(self, line: dict[str, Any]) -> None:

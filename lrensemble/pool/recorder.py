@@ -72,6 +72,10 @@ class Recorder:
         if not self.finished and time.perf_counter() - self._shown > SHOW_SECONDS:
             self._show()
 
+    def rewind(self, step: int) -> None:
+        """Training goes on from a checkpoint of this step: lines of later ones were of what is trained again."""
+        self._history = [line for line in self._history if line.get("step", 0) <= step]
+
     def predict(self, *, kind: str = "auto", **splits: Any) -> None:
         """Take predictions of splits: ``predict(val=..., test=...)``, tensors or arrays in the pool's row order.
 

@@ -72,6 +72,20 @@ def test_a_resumed_member_has_its_whole_history(tmp_path):
     assert [line["step"] for line in Pool.open(pool.path).complete[0].history()] == [5, 10]
 
 
+def test_a_second_fit_with_one_callback_logs_each_step_once(tmp_path):
+    """Resumed from where it was, and from before."""
+    pool = Pool.create(tmp_path / "pool", labels={"val": [0, 1], "test": [1, 0]})
+    with pool.member(model="net", policy=COSINE, seed=0) as member:
+        callback = PolicyCallback(member)
+        fit(Net("FIX(0.1)"), callback, max_epochs=1).save_checkpoint(tmp_path / "at.ckpt")
+        for epochs in (3, 2):
+            fit(Net("FIX(0.1)"), callback, tmp_path / "at.ckpt", max_epochs=epochs)
+        member.predict(val=np.eye(2), test=np.eye(2))
+    lines = Pool.open(pool.path).complete[0].history()
+    assert [(line["step"], line["epoch"]) for line in lines] == [(5, 1), (10, 2)]
+    assert [line["step"] for line in callback.state_dict()["history"]] == [5, 10]
+
+
 def test_a_policy_that_is_stepped_by_the_epoch_is_stopped():
     with pytest.raises(UserError, match="after 1 updates the policy is at step 0"):
         fit(Net(COSINE, interval="epoch"), PolicyCallback(), max_epochs=1)
