@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help="folder of a pool")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the page (default: POOL/report.html)")
     parser.add_argument("--team", metavar="NAME", help="whom it is about (default: the lowest validation NLL)")
+    parser.add_argument(
+        "--no-data",
+        action="store_true",
+        help="test rows by their numbers: nothing of the data on the page",
+    )
     output.add_format(parser)
 
 
@@ -38,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a report is a page of html: name it .html (--format json prints its numbers)")
     with output.working("gathering the numbers of the report") as tell:
-        report = report_info(pool, args.team, tell)
+        report = report_info(pool, args.team, tell, show_rows=not args.no_data and args.format != "json")
     if args.output or args.format != "json":
         write_report(report, path)
         output.note(f"written: {path} ({size_text(path.stat().st_size)})")

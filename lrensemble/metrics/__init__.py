@@ -33,6 +33,7 @@ from lrensemble.metrics.scores import (
     true_class,
     winners,
 )
+from lrensemble.metrics.selective import risk_coverage
 from lrensemble.metrics.significance import (
     McNemar,
     holm,
@@ -80,6 +81,7 @@ __all__ = [
     "register_metrics",
     "reliability",
     "resampled",
+    "risk_coverage",
     "settled",
     "share_interval",
     "standard_error",

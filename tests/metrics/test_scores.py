@@ -102,3 +102,20 @@ def test_bins_of_equal_mass_are_those_of_numpy(rows):
     p = np.linspace(0.5, 1, rows)
     found = metrics.reliability(np.stack([p, 1 - p], 1), np.zeros(rows, dtype=int), bins=3, equal_mass=True)
     np.testing.assert_array_equal(found.counts, [len(part) for part in np.array_split(p, 3)])
+
+
+def test_risk_and_coverage_of_ties_do_not_depend_on_the_order_of_the_rows():
+    p = np.array([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3], [0.3, 0.7], [0.6, 0.4]])
+    labels = np.array([0, 1, 0, 1, 1])
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 1, 0, 3]):
+        coverage, risk = metrics.risk_coverage(p[order], labels[order])
+        np.testing.assert_allclose(coverage, [0.2, 0.4, 0.6, 0.8, 1.0])
+        np.testing.assert_allclose(risk, [0, 1 / 6, 2 / 9, 1 / 4, 2 / 5])
+
+
+def test_risk_and_coverage_without_ties_are_means_over_the_surest_rows(predicted):
+    p, labels = predicted
+    order = np.argsort(-p.max(1))
+    wrong = (p.argmax(1) != labels)[order]
+    _, risk = metrics.risk_coverage(p, labels)
+    np.testing.assert_allclose(risk, [wrong[: k + 1].mean() for k in range(len(wrong))])

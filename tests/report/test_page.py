@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
 import shlex
 import shutil
@@ -10,19 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from lrensemble import Pool, select_teams
+from lrensemble import Pool, load_task, select_teams
 from lrensemble.cli.main import main
-from lrensemble.pool.files import file_hash
+from lrensemble.pool.files import file_hash, json_text
 from lrensemble.pool.record import FileInfo
 from lrensemble.pool.writing import write_end
-from lrensemble.report.page import page, report_info, svg
+from lrensemble.report.page import charts, page, report_info, svg
 from lrensemble.report.page.costs import costs_of
+from lrensemble.report.page.examples import examples_of, pictures_of
 from lrensemble.report.page.teams import sample_teams
 from lrensemble.report.page.why import leave_one_out
 from tests.conftest import as_another
 from tests.report.html_checks import check
 from tests.report.pools import synthetic_pool
+from tests.text.tiny import write_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -353,6 +359,113 @@ def test_marks_stand_where_their_values_are():
     assert 'data-m="7" data-tip="line" d="M0 1000 L500 750 1000 0"' in text
 
 
+def test_pictures_of_changed_rows_are_those_of_the_data(pool: Pool):
+    select_teams(pool, ["all"])
+    report = report_info(pool)
+    rows = [*report.changes.fixed_rows, *report.changes.broken_rows]
+    assert rows and not report.changes.why_numbers
+    digits = load_task("digits", val_fraction=0.25).test
+    for row in rows:
+        address = row.example.picture.removeprefix("data:image/png;base64,")
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(address))).convert("L"), float)
+        real = np.asarray(digits.images[row.row][0], float)
+        assert shown.shape == real.shape == (8, 8)
+        assert np.corrcoef(shown.ravel(), real.ravel())[0, 1] > 0.999
+        assert row.label == digits.labels[row.row]
+        assert (row.team == row.label) != (row.single == row.label)
+    text = page(report)
+    assert all(row.example.picture in text for row in rows)
+    assert "base64" not in json_text(report.to_dict())
+
+
+def test_large_and_coloured_pictures_are_small_on_the_page():
+    rng = np.random.default_rng(0)
+    [example] = pictures_of({3: rng.random((3, 500, 300))}).values()
+    picture = Image.open(io.BytesIO(base64.b64decode(example.picture.partition(",")[2])))
+    assert picture.size == (29, 48) and len(example.picture) < 4000
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"name": "own_task_of_a_stranger:Task"}, "neither pictures nor texts"),
+        ({"name": "digits", "val_fraction": 0.3, "split_seed": 0}, "not those of"),
+        ({"name": "npz", "root": "nowhere.npz"}, "nowhere.npz"),
+        ({"name": "npz", "root": "//machine/share.npz"}, "another machine"),
+    ],
+)
+def test_data_that_cannot_be_shown_leave_the_numbers(pool: Pool, tmp_path, monkeypatch, data, why):
+    """Nothing of a stranger's is imported, and nothing but the pool's own rows is shown."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_task_of_a_stranger.py").write_text("raise SystemExit('it ran')")
+    select_teams(pool, ["all"])
+    pool.task = pool.task.model_copy(update={"data": data})
+    report = report_info(pool)
+    assert why in report.changes.why_numbers
+    words = text_of(check(page(report)))
+    assert f"row {report.changes.fixed_rows[0].row}" in words and why in words
+
+
+def test_texts_of_changed_rows(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    write_tokenizer(texts)
+    (texts / "config.json").write_text("{}")
+    (texts / "model.safetensors").touch()
+    lines = [f"{'good' if i % 2 else 'bad'} thing number{i} <b>bold</b>" for i in range(40)]
+    for split, part in (("train", lines[:20]), ("val", lines[20:30]), ("test", lines[30:])):
+        (texts / f"{split}.jsonl").write_text(
+            "".join(json.dumps({"text": t, "label": t.split()[0]}) + "\n" for t in part)
+        )
+    task = load_task("text", root=texts, tokenizer=str(texts))
+    labels = {split: task.labels(split) for split in ("val", "test")}
+    pool = Pool.create(
+        tmp_path / "p", labels=labels, class_names=task.class_names, data_fingerprint=task.fingerprint,
+        data={"name": "text", "root": str(texts), "tokenizer": str(texts)}, train_rows=20,
+    )  # fmt: skip
+    examples, why = examples_of(pool, [4])
+    assert (examples[4].text, why) == (lines[34], "")
+
+
+def test_rows_stay_away_where_that_is_asked_for(pool: Pool, monkeypatch):
+    select_teams(pool, ["all"])
+    monkeypatch.setattr("lrensemble.evaluation.network.load_data", lambda *_: pytest.fail("the data were opened"))
+    assert main(["report", str(pool.path), "--no-data", "-q"]) == 0
+    text = (pool.path / "report.html").read_text()
+    assert "asked for without the data" in text
+    assert "image/png" not in text[text.index('id="rows"') : text.index('id="lr"')]
+
+
+def test_peaks_of_what_diverged_are_where_they_are(pool: Pool):
+    select_teams(pool, ["all"])
+    first, second, *_ = sorted(pool.members, key=lambda member: member.id)
+    for member in (first, second):
+        member.write_record(member.record.model_copy(update={"status": "diverged", "reason": "loss 1e+30"}))
+    (second.path / "history.jsonl").unlink()  # in its first epoch
+    report = report_info(pool, None)
+    peaks = {member.id: float(re.search(r"k0=([\d.]+)", member.record.spec.policy)[1]) for member in pool.members}
+    assert {row.id: row.peak_lr for row in [*report.members, *report.others]} == pytest.approx(peaks)
+    assert {row.family for row in [*report.members, *report.others]} == {"FIX", "COS", "STEP"}
+    chart, families = charts.peak_chart(report)
+    assert families == list(dict.fromkeys(row.family for row in report.members))
+    lost = [mark for mark in chart.marks if 'class="lost"' in mark]
+    places = {round(100 * chart.x.share(np.log10(peaks[member.id])), 2) for member in (first, second)}
+    assert {float(re.search(r'cx="([\d.]+)%"', mark)[1]) for mark in lost} == places
+    check(page(report))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-5, 3.0), (0.02, 0.2), (0.1, 0.1), (1, 300), (3e-9, 4e-9)])
+def test_logarithmic_axes(low, high):
+    axis = svg.log_axis(low, high)
+    values = [float(name) for name in axis.names]
+    assert values == pytest.approx([10**tick for tick in axis.ticks]) and 1 <= len(values) <= 10
+    assert all(axis.low <= tick <= axis.high for tick in axis.ticks)
+    assert 0 <= axis.share(np.log10(low)) <= axis.share(np.log10(high)) <= 1
+
+
+FAMILIES = [f"f{i}" for i in range(charts.FAMILIES - 1)]
+
+
 def luminance(colour: str) -> float:
     digits = colour.lstrip("#")
     digits = "".join(2 * c for c in digits) if len(digits) == 3 else digits
@@ -369,8 +482,8 @@ def test_contrast_in_light_and_dark():
     )
     for theme in (light, dark):
         for background in ("paper", "panel"):
-            for name in ("ink", "soft", "blue", "orange", "good", "bad", "grey", "strong"):
-                if (name, background) in (("grey", "panel"), ("strong", "panel")):
+            for name in ("ink", "soft", "blue", "orange", "good", "bad", "grey", "strong", *FAMILIES):
+                if background == "panel" and name in ("grey", "strong", *FAMILIES):
                     continue  # lines of charts, which are on paper
                 least = 4.5 if name in ("ink", "soft", "blue", "orange") else 3
                 a, b = sorted((luminance(theme[name]), luminance(theme[background])), reverse=True)

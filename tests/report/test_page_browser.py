@@ -34,9 +34,35 @@ addEventListener("load", () => {
   out.heat = $("#live").textContent;
   press($(".heat .cells"), "Escape");
   out.closed = $("#tip").hidden;
+  const lit = () => document.querySelectorAll(".hot").length;
+  press($("svg[data-explore]"), "Enter");
+  $("svg[data-explore]").dispatchEvent(new Event("blur"));
+  out.pinned = lit();
+  press($("svg[data-explore]"), "Escape");
+  out.released = lit();
+  const plot = $("#training svg[data-explore]"), legend = $("#training .key button");
+  out.legend = [legend.ariaPressed];
+  legend.click();
+  press(plot, "Home");
+  out.legend.push(legend.ariaPressed, plot.querySelectorAll(".team:not(.off)").length, $("#live").textContent);
   $("#filter").value = "k0=0.02,";
   $("#filter").dispatchEvent(new Event("input"));
   out.filter = $(".tools output").textContent;
+  document.body.dataset.out = JSON.stringify(out);
+});
+</script>"""
+HINTS = """<body><script>
+const frame = Object.assign(document.createElement("iframe"), { src: "page.html", style: "width:600px;height:900px" });
+frame.onload = () => setTimeout(() => {
+  const lines = [...frame.contentDocument.querySelectorAll("#teams .more")];
+  const out = lines.map((line) => line.hidden ? "" : line.textContent);
+  document.body.dataset.out = JSON.stringify(out);
+}, 500);
+document.body.append(frame);
+</script></body>"""
+AXE = """<script>
+axe.run(document, { resultTypes: ["violations"] }).then((found) => {
+  const out = found.violations.map((v) => [v.id, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120))]);
   document.body.dataset.out = JSON.stringify(out);
 });
 </script>"""
@@ -69,8 +95,8 @@ def text(tmp_path_factory) -> str:
 def test_sorting_filtering_and_the_keyboard(text, tmp_path):
     (tmp_path / "page.html").write_text(text.replace("</body>", f"{USE}</body>"))
     out = run(tmp_path / "page.html", tmp_path)
-    (up, rising), (down, falling) = out["sorted"]
-    assert (up, down) == ("ascending", "descending")
+    (down, falling), (up, rising) = out["sorted"]  # the best first
+    assert (down, up) == ("descending", "ascending")
     assert rising == sorted(rising) == falling[::-1]
     tip, live, lit = out["chart"]
     assert re.match(r"\d COS\(", tip)
@@ -78,6 +104,11 @@ def test_sorting_filtering_and_the_keyboard(text, tmp_path):
     assert lit >= 2  # the line, and the member's row
     assert re.fullmatch(r"members 3 and 1: [\d.]+ % of the rows", out["heat"])
     assert out["closed"]
+    assert out["pinned"] == out["chart"][2]  # a click keeps the member lit, Escape lets it go
+    assert out["released"] == 0
+    before, after, drawn, said = out["legend"]
+    assert (before, after, drawn) == ("true", "false", 0)
+    assert 1 <= int(re.match(r"1 of (\d)", said)[1]) < 5
     assert out["filter"] == "1 of 5"
 
 
@@ -86,3 +117,20 @@ def test_nothing_scrolls_sideways(text, tmp_path):
     (tmp_path / "widths.html").write_text(WIDTHS)
     for width, needed in run(tmp_path / "widths.html", tmp_path).items():
         assert needed <= int(width)
+
+
+def test_tables_that_scroll_name_the_columns_that_are_not_seen(text, tmp_path):
+    (tmp_path / "page.html").write_text(text)
+    (tmp_path / "hints.html").write_text(HINTS)
+    out = run(tmp_path / "hints.html", tmp_path)
+    assert any(re.fullmatch(r"scroll right for \d more columns: .*Brier.* \u2192", line) for line in out), out
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(text, tmp_path, theme):
+    axe = pytest.importorskip("axe_core_python", reason="axe-core is not installed")
+    source = (Path(axe.__file__).parent / "axe.min.js").read_text()
+    if theme == "dark":
+        text = text.replace("@media screen and (prefers-color-scheme: dark)", "@media screen")
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"<script>{source}</script>{AXE}</body>"))
+    assert run(tmp_path / "page.html", tmp_path) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -68,6 +68,16 @@ def bins_of(p: np.ndarray, y: np.ndarray) -> list[tuple[int, float, float]]:
         if inside.any():
             found.append((int(inside.sum()), confidence[inside].mean(), right[inside].mean()))
     return found
+
+
+def risks_of(p: np.ndarray, y: np.ndarray) -> list[float]:
+    """Share of errors among the k surest rows, by a loop; rows of one confidence are wrong by equal shares."""
+    rows = sorted(zip(p.max(1), p.argmax(1) != y, strict=True), key=lambda row: -row[0])
+    shared = []
+    for _, same in itertools.groupby(rows, key=lambda row: row[0]):
+        wrong = [row[1] for row in same]
+        shared += [np.mean(wrong)] * len(wrong)
+    return [np.mean(shared[:k]) for k in range(1, len(shared) + 1)]
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +182,7 @@ def expected_members(files: Files, own: str) -> dict[str, float]:
             f"{key}.test.nll": files.nll("test", test),
             f"{key}.seconds": record["costs"]["seconds"],
             f"{key}.steps": record["costs"]["steps"],
+            f"{key}.peak": float(re.search(r"k0=([\d.]+)", record["spec"]["policy"])[1]),  # FIX, COS and STEP fall
         }
         lines = files.history[i]
         found |= {
@@ -229,6 +240,22 @@ def expected_rest(files: Files, control: Files, own: str) -> dict[str, float]:
             key = f"bin.{k}.{name}"
             found |= {f"{key}.rows": rows, f"{key}.confidence": confidence, f"{key}.accuracy": accuracy}
         found[f"ece.{name}"] = sum(k * abs(a - c) for k, c, a in bins) / len(vote)
+        risks = risks_of(vote, files.y["test"])
+        found[f"aurc.{name}"] = np.mean(risks)
+        for share in (50, 70, 80, 90, 95, 100):
+            found[f"risk.{share}.{name}"] = risks[round(share * len(vote) / 100) - 1]
+    single, team = (files.vote("test", w).argmax(1) for w in ({files.ids[0]: 1.0}, weights))
+    y = files.y["test"]
+    found |= {
+        "rows.fixed": ((team == y) & (single != y)).sum(),
+        "rows.broken": ((team != y) & (single == y)).sum(),
+        "rows.both": ((team == y) & (single == y)).sum(),
+        "rows.neither": ((team != y) & (single != y)).sum(),
+    }
+    matrix = confusion_matrix(y, team)
+    found |= {f"confusion.{i}.{j}": count for (i, j), count in np.ndenumerate(matrix) if count}
+    errors = sorted((matrix - np.diag(np.diag(matrix))).ravel(), reverse=True)[:10]
+    found |= {f"confused.{k}": count for k, count in enumerate(errors, 1) if count}
     costs = {r["id"]: r["costs"] for r in files.records}
     for key in ("flops", "parameters"):
         single, team = costs[files.ids[0]][key], sum(costs[i][key] for i in weights)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from lrensemble.array import Array
-from lrensemble.evaluation.teams import Entry, vote
 from lrensemble.metrics import expected_calibration_error, reliability, share_interval
-from lrensemble.pool import Member, Pool, Team
+from lrensemble.report.page.changes import Vote
 
 
 @dataclass(frozen=True)
@@ -24,14 +21,13 @@ class ReliabilityCurve:
     interval: list[tuple[float, float]]  # 95 %, Wilson, of the accuracy
 
 
-def calibration_of(pool: Pool, team: Team | None, best: Member, labels: Array) -> list[ReliabilityCurve]:
+def calibration_of(votes: list[Vote], labels: Array) -> list[ReliabilityCurve]:
     """Of the best single member and the team; labels alone have no confidence, and no curve."""
-    votes = {} if best.record.is_labels else {"best single": np.asarray(pool.predictions("test", [best])[0])}
-    members = list(pool.members_of(team, "test").values()) if team else []
-    if team and len(members) > 1 and not any(member.record.is_labels for member in members):
-        votes[team.name] = vote(Entry.of(team), pool.predictions("test", members))
     curves = []
-    for name, probabilities in votes.items():
+    for vote in votes:
+        if vote.is_hard:
+            continue
+        name, probabilities = vote.name, vote.probabilities
         bins = reliability(probabilities, labels)
         ece = expected_calibration_error(probabilities, labels)
         rows, accuracy = bins.counts.tolist(), bins.accuracy.tolist()

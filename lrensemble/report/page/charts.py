@@ -12,8 +12,11 @@ from markupsafe import Markup
 from lrensemble.report.page.curves import LINES, PANELS, LRCurve
 from lrensemble.report.page.heatmap import heatmap_png
 from lrensemble.report.page.info import Report
-from lrensemble.report.page.svg import Axis, Chart, axis, spark, strip
+from lrensemble.report.page.svg import Axis, Chart, axis, log_axis, spark, strip
 from lrensemble.report.page.teams import SizeRow
+
+FAMILIES = 7  # colours of families of policies
+OTHERS = "other functions"
 
 
 def percent(share: float) -> str:
@@ -54,12 +57,15 @@ def curve_charts(report: Report) -> list[tuple[str, Chart]]:
             low, high = min(everything), float(np.quantile(late, 0.98))
         unit = lines[0][0].unit
         x = axis(0.0, max(h.x[-1] for h, _ in lines), unit)
-        chart = Chart("", x, axis(low, high, title, factor=factor, pad=0.05))
+        is_log = factor == 1 and low > 0 and high > 5 * low
+        y = log_axis(low, high, f"{title}, logarithmic") if is_log else axis(low, high, title, factor=factor, pad=0.05)
+        chart = Chart("", x, y)
         for history, values in sorted(lines, key=lambda pair: (weights[pair[0].member] > 0, -pair[0].member)):
             css = "team" if weights[history.member] else "other"
             last = next(v for v in reversed(values) if _finite(v))
             end = percent(last) if factor == 100 else f"{last:.4f}"
-            chart.line(history.x, values, css, f"{labels[history.member]}\nat the end {end}", history.member)
+            at = [math.log10(v) if is_log and v is not None and v > 0 else v for v in values]
+            chart.line(history.x, at, css, f"{labels[history.member]}\nat the end {end}", history.member)
         chart.name = f"{title}, over {unit}, of {len(lines)} members while they trained."
         charts.append((title, chart))
     return charts
@@ -96,6 +102,40 @@ def lr_panels(report: Report) -> tuple[list[tuple[LRCurve, Markup]], bool]:
         (curve, spark(curve.x, curve.lr, max(peaks) if common else peak, "team" if inside & set(curve.members) else ""))
         for curve, peak in zip(curves, peaks, strict=True)
     ], common
+
+
+def peak_chart(report: Report) -> tuple[Chart, list[str]] | None:
+    """Validation accuracy against the peak LR, and the families of policies in the order of their colours.
+
+    What diverged stands at the bottom, where its LR is.
+    """
+    shown = [(row, row.peak_lr, row.val["accuracy"]) for row in report.members if row.peak_lr]
+    points = [(row, peak, accuracy) for row, peak, accuracy in shown if accuracy is not None]
+    lost = [(row, row.peak_lr) for row in report.others if row.peak_lr and row.status == "diverged"]
+    peaks = [peak for _, peak, _ in points] + [peak for _, peak in lost]
+    if not points or len(set(peaks)) < 2:
+        return None
+    families = list(dict.fromkeys(row.family for row, *_ in points))  # that of the best member first
+    if len(families) > FAMILIES:
+        families = [*families[: FAMILIES - 1], OTHERS]
+    accuracies = [accuracy for *_, accuracy in points]
+    y = axis(min(accuracies), max(accuracies), "Validation accuracy, %", factor=100, pad=0.06)
+    chart = Chart("", log_axis(min(peaks), max(peaks), "peak LR, logarithmic"), y, kind="tall")
+    for row, peak in lost:
+        tip = f"diverged: {row.label}, seed {row.seed}\npeak LR {peak:.3g}"
+        chart.dot(math.log10(peak), y.low, "lost", tip, radius=5)
+    for row, peak, accuracy in reversed(points):  # the best on top
+        family = families.index(row.family) if row.family in families else FAMILIES - 1
+        name = f"{row.number} {row.label}, seed {row.seed}"
+        tip = f"{name}\npeak LR {peak:.3g}, validation {percent(accuracy)}"
+        css, radius = (f"f{family} seat", 6) if row.weight else (f"f{family}", 4)
+        chart.dot(math.log10(peak), accuracy, css, tip, row.number, radius)
+    _, peak, accuracy = points[0]
+    chart.name = (
+        f"Validation accuracy against peak LR of {len(points)} members: the best has {percent(accuracy)} "
+        f"with a peak of {peak:.3g}{f', and {len(lost)} diverged' if lost else ''}."
+    )
+    return chart, [family or "LR as logged" for family in families]
 
 
 def scatter_chart(report: Report) -> Chart | None:
@@ -192,11 +232,7 @@ def _size_axis(largest: int) -> tuple[Axis, Callable[[int], float]]:
     title = "members in the team"
     if largest <= 30:
         return axis(1.0, float(largest), title, whole=True, pad=0.03, count=6), float
-    end = math.log10(largest)
-    sizes = [size for power in (1, 10, 100, 1000) for size in (power, 2 * power, 5 * power) if size <= largest]
-    return Axis(
-        -0.03 * end, 1.03 * end, [math.log10(s) for s in sizes], title, names=[str(s) for s in sizes]
-    ), math.log10
+    return log_axis(1.0, float(largest), title, pad=0.03), math.log10
 
 
 def _size_tip(row: SizeRow, value: tuple[float, float, float], factor: float) -> str:
@@ -224,6 +260,23 @@ def calibration_chart(report: Report) -> Chart | None:
             tip = f"{curve.name}: {rows:,} rows\nmean confidence {percent(x)}, right {percent(y)}"
             chart.dot(x, y, css, tip, radius=2.5 + 5 * math.sqrt(rows / most))
     chart.name = "Reliability diagram on test: " + ", ".join(f"ECE of {c.name} {c.ece:.4f}" for c in curves) + "."
+    return chart
+
+
+def risk_chart(report: Report) -> Chart | None:
+    """Error against coverage, for the best single member and the team."""
+    curves = report.risk
+    if not curves:
+        return None
+    top = max(value for curve in curves for value in curve.risk)
+    x = axis(0.0, 1.0, "share of the rows that are answered, %", factor=100)
+    chart = Chart("", x, axis(0.0, top or 0.01, "wrong, %", factor=100, pad=0.04))
+    for i, curve in enumerate(curves):
+        at = "\n".join(f"{share} % answered: {percent(value)} wrong" for share, value in curve.at.items())
+        chart.line(curve.coverage, curve.risk, f"curve {'single' if i == 0 else 'own'}", f"{curve.name}\n{at}")
+    chart.name = "Error by coverage on test: " + ", ".join(
+        f"{c.name} {percent(c.at['80'])} wrong at 80 %, {percent(c.at['100'])} at 100 %" for c in curves
+    ) + "."  # fmt: skip
     return chart
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +60,33 @@ def lr_curves(members: list[tuple[int, Member]]) -> list[LRCurve]:
     return list(found.values())
 
 
-def _policy_curve(number: int, member: Member) -> LRCurve | None:
+def peak_lr_of_lost(member: Member, train_rows: int) -> float | None:
+    """The highest LR that a member without predictions was to have, or had; None where its record does not say."""
+    training = member.record.spec.training
+    try:
+        curve = _policy_curve(0, member) or _logged_curve(0, member)
+        if curve is None and training and train_rows:
+            curve = _policy_curve(0, member, math.ceil(train_rows / training.batch_size))
+    except UserError:  # a controller, which had no LR before it saw the training
+        return None
+    return max(curve.lr) if curve else None
+
+
+def family_of(member: Member) -> str:
+    """The function of its policy, ``COS`` of ``COS(k0=0.1, l=100%)``; empty for a member without one."""
+    return (member.record.spec.policy or "").partition("(")[0].strip()
+
+
+def _policy_curve(number: int, member: Member, per_epoch: int | None = None) -> LRCurve | None:
+    """`per_epoch`: steps, where no history says how many."""
     spec, history = member.record.followed, read_history(member)
-    if spec.policy is None or spec.training is None or not history:
+    if spec.policy is None or spec.training is None:
         return None
-    first = history[0]
-    if not first.get("epoch") or not first.get("step"):
+    first = history[0] if history else {}
+    if first.get("epoch") and first.get("step"):
+        per_epoch = max(1, int(first["step"] / first["epoch"]))
+    if per_epoch is None:
         return None
-    per_epoch = max(1, int(first["step"] / first["epoch"]))
     [curve] = policy_curves([Policy.parse(spec.policy)], per_epoch, spec.training.epochs * per_epoch, buckets=BUCKETS)
     return LRCurve(curve.label, [number], "epochs", curve.epochs.tolist(), curve.lr.tolist())
 

@@ -27,6 +27,11 @@ def heatmap_png(values: NDArray[Any], low: float, high: float) -> str:
     levels, steps = np.linspace(0, 1, LEVELS), np.linspace(0, 1, len(COLOURS))
     palette = np.stack([np.interp(levels, steps, channel) for channel in rgb], axis=-1).round().astype(int)
     image.putpalette([*palette.ravel().tolist(), 0, 0, 0])
+    return png_address(image, transparency=LEVELS)
+
+
+def png_address(image: Any, **options: Any) -> str:
+    """The ``data:`` address of a picture of PIL's."""
     buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True, transparency=LEVELS)
+    image.save(buffer, "png", optimize=True, **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,25 @@ from lrensemble.pool.member import count_statuses
 from lrensemble.report.diversity_info import best_first
 from lrensemble.report.page.answer import Headline, answer
 from lrensemble.report.page.calibration import ReliabilityCurve, calibration_of
+from lrensemble.report.page.changes import (
+    Changes,
+    Confusion,
+    RiskCurve,
+    changes_of,
+    confusion_of,
+    risk_curves,
+    votes_of,
+)
 from lrensemble.report.page.costs import Costs, costs_of
-from lrensemble.report.page.curves import History, LRCurve, histories, lr_curves, read_history
+from lrensemble.report.page.curves import (
+    History,
+    LRCurve,
+    family_of,
+    histories,
+    lr_curves,
+    peak_lr_of_lost,
+    read_history,
+)
 from lrensemble.report.page.reproduce import Recipe, recipe
 from lrensemble.report.page.teams import METRIC, Teams, score_teams_of_all_sizes
 from lrensemble.report.page.why import Seat, seats_of
@@ -47,6 +64,8 @@ class MemberRow:
     test: dict[str, float | None]
     costs: dict[str, int | float]
     joules: float | None  # of its training; of derived members None: their run has it
+    family: str  # of its policy; empty where it has none
+    peak_lr: float | None
 
 
 @dataclass(frozen=True)
@@ -85,24 +104,37 @@ class Report:
     pairs: list[list[float]] | None
     teams: Teams | None
     seats: list[Seat]
+    changes: Changes | None  # None without a team of two or more
+    confusion: Confusion
     calibration: list[ReliabilityCurve]
+    risk: list[RiskCurve]
     costs: Costs
     fastest: Fastest | None
     recipe: Recipe
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        return {**vars(self), "evaluation": self.evaluation and self.evaluation.to_dict()}
+        """Plain values; of test rows their numbers, without the data."""
+        changes = asdict(self.changes) if self.changes else None
+        for row in (*changes["fixed_rows"], *changes["broken_rows"]) if changes else ():
+            del row["example"]
+        return {**vars(self), "evaluation": self.evaluation and self.evaluation.to_dict(), "changes": changes}
 
 
-def report_info(pool: Pool, team: str | None = None, tell: Callable[[str], None] = lambda stage: None) -> Report:
+def report_info(
+    pool: Pool,
+    team: str | None = None,
+    tell: Callable[[str], None] = lambda stage: None,
+    *,
+    show_rows: bool = True,
+) -> Report:
     """Gather the numbers of a report. Reads the test split, and writes nothing.
 
     What `evaluate` found last is taken over where nothing that it depends on has changed since; else it is found anew.
 
     `team` is the name of the team that the page is about. Default: of the teams of two or more members the one with
     the best validation score of what it was selected for. What the test split says has no part in that.
-    `tell` is told what begins.
+    `tell` is told what begins. `show_rows`: the data are read for the pictures or texts of a few test rows.
 
     Raises
     ------
@@ -132,7 +164,9 @@ def report_info(pool: Pool, team: str | None = None, tell: Callable[[str], None]
     weights = chosen.members if chosen else {}
     numbered = [(numbers[member.id], member) for member in members]
     curves, logged = lr_curves(numbered), histories(numbered)
+    peaks = {number: max(curve.lr) for curve in curves for number in curve.members}
     best = pool.best_single(members)
+    votes = votes_of(pool, chosen, best)
     tell(f"scoring teams of all sizes of {len(members)} members")
     return Report(
         pool=str(pool.path),
@@ -150,7 +184,7 @@ def report_info(pool: Pool, team: str | None = None, tell: Callable[[str], None]
         else f"of the teams of two or more the best on validation by {chosen.objective if chosen else 'nll'}",
         selected=selected,
         evaluation=evaluation,
-        members=[_row(numbers[m.id], m, weights.get(m.id, 0.0), test[numbers[m.id] - 1]) for m in members],
+        members=[_row(n, m, weights.get(m.id, 0.0), test[n - 1], peaks.get(n)) for n, m in numbered],
         others=[_other(pool, member) for member in rest],
         lr=curves,
         histories=logged,
@@ -159,7 +193,10 @@ def report_info(pool: Pool, team: str | None = None, tell: Callable[[str], None]
         if len(members) > 1
         else None,
         seats=seats_of(pool, chosen, numbers, labels) if chosen else [],
-        calibration=calibration_of(pool, chosen, best, labels["test"]),
+        changes=changes_of(pool, votes, labels["test"], show=show_rows),
+        confusion=confusion_of(votes[-1], labels["test"]),
+        calibration=calibration_of(votes, labels["test"]),
+        risk=risk_curves(votes, labels["test"]),
         costs=costs_of(pool, chosen, best),
         fastest=read_fastest(pool),
         recipe=recipe(pool, chosen),
@@ -178,11 +215,11 @@ def _chosen(pool: Pool, teams: list[Team], name: str | None) -> Team | None:
 def _other(pool: Pool, member: Member) -> MemberRow:
     """A member that is not complete, or damaged: its record, or what its record says that it has."""
     if why := pool.left_out.get(member.id):
-        return MemberRow(0, member.id, "", 0, "", "", "damaged", why, 0.0, {}, {}, {}, None)
-    return _row(0, member, 0.0, {})
+        return MemberRow(0, member.id, "", 0, "", "", "damaged", why, 0.0, {}, {}, {}, None, "", None)
+    return _row(0, member, 0.0, {}, peak_lr_of_lost(member, pool.task.rows.get("train", 0)))
 
 
-def _row(number: int, member: Member, weight: float, test: dict[str, float | None]) -> MemberRow:
+def _row(number: int, member: Member, weight: float, test: dict[str, float | None], peak_lr: float | None) -> MemberRow:
     record = member.record
     return MemberRow(
         number=number,
@@ -198,6 +235,8 @@ def _row(number: int, member: Member, weight: float, test: dict[str, float | Non
         test=test,
         costs=record.costs,
         joules=own_joules(member),
+        family=family_of(member),
+        peak_lr=peak_lr,
     )
 
 

@@ -62,10 +62,16 @@ def short(key: str, value: float | None) -> Markup:
     return _data(key, value, f"{value / size:.3g} {unit}")
 
 
+def three_digits(key: str, value: float | None) -> Markup:
+    """A learning rate."""
+    return number(key, None, "count") if value is None else _data(key, value, f"{value:.3g}".replace("-", "−"))  # noqa: RUF001
+
+
 def page(report: Report) -> str:
     """The page as text."""
     environment = templates()
-    environment.globals |= {"number": number, "duration": duration, "short": short, "strip_axis": pictures().strip_axis}
+    environment.globals |= {"number": number, "duration": duration, "short": short, "three_digits": three_digits}
+    environment.globals["strip_axis"] = pictures().strip_axis
     source = environment.loader
     assert source is not None
     files = {name: Markup(source.get_source(environment, f"page.{name}")[0]) for name in ("css", "js")}
@@ -79,6 +85,7 @@ def _pictures(report: Report) -> dict[str, Any]:
         "gains": charts.gain_strips(report),
         "questions": QUESTIONS,
         "losses": charts.loss_strips(report),
+        "peaks": charts.peak_chart(report),
         "panels": panels,
         "common_scale": common,
         "curves": charts.curve_charts(report),
@@ -86,8 +93,10 @@ def _pictures(report: Report) -> dict[str, Any]:
         "scatter": charts.scatter_chart(report),
         "sizes": charts.size_charts(report),
         "calibration": charts.calibration_chart(report),
+        "risk": charts.risk_chart(report),
         "heat": heat,
         "heat_json": Markup(json_text(heat["values"], indent=None)) if heat else "",
+        "confusion_matrix": report.confusion.matrix if len(report.class_names) <= MATRIX else None,
         "matrix": heat is not None and heat["count"] <= MATRIX,
     }
 

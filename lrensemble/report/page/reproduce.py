@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lrensemble.pool import Pool, Team
+from lrensemble.pool.gc import WEIGHTS
 from lrensemble.selection import SELECTORS
 
 SHOWN = 4  # different values of one fact
@@ -33,6 +34,8 @@ def recipe(pool: Pool, team: Team | None) -> Recipe:
     if team:
         commands.append(f"lrensemble evaluate {path} --team {shlex.quote(team.name)}")
     commands.append(f"lrensemble report {path}" + (f" --team {shlex.quote(team.name)}" if team else ""))
+    if team and all(m.record.spec.is_ours and WEIGHTS in m.record.files for m in pool.members_of(team).values()):
+        commands.append(f"lrensemble export {path} --team {shlex.quote(team.name)} -o {shlex.quote(team.name)}")
     return Recipe(commands, _facts(pool, team))
 
 

@@ -61,6 +61,19 @@ def axis(
     return Axis(low, high, ticks, title, factor)
 
 
+def log_axis(low: float, high: float, title: str = "", *, pad: float = 0.04) -> Axis:
+    """A logarithmic axis over `low` > 0 to `high`; what stands on it are the decimal logarithms of values."""
+    low, high = math.log10(low), math.log10(high)
+    if high - low < 0.5:  # at least two ticks
+        low, high = (low + high) / 2 - 0.25, (low + high) / 2 + 0.25
+    steps = (1, 2, 5) if high - low <= 2.5 else (1,)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    values = [factor * 10.0**decade for decade in decades for factor in steps]
+    kept = [v for v in values if low - 1e-9 <= math.log10(v) <= high + 1e-9]
+    room = pad * (high - low)
+    return Axis(low - room, high + room, [math.log10(v) for v in kept], title, names=[f"{v:.10g}" for v in kept])
+
+
 def _round_step(rough: float, whole: bool) -> float:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= 0.75 * rough)

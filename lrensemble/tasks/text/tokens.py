@@ -61,6 +61,11 @@ class Tokenizer:
             self._tokenizer.no_truncation()
         return [np.array(one.ids, dtype=np.int64) for one in encoded]
 
+    def decode(self, tokens: Array) -> str:
+        """The text of tokens, without those that only the model wants."""
+        text: str = self._tokenizer.decode(tokens.tolist())
+        return text
+
 
 def padded(sequences: Sequence[Array]) -> tuple[Tensor, Tensor]:
     """Sequences as rows of one length: ``ids`` and ``mask`` (n, T); where `mask` is 0 there is nothing."""

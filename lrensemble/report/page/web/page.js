@@ -20,10 +20,16 @@
     hot.forEach((e) => e.classList.add("hot"));
   }
   const sameMember = (e) => (e.dataset.m ? [...document.querySelectorAll(`[data-m="${e.dataset.m}"]`)] : [e]);
+  let pinned = []; // what was clicked stays lit
   function clear() {
     tip.hidden = true;
-    light([]);
+    light(pinned);
   }
+  function pin(mark) {
+    pinned = mark && !pinned.includes(mark) ? sameMember(mark) : [];
+    light(pinned);
+  }
+  const isOff = (e) => e.classList.contains("off");
 
   // Charts: marks with their places as shares of the plot. A line has many places.
   function places(mark) {
@@ -37,35 +43,64 @@
     const marks = [...chart.querySelectorAll("[data-tip]")].map((e) => ({ e, at: places(e) }));
     let current = -1;
     const point = (mark, x, y) => {
-      light(sameMember(mark.e));
+      light([...new Set([...pinned, ...sameMember(mark.e)])]);
       show(x, y, mark.e.dataset.tip);
     };
-    chart.addEventListener("pointermove", (event) => {
+    const markAt = (event) => {
       const box = chart.getBoundingClientRect();
       const px = event.clientX - box.left, py = event.clientY - box.top;
       let best = null, nearest = 28;
       for (const mark of marks) {
+        if (isOff(mark.e)) continue;
         const handicap = mark.e.tagName === "rect" ? 10 : mark.e.tagName === "path" ? 4 : 0;
         for (const [fx, fy] of mark.at) {
           const distance = Math.hypot(fx * box.width - px, fy * box.height - py) + handicap;
           if (distance < nearest) [best, nearest] = [mark, distance];
         }
       }
-      if (best) point(best, event.clientX, event.clientY);
+      return best;
+    };
+    chart.addEventListener("pointermove", (event) => {
+      const mark = markAt(event);
+      if (mark) point(mark, event.clientX, event.clientY);
       else clear();
+    });
+    chart.addEventListener("click", (event) => {
+      const mark = markAt(event);
+      pin(mark && mark.e);
+      if (mark) show(event.clientX, event.clientY, mark.e.dataset.tip);
     });
     chart.addEventListener("pointerleave", clear);
     chart.addEventListener("blur", clear);
     chart.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key];
-      if (event.key === "Escape") clear();
-      if (!step) return;
+      if (event.key === "Escape") { pin(null); clear(); }
+      if (event.key === "Enter" && current >= 0) pin(marks[current].e);
+      const seen = marks.filter((mark) => !isOff(mark.e));
+      if (!step || !seen.length) return;
       event.preventDefault();
-      current = Math.min(Math.max(0, current + step), marks.length - 1);
+      const place = Math.min(Math.max(0, seen.indexOf(marks[current]) + step), seen.length - 1);
+      current = marks.indexOf(seen[place]);
       const mark = marks[current], box = chart.getBoundingClientRect();
       const [fx, fy] = mark.at[mark.at.length - 1];
       point(mark, box.left + fx * box.width, box.top + fy * box.height);
-      live.textContent = `${current + 1} of ${marks.length}: ${mark.e.dataset.tip}`;
+      live.textContent = `${place + 1} of ${seen.length}: ${mark.e.dataset.tip}`;
+    });
+  }
+
+  // Legends: each name becomes a button that hides what it stands for, in the charts of its section.
+  for (const item of document.querySelectorAll(".key li[data-of]")) {
+    const marks = [...item.closest("section").querySelectorAll(`.plot .${item.dataset.of}`)];
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.append(...item.childNodes);
+    item.append(button);
+    item.parentElement.removeAttribute("aria-hidden");
+    button.addEventListener("click", () => {
+      const off = button.getAttribute("aria-pressed") === "true";
+      button.setAttribute("aria-pressed", String(!off));
+      marks.forEach((mark) => mark.classList.toggle("off", off));
     });
   }
 
@@ -111,18 +146,21 @@
   for (const table of document.querySelectorAll("table[data-sortable]")) {
     const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
     heads.forEach((head, column) => {
+      if (head.querySelector(".sr")) return; // a picture
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        const rising = head.getAttribute("aria-sort") !== "ascending";
+        // The best first, then the other way round.
+        const rising = head.ariaSort ? head.ariaSort === "descending" : !("high" in head.dataset);
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", rising ? "ascending" : "descending");
         const keyed = [...body.rows].map((row) => [value(row, column), row]);
         keyed.sort(([a], [b]) => {
           if (a === null || b === null) return (a === null) - (b === null); // unknown last, both ways
-          const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+          if (typeof a !== typeof b) return (typeof a === "string") - (typeof b === "string");
+          const order = typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
           return rising ? order : -order;
         });
         body.append(...keyed.map(([, row]) => row));
@@ -134,6 +172,25 @@
       if (row) light(sameMember(row));
     });
     body.addEventListener("pointerleave", clear);
+  }
+
+  // Tables that scroll name the columns that are not seen.
+  for (const box of document.querySelectorAll(".scroll")) {
+    const heads = [...(box.querySelector("thead tr:last-child") || { cells: [] }).cells];
+    const line = document.createElement("p");
+    line.className = "more";
+    line.setAttribute("aria-hidden", "true");
+    box.before(line);
+    const look = () => {
+      const end = box.getBoundingClientRect().right;
+      const unseen = heads.filter((head) => head.getBoundingClientRect().right > end + 12);
+      const names = unseen.map((head) => head.textContent.trim()).filter((name) => name);
+      line.hidden = !unseen.length;
+      const some = names.slice(0, 4).join(", ") + (names.length > 4 ? " …" : "");
+      line.textContent = `scroll right for ${unseen.length} more column${unseen.length > 1 ? "s" : ""}: ${some} →`;
+    };
+    box.addEventListener("scroll", look);
+    new ResizeObserver(look).observe(box);
   }
   for (const field of document.querySelectorAll("input[data-filter]")) {
     field.closest(".tools").hidden = false;
