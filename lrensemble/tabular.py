@@ -71,7 +71,7 @@ def read_csv(path: Path) -> Cells:
     if twice := next((name for i, name in enumerate(names) if name and name in names[:i]), None):
         raise UserError(f"{path}: two columns are called {twice!r}: rename one")
     return {
-        name: ["" if (cell := raw.strip()).lower() in MISSING else cell for raw in cells]
+        name: [cell(raw) for raw in cells]
         for name, cells in zip(names, zip(*rows[1:], strict=True), strict=True)
         if name  # pandas' index has none
     }
@@ -87,7 +87,7 @@ def fit_columns(cells: Cells, where: object) -> tuple[Column, ...]:
     """
     columns = []
     for name, column in cells.items():
-        known = [cell for cell in column if cell]
+        known = [text for text in column if text]
         numbers = [number for cell in known if (number := _number(cell)) is not None]
         if known and len(numbers) == len(known):
             columns.append(Column(name, fill=float(np.mean(numbers))))
@@ -134,6 +134,11 @@ def encode(cells: Mapping[str, Sequence[str]], columns: Sequence[Column], where:
             raise UserError(f"{where}: column {column.name!r} holds {wrong!r}: a number is needed, as in train")
         features.append(values[:, None])
     return np.concatenate(features, 1)
+
+
+def cell(raw: str) -> str:
+    """The text of a cell: stripped, and "" where the value is missing."""
+    return "" if (text := raw.strip()).lower() in MISSING else text
 
 
 def _number(text: str) -> float | None:

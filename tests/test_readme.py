@@ -150,7 +150,7 @@ def test_deploy_page(pool: Pool, tmp_path, monkeypatch, capsys):
     (tmp_path / "images").mkdir()
     Image.fromarray(images[0, 0]).save(tmp_path / "images" / "0.png")
     for arguments in commands(DEPLOY):
-        assert main(arguments) == 0
+        assert arguments[0] == "serve" or main(arguments) == 0  # it would not end: tests/export/test_serve.py
     for code in blocks("python", DEPLOY):
         exec(compile(code, "deploy.md", "exec"), {"__name__": "deploy"})
     assert "test split, n = 450" in capsys.readouterr().out

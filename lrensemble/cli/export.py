@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         )
     for timing in card.timings:
         output.say(
-            f"batch of {timing.batch}: {timing.team_ms:.3g} ms, the best single member {timing.single_ms:.3g} ms "
-            f"({timing.format}, {timing.device})"
+            f"batch of {timing.batch}: {timing.text('team')}, the best single member {timing.text('single')}: the "
+            f"fastest of {timing.calls} calls (10 % to 90 %) as {timing.format}, {timing.device}"
         )
     output.say_next(f"lrensemble predict {args.output} FILE")
     return 0

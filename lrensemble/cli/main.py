@@ -40,6 +40,7 @@ from lrensemble.cli import (
     report,
     robustness,
     select,
+    serve,
     show,
     soup,
     tensorboard,
@@ -78,10 +79,13 @@ GROUPS: dict[str, dict[str, Any]] = {
         "fastspiker": fastspiker,
         "verify": verify,
     },
+    "A team in use": {
+        "serve": serve,
+        "soup": soup,
+    },
     "Members from elsewhere, and disk space": {
         "adopt": adopt,
         "import": import_,
-        "soup": soup,
         "gc": gc,
         "events": events,
     },

@@ -7,20 +7,25 @@ are answered, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrensemble.cli import output
 
-if TYPE_CHECKING:
-    from lrensemble.export.predict import Answer
-
 HELP = "what an exported team says of images, rows of a table, or texts"
-TOP = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("team", metavar="FOLDER", help="an exported team")
     parser.add_argument("files", metavar="FILE", nargs="+", help="files or folders: images, tables, arrays, texts")
+    add_reading(parser)
+    parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
+    parser.add_argument("--batch", type=output.whole(), default=128, metavar="N", help="rows at a time (128)")
+    output.add_trust(parser)
+    output.add_format(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How rows are read and answered."""
     parser.add_argument(
         "--abstain", type=output.real(0, 1), metavar="P", help="no answer where the confidence is below P"
     )
@@ -29,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", type=output.real(-1e9, 1e9), default=1.0, metavar="F", help="multiply every value by F"
     )
-    parser.add_argument("--key", metavar="NAME", help="of the array in an .npz")
-    parser.add_argument("--batch", type=output.whole(), default=128, metavar="N", help="rows at a time (128)")
     parser.add_argument("--as", dest="kind", metavar="FORMAT", help="which file of the team: torch, onnx, safetensors")
-    output.add_trust(parser)
-    output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from lrensemble.export.ensemble import Ensemble
-    from lrensemble.export.predict import find_files, predict_files, reader_of
+    from lrensemble.export.predict import answer_of, find_files, predict_files, reader_of
 
     team = Ensemble.load(args.team, format=args.kind, trust=args.trust)
     reader = reader_of(team, convert=args.convert, resize=args.resize, scale=args.scale, key=args.key)
@@ -52,7 +53,11 @@ def run(args: argparse.Namespace) -> int:
         bar = progress.add_task("predicting", total=len(files))
         answers = list(predict_files(team, files, reader, batch=args.batch, tell=lambda n: progress.advance(bar, n)))
     errors = [answer for answer in answers if answer.error]
-    rows = [_row(answer, team.class_names, args.abstain) for answer in answers if not answer.error]
+    rows = [
+        {"file": one.file, "row": one.row, **answer_of(one.probabilities, team.class_names, args.abstain)}
+        for one in answers
+        if one.probabilities is not None
+    ]
     for answer in errors:
         output.note(f"error: {answer.file}: {answer.error}")
     if args.format == "json":
@@ -61,23 +66,6 @@ def run(args: argparse.Namespace) -> int:
     elif rows:
         _print(rows, args.abstain, len(errors))
     return 1 if errors else 0
-
-
-def _row(answer: Answer, names: tuple[str, ...], abstain: float | None) -> dict[str, Any]:
-    assert answer.probabilities is not None
-    p = answer.probabilities
-    order = sorted(range(len(p)), key=lambda i: -p[i])  # stable: ties to the lower class, as everywhere
-    first = order[0]
-    abstains = abstain is not None and float(p[first]) < abstain
-    return {
-        "file": answer.file,
-        "row": answer.row,
-        "class": None if abstains else names[first],
-        "index": None if abstains else first,
-        "confidence": float(p[first]),
-        "abstains": abstains,
-        "top": [{"class": names[i], "index": i, "probability": float(p[i])} for i in order[:TOP]],
-    }
 
 
 def _print(rows: list[dict[str, Any]], abstain: float | None, errors: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from lrensemble.export.formats import FILES, read_module
 from lrensemble.export.module import TeamModule
 from lrensemble.export.team import team_module
 from lrensemble.export.texts import TextTeam, read_team
+from lrensemble.export.unit import Unit
 from lrensemble.models import build_model
 from lrensemble.pool import Pool, Team
 
@@ -33,6 +35,9 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     As a classifier it has `predict`, `predict_proba`, `score` and `classes_`, for arrays (N, *input_shape), of images
     also (N, H, W, C) and (N, H, W), or flat (N, features). Labels are the numbers of the classes, as in the pool; their
     names are `class_names`. It is fitted; `fit` is not for it. It is always in eval mode.
+
+    Pixels in another unit than training had (0 to 1 for 0 to 255, the other way round, normalised already) give wrong
+    classes without an error: the first ones are warned of, once.
 
     Attributes
     ----------
@@ -54,6 +59,7 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.module = module
         self.class_names, self.input_shape, self.card = tuple(class_names), tuple(input_shape), card
         self.classes_ = np.arange(len(class_names))
+        self._unit = _unit(module, self.input_shape, card)  # None: not known, or warned of
 
     @classmethod
     def load(
@@ -100,7 +106,13 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def forward(self, rows: Tensor) -> Tensor:
         if not rows.ndim or tuple(rows.shape[1:]) != self.input_shape:
             raise ValueError(f"rows must be (B, {', '.join(map(str, self.input_shape))}), not {tuple(rows.shape)}")
-        probabilities: Tensor = self.module(rows.float())
+        values = rows.float()
+        if self._unit and values.numel() and not torch.compiler.is_compiling():
+            least, most = values.aminmax()
+            if text := self._unit.warning(float(least), float(most), rows.is_floating_point()):
+                warnings.warn(text, stacklevel=2)
+                self._unit = None
+        probabilities: Tensor = self.module(values)
         return probabilities
 
     # As a classifier
@@ -138,6 +150,17 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(shape) == 2 and shape[1] == math.prod(wanted):
             return rows.reshape(-1, *wanted)
         raise ValueError(f"rows of shape {shape}: (N, {', '.join(map(str, wanted))}) or the like are needed")
+
+
+def _unit(module: nn.Module, input_shape: tuple[int, ...], card: Card | None) -> Unit | None:
+    """Of the images that a team was trained on; None for other rows, and where the module alone prepares them."""
+    if len(input_shape) != 3:
+        return None
+    if card is not None:
+        return Unit.of(card.preprocessing)
+    if isinstance(module, TeamModule):
+        return Unit.about(module.mean.flatten().tolist(), module.std.flatten().tolist())
+    return None
 
 
 def _of_texts(card: Card, path: Path, trust: bool) -> TextTeam:

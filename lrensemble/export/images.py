@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.export.card import Preprocessing
+from lrensemble.export.rows import numbers
+from lrensemble.export.unit import Unit
 from lrensemble.pool.reading import read_numbers
 from lrensemble.tasks.dataset import make_split
 from lrensemble.tasks.pictures import find_pictures, in_mode, read_picture, resized
@@ -44,16 +48,18 @@ class Reader:
         """All images in a file: (n, C, H, W); `UserError` says what is wrong, without the file's name."""
         if not path.exists():
             raise UserError("it does not exist")
-        images = self._array(path) if path.suffix.lower() in ARRAYS else self._picture(path)
-        scaled = images.astype(np.float32) * np.float32(self.scale)
-        self._check_unit(scaled, images.dtype.kind == "f")
-        return scaled
+        return self.array(read_numbers(path, self.key)) if path.suffix.lower() in ARRAYS else self.picture(path)
 
-    def _picture(self, path: Path) -> Array:
+    def rows(self, found: Sequence[Any]) -> Array:
+        """The same of nested lists of numbers, one image each."""
+        return self.array(numbers(found))
+
+    def picture(self, file: Path | IO[bytes]) -> Array:
+        """The same of an image file."""
         channels, height, width = self.preprocessing.input_shape
         if channels not in MODES:
             raise UserError(f"the team takes {channels} channels, which no image file has: use .npy or .npz")
-        mode, picture = MODES[channels], read_picture(path)
+        mode, picture = MODES[channels], read_picture(file)
         if picture.size != (width, height) and not (self.resize or self.preprocessing.resize):
             raise UserError(
                 f"{picture.width}x{picture.height} pixels, the team takes {width}x{height}: --resize resizes"
@@ -65,10 +71,10 @@ class Reader:
         if not (same or self.convert or self.preprocessing.convert):
             raise UserError(f"mode {picture.mode}, the team takes {mode}: --convert converts")
         pixels = np.asarray(resized(in_mode(picture, mode), (width, height)))
-        return pixels.reshape(1, height, width, channels).transpose(0, 3, 1, 2)
+        return self._scaled(pixels.reshape(1, height, width, channels).transpose(0, 3, 1, 2))
 
-    def _array(self, path: Path) -> Array:
-        images = read_numbers(path, self.key)
+    def array(self, images: Array) -> Array:
+        """The same of an array, channels first or last."""
         channels, height, width = self.preprocessing.input_shape
         if images.shape == (height, width) or images.shape == (height, width, channels):
             images = images[None]
@@ -79,17 +85,21 @@ class Reader:
                 f"an array of shape {images.shape}: (rows, {height}, {width}, {channels}) or "
                 f"(rows, {channels}, {height}, {width}) is needed"
             )
-        return np.asarray(split.images)
+        return self._scaled(np.asarray(split.images), images.dtype.kind == "f")
+
+    def _scaled(self, images: Array, is_float: bool = False) -> Array:
+        scaled = images.astype(np.float32) * np.float32(self.scale)
+        self._check_unit(scaled, is_float)
+        return scaled
 
     def _check_unit(self, images: Array, is_float: bool) -> None:
         """Values that are surely in another unit than the training images: pixels up to 255 for 0 to 1, or the like."""
-        if self.preprocessing.range is None:
-            return
-        low, high = self.preprocessing.range
-        least, most, width = float(images.min()), float(images.max()), high - low
-        if least < low - width or most > high + width or (is_float and low == 0 and least >= 0 and most <= high / 100):
-            fix = 255 if most > 1 else 1
+        unit, least, most = Unit.of(self.preprocessing), float(images.min()), float(images.max())
+        if unit and unit.known and (mistake := unit.mistake(least, most, is_float)):
+            what = f"values from {least:g} to {most:g}, the team was trained on {unit}: "
+            if mistake == "shifted":
+                raise UserError(f"{what}give them as training had them, the team normalises by itself")
+            white, factor = unit.factor(most)
             raise UserError(
-                f"values from {least:g} to {most:g}, the team was trained on {low:g} to {high:g}: --scale multiplies "
-                f"them ({high:g}/{fix} = {high / fix:.6g}, where {fix} is white)"
+                f"{what}--scale multiplies them ({unit.high:g}/{white} = {factor:.6g}, where {white} is white)"
             )

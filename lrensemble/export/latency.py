@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import re
 import time
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,8 +42,7 @@ def timings(pool: Pool, folder: Path, format: str, trust: bool, task: Task | Non
         path.unlink(missing_ok=True)
     found = []
     for batch in BATCHES:
-        team_ms, single_ms = fastest(modules, torch.rand(batch, *single.shape))
-        found.append(Timing(format=format, device=_device(), batch=batch, team_ms=team_ms, single_ms=single_ms))
+        found.append(_timing(format, batch, milliseconds(modules, torch.rand(batch, *single.shape))))
     return tuple(found)
 
 
@@ -53,24 +52,45 @@ def text_timings(team: nn.Module, single: nn.Module, task: TextTask) -> tuple[Ti
     found = []
     for batch in (1, 32):
         rows = task.collate([dataset[i] for i in range(min(batch, task.rows("test")))])
-        team_ms, single_ms = fastest((team, single), rows)
-        found.append(Timing(format="adapters", device=_device(), batch=len(rows["y"]), team_ms=team_ms,
-                            single_ms=single_ms))  # fmt: skip
+        found.append(_timing("adapters", len(rows["y"]), milliseconds((team, single), rows)))
     return tuple(found)
 
 
-def fastest(modules: Sequence[nn.Module], rows: Any) -> list[float]:
-    """Milliseconds of the fastest call of each, taking turns: whatever else the machine does only makes it slower."""
-    best = [math.inf] * len(modules)
-    calls, end = 0, time.perf_counter() + SECONDS
+def milliseconds(modules: Sequence[nn.Module], rows: Any) -> list[list[float]]:
+    """What every call of each took, in turns, so that whatever else the machine does falls upon all of them.
+
+    The first call of each is not counted: it allocates.
+    """
+    calls: list[list[float]] = [[] for _ in modules]
+    end = time.perf_counter() + SECONDS
     with torch.inference_mode():
-        while calls < CALLS or time.perf_counter() < end:
-            calls += 1
-            for i, module in enumerate(modules):
+        for module in modules:
+            module(rows)
+        while len(calls[-1]) < CALLS or time.perf_counter() < end:
+            for module, taken in zip(modules, calls, strict=True):
                 start = time.perf_counter()
                 module(rows)
-                best[i] = min(best[i], 1000 * (time.perf_counter() - start))
-    return best
+                taken.append(1000 * (time.perf_counter() - start))
+    return calls
+
+
+def _timing(format: str, batch: int, calls: Sequence[Sequence[float]]) -> Timing:
+    team, single = calls
+    return Timing(
+        format=format,
+        device=_device(),
+        batch=batch,
+        team_ms=min(team),
+        single_ms=min(single),
+        team_spread=_spread(team),
+        single_spread=_spread(single),
+        calls=len(team),
+    )
+
+
+def _spread(taken: Sequence[float]) -> tuple[float, float]:
+    low, high = np.quantile(taken, (0.1, 0.9))
+    return float(low), float(high)
 
 
 def _device() -> str:

@@ -16,6 +16,8 @@ from lrensemble.export.images import Reader
 from lrensemble.export.rows import RowReader
 from lrensemble.export.texts import TextReader, TextTeam
 
+TOP = 3  # classes of an answer
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -32,6 +34,20 @@ class Answer:
     row: int | None = None
     probabilities: Array | None = None
     error: str = ""
+
+
+def answer_of(p: Array, names: tuple[str, ...], abstain: float | None) -> dict[str, Any]:
+    """What probabilities (classes,) say, as plain values; no class where the confidence is below `abstain`."""
+    order = sorted(range(len(p)), key=lambda i: -p[i])  # stable: ties to the lower class, as everywhere
+    first = order[0]
+    abstains = abstain is not None and float(p[first]) < abstain
+    return {
+        "class": None if abstains else names[first],
+        "index": None if abstains else first,
+        "confidence": float(p[first]),
+        "abstains": abstains,
+        "top": [{"class": names[i], "index": i, "probability": float(p[i])} for i in order[:TOP]],
+    }
 
 
 def predict_files(

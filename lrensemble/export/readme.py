@@ -98,5 +98,5 @@ def _cost(card: Card) -> str:
         ["parameters", *(_total(m, "parameters") for m in both)],
         ["FLOPs per row", *(_total(m, "flops") for m in both)],
     ]
-    rows += [[f"ms per batch of {t.batch}", f"{t.team_ms:.3g}", f"{t.single_ms:.3g}"] for t in card.timings]
+    rows += [[f"batch of {t.batch}", t.text("team"), t.text("single")] for t in card.timings]
     return _table(["", "team", f"best single member ({card.single.id})"], rows)

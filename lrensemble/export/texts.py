@@ -88,13 +88,16 @@ class TextTeam(nn.Module):
     def predict(self, rows: Sequence[Any]) -> NDArray[np.float32]:
         """Probabilities (N, C) of texts, of questions ``{"question": ..., "choices": [...]}``, or of rows of files."""
         tokens = [row for row in rows if isinstance(row, TokenRow)]
-        if len(tokens) < len(rows):
-            named = [row if isinstance(row, Mapping) else {self.form.text: row} for row in rows]
-            tokens = self.form.rows([TextRow(row, f"row {i}") for i, row in enumerate(named)], self.task)
+        tokens = self.tokens(rows) if len(tokens) < len(rows) else tokens
         found = np.zeros((len(rows), self.task.num_classes), dtype=np.float32)
         for index in alike([len(row.sequences) * max(map(len, row.sequences)) for row in tokens]):
             found[index] = self(self.task.collate([tokens[i] for i in index])).numpy()
         return found
+
+    def tokens(self, rows: Sequence[Any]) -> list[TokenRow]:
+        """Texts or questions as tokens; `UserError` for what is none."""
+        named = [row if isinstance(row, Mapping) else {self.form.text: row} for row in rows]
+        return self.form.rows([TextRow(row, f"row {i}") for i, row in enumerate(named)], self.task)
 
     # Files
 
@@ -195,3 +198,7 @@ class TextReader:
     def read(self, path: Path) -> list[TokenRow]:
         """All rows of a file; `UserError` for what is wrong."""
         return self.team.form.rows(read_rows(path), self.team.task)
+
+    def rows(self, found: Sequence[Any]) -> list[TokenRow]:
+        """The same of texts, or of objects with the columns' names."""
+        return self.team.tokens(found)

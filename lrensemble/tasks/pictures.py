@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lrensemble.errors import UserError
 
@@ -76,7 +76,7 @@ def _clear_errors() -> Iterator[None]:
         raise UserError(f"cut off, damaged or not to be read ({reason})") from None
 
 
-def read_picture(path: Path) -> Any:
+def read_picture(file: Path | IO[bytes]) -> Any:
     """The picture in a file as it is shown, that is turned as its EXIF tag says, in its own mode.
 
     Raises
@@ -86,10 +86,10 @@ def read_picture(path: Path) -> Any:
     """
     from PIL import Image, ImageOps
 
-    if not path.is_file():
-        kind = "a link to nothing" if path.is_symlink() else "no file" if path.exists() else None
+    if isinstance(file, Path) and not file.is_file():
+        kind = "a link to nothing" if file.is_symlink() else "no file" if file.exists() else None
         raise UserError(f"it is {kind}" if kind else "it does not exist")
-    with _clear_errors(), Image.open(path, formats=FORMATS) as image:
+    with _clear_errors(), Image.open(file, formats=FORMATS) as image:
         # A phone's MPO is one picture with smaller copies of it.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise UserError("it holds several pictures: one is needed")

@@ -143,7 +143,10 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     flops = sum(pool.find(i).record.costs["flops"] for i in team.members)
     assert f"| FLOPs per row | {flops:,} |" in text
     assert [t.batch for t in card.timings] == [1, 128]
-    assert all(t.team_ms > 0 and t.single_ms > 0 for t in card.timings)
+    for timing in card.timings:
+        for fastest, spread in ((timing.team_ms, timing.team_spread), (timing.single_ms, timing.single_spread)):
+            assert 0 < fastest <= spread[0] <= spread[1] and timing.calls >= 5
+        assert f"| batch of {timing.batch} | {timing.text('team')} | {timing.text('single')} |" in text
     # Selected again: the same team has the same numbers, whatever the clock says; another has none.
     pool.save_team(team.model_copy(update={"created": "2999-01-01T00:00:00+00:00"}))
     assert read_evaluation(pool, pool.team("greedy"))[0] is not None

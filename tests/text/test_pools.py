@@ -151,6 +151,25 @@ def test_full_fine_tuning_learns(files, llama, tmp_path):
     assert Ensemble.load(tmp_path / "team").predict(["red apples", "blue skies"]).tolist() == [1, 0]
 
 
+def served_as_predicted(folder, kind):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx2")
+    from fastapi.testclient import TestClient
+
+    from lrensemble.export.predict import reader_of
+    from lrensemble.export.serve import app_of
+
+    team = Ensemble.load(folder)
+    client = TestClient(app_of(team, reader_of(team, convert=False, resize=False, scale=1.0, key=None)))
+    question = {"question": "1 + 1", "choices": ["2", "5"]}
+    rows = [question] * 2 if kind == "choices" else ["red apples", {team.module.form.text: "blue skies"}]
+    found = client.post("/predict", json={"rows": rows}).json()["predictions"]
+    assert [row["index"] for row in found] == team.predict(rows).tolist()
+    for wrong in ([3], [""], [{"other": "x"}]):
+        answer = client.post("/predict", json={"rows": wrong})
+        assert answer.status_code == 400 and "row 0: " in answer.json()["error"]
+
+
 @pytest.mark.parametrize("kind", ["choices", "classes"])
 def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp_path, llama, bert):
     import peft
@@ -161,6 +180,7 @@ def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp
     card = export_team(pool, team, tmp_path / "team")
     assert card.checks["adapters"].rows == 12 and card.checks["adapters"].largest_difference < 1e-5
     assert {timing.batch for timing in card.timings} == {1, 12}
+    served_as_predicted(tmp_path / "team", kind)
     folder = tmp_path / "team" / "members" / card.members[0].id
     assert {path.name for path in folder.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
     assert not list((tmp_path / "team").rglob("model.safetensors"))  # the base is not in it
