@@ -122,27 +122,36 @@ class Score:
     test_accuracy: float
 
 
+def team_of(bench: Bench, trained: Sequence[int] | Array) -> tuple[Array, Array] | None:
+    """What the team of trained members says of validation and test; None while no member is complete."""
+    done = np.array(trained, dtype=int)
+    good = done[bench.complete[done]]
+    if not len(good):
+        return None
+    weights = greedy_weights(bench.true[good])
+    chosen = [(int(i), w) for i, w in zip(good, weights, strict=True) if w]
+    val, test = (sum(w * np.asarray(p[i], dtype=np.float64) for i, w in chosen) for p in (bench.val, bench.test))
+    return np.asarray(val), np.asarray(test)
+
+
 def scores(order: Sequence[int], bench: Bench, budgets: Sequence[int]) -> list[Score | None]:
     """Score after each of `budgets` trained members; None while no member is complete."""
     found: list[Score | None] = []
     for budget in budgets:
         done = np.array(order[:budget], dtype=int)
-        good = done[bench.complete[done]]
-        if not len(good):
+        team = team_of(bench, done)
+        if team is None:
             found.append(None)
             continue
-        weights = greedy_weights(bench.true[good])
-        chosen = [(int(i), w) for i, w in zip(good, weights, strict=True) if w]
-        val = sum(w * np.asarray(bench.val[i], dtype=np.float64) for i, w in chosen)
-        test = sum(w * np.asarray(bench.test[i], dtype=np.float64) for i, w in chosen)
+        val, test = team
         found.append(
             Score(
                 members=budget,
                 seconds=float(bench.seconds[done].sum()),
-                val_nll=float(nll_rows(np.asarray(val), bench.val_labels).mean()),
-                val_accuracy=float(correct_rows(np.asarray(val), bench.val_labels).mean()),
-                test_nll=float(nll_rows(np.asarray(test), bench.test_labels).mean()),
-                test_accuracy=float(correct_rows(np.asarray(test), bench.test_labels).mean()),
+                val_nll=float(nll_rows(val, bench.val_labels).mean()),
+                val_accuracy=float(correct_rows(val, bench.val_labels).mean()),
+                test_nll=float(nll_rows(test, bench.test_labels).mean()),
+                test_accuracy=float(correct_rows(test, bench.test_labels).mean()),
             )
         )
     return found
