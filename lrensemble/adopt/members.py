@@ -288,8 +288,8 @@ def _tell_shared(good: Sequence[_Checked], tell: Callable[[str], object]) -> Non
         for file in one.run.files:
             of_file[file].append(str(one.checkpoint.path))
     files: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for file, paths in of_file.items():
-        files[tuple(paths)].append(str(file))
+    for file, readers in of_file.items():
+        files[tuple(readers)].append(str(file))
     for paths, names in files.items():
         if len(paths) > 1:
             more = ", ..." if len(paths) > 2 else ""
