@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lrensemble.array import Array
 from lrensemble.metrics import expected_calibration_error, reliability, share_interval
-from lrensemble.report.page.changes import Vote
+from lrensemble.report.page.changes import TestVote
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ReliabilityCurve:
     interval: list[tuple[float, float]]  # 95 %, Wilson, of the accuracy
 
 
-def calibration_of(votes: list[Vote], labels: Array) -> list[ReliabilityCurve]:
+def calibration_of(votes: list[TestVote], labels: Array) -> list[ReliabilityCurve]:
     """Of the best single member and the team; labels alone have no confidence, and no curve."""
     curves = []
     for vote in votes:

@@ -21,7 +21,7 @@ SINGLE = "best single"
 
 
 @dataclass(frozen=True)
-class Vote:
+class TestVote:
     """What one of the two says of all test rows; `is_hard`: members that give labels take part, no confidence."""
 
     name: str
@@ -85,17 +85,17 @@ class RiskCurve:
     at: dict[str, float]  # coverage in percent -> error, at `COVERAGES`
 
 
-def votes_of(pool: Pool, team: Team | None, best: Member) -> list[Vote]:
+def votes_of(pool: Pool, team: Team | None, best: Member) -> list[TestVote]:
     """Of the best single member, and of a team of two or more."""
-    votes = [Vote(SINGLE, np.asarray(pool.predictions("test", [best])[0]), best.record.is_labels)]
+    votes = [TestVote(SINGLE, np.asarray(pool.predictions("test", [best])[0]), best.record.is_labels)]
     members = list(pool.members_of(team, "test").values()) if team else []
     if team and len(members) > 1:
         cast = vote(Entry.of(team), pool.predictions("test", members))
-        votes.append(Vote(team.name, cast, any(member.record.is_labels for member in members)))
+        votes.append(TestVote(team.name, cast, any(member.record.is_labels for member in members)))
     return votes
 
 
-def changes_of(pool: Pool, votes: list[Vote], labels: Array, *, show: bool = True) -> Changes | None:
+def changes_of(pool: Pool, votes: list[TestVote], labels: Array, *, show: bool = True) -> Changes | None:
     """None where there is no team of two or more. `show` False: rows by their numbers alone."""
     if len(votes) < 2:
         return None
@@ -109,7 +109,7 @@ def changes_of(pool: Pool, votes: list[Vote], labels: Array, *, show: bool = Tru
     examples, why = examples_of(pool, [*fixed_shown.tolist(), *broken_shown.tolist()], show)
     classes = [vote.probabilities.argmax(-1) for vote in votes]
 
-    def sure(vote: Vote, row: int, said: int) -> float | None:
+    def sure(vote: TestVote, row: int, said: int) -> float | None:
         return None if vote.is_hard else float(vote.probabilities[row, said])
 
     def change(row: int) -> RowChange:
@@ -135,13 +135,13 @@ def changes_of(pool: Pool, votes: list[Vote], labels: Array, *, show: bool = Tru
     )
 
 
-def confusion_of(vote: Vote, labels: Array) -> Confusion:
+def confusion_of(vote: TestVote, labels: Array) -> Confusion:
     """Of the team, or where there is none of the best single member."""
     matrix = confusion(vote.probabilities, labels)
     return Confusion(vote.name, matrix.tolist() if len(matrix) <= MOST_CLASSES else None, most_confused(matrix))
 
 
-def risk_curves(votes: list[Vote], labels: Array) -> list[RiskCurve]:
+def risk_curves(votes: list[TestVote], labels: Array) -> list[RiskCurve]:
     """Of the votes that have a confidence."""
     curves = []
     for one in votes:
