@@ -1,7 +1,8 @@
 """Score selected teams on the test split, which nothing before this has looked at.
 
 Beside them: the best single member (chosen on validation), the average of all members, top-k and random teams of the
-same size, and the same selectors on the seeds-only control when there is one. Intervals: 95 %, over the test rows.
+same size, and the same selectors on other runs: on the control when there is one, and, at equal bills, on half of the
+pool with seeds of its best. Every row says what it cost, tuning included. Intervals: 95 %, over the test rows.
 
 Several pools of one task, trained with different seeds: means over the pools. --repeats N selects again on N new
 divisions of validation and test rows: that describes selectors and must not choose a team. --classes: class by class.
@@ -17,7 +18,7 @@ from lrensemble.cli import output
 from lrensemble.errors import UserError
 
 if TYPE_CHECKING:
-    from lrensemble.evaluation import Details, Evaluation, Gain, OverPools, Repeated, Score
+    from lrensemble.evaluation import Bill, Details, Evaluation, Gain, OverPools, Repeated, Score
     from lrensemble.pool import Pool
 
 HELP = "score teams on the test split"
@@ -109,9 +110,11 @@ def _print(result: Evaluation, pool: Pool) -> None:
         output.say(f"{line}.")
     output.print_rows(
         f"{result.pool}: teams on the test split (n = {result.rows:,}), chance {output.percent(result.chance)} %, "
-        f"gains over the best single member with 95 % intervals{f'; each cost {result.bill}' if result.bill else ''}",
+        f"gains over the best single member with 95 % intervals",
         [_row(result, score, best.objective if best else "nll") for score in result.scores],
     )
+    if best:
+        _print_bills(result, best.name)
     if output.view.verbose:
         _print_all(result, pool.find(result.best_single).record.spec.label)
         _print_costs(result, pool)
@@ -136,17 +139,40 @@ def _print(result: Evaluation, pool: Pool) -> None:
 
 def _row(result: Evaluation, score: Score, objective: str) -> dict[str, str]:
     """A team in the table of all: the gain in what was selected for comes first."""
-    met = {row.baseline: row for row in result.comparisons if row.name == score.name}
-    pairs = []
-    for baseline, end in (("best single", ""), ("seeds-only", " over seeds-only")):
-        row = met.get(baseline)
-        nll, points = (row.nll_gain, row.accuracy_gain) if row else (None, None)
-        pairs.append([(f"<NLL gain{end}", _gain(nll, 4)), (f"<points{end}", _gain(points, 2))])
-    values = [("NLL", output.number(score.nll)), ("accuracy %", output.percent(score.accuracy))]
-    cells = [cell for value, gain in zip(values, pairs[0], strict=True) for cell in (gain, value)]
-    if objective == "accuracy":
-        cells, pairs[1] = cells[2:] + cells[:2], pairs[1][::-1]
-    return {"<team": score.name, "members": str(score.members)} | dict(cells + pairs[1])
+    row = next((row for row in result.against("best single") if row.name == score.name), None)
+    nll, points = (row.nll_gain, row.accuracy_gain) if row else (None, None)
+    cells = {"<NLL gain": _gain(nll, 4), "NLL": output.number(score.nll)}
+    accuracy = {"<points": _gain(points, 2), "accuracy %": output.percent(score.accuracy)}
+    cells = accuracy | cells if objective == "accuracy" else cells | accuracy
+    return {"<team": score.name, "members": str(score.members)} | cells | _cost(score.bill)
+
+
+def _cost(bill: Bill | None) -> dict[str, str]:
+    """Two cells: all trainings that were needed, and their seconds one after the other."""
+    return {"trainings": "-" if bill is None else f"{bill.trainings:,}", "time": "-" if bill is None else bill.time}
+
+
+def _print_bills(result: Evaluation, team: str) -> None:
+    """The bills beside each other: what other ways of training gave, and what each cost, tuning included."""
+    from lrensemble.evaluation.results import TOGETHER
+
+    rows = [(row.baseline, row) for row in result.comparisons if row.name == team and row.baseline in _TRAINED]
+    rows += [(TOGETHER, row) for row in result.equal_bills if row.name == team]
+    if len(rows) > 1:
+        output.print_rows(
+            f"What team {team} gains over other ways to train, and what all that either needed cost",
+            [
+                {"<over": name}
+                | {"members": str(row.baseline_members), "<NLL gain": _gain(row.nll_gain, 4)}
+                | {"<points": _gain(row.accuracy_gain, 2), "accuracy %": output.percent(row.baseline_accuracy)}
+                | _cost(row.baseline_bill)
+                | {"team's trainings": _cost(row.bill)["trainings"]}
+                for name, row in rows
+            ],
+        )
+
+
+_TRAINED = ("best single", "seeds-only", "half and half", "default seeds")
 
 
 def _print_all(result: Evaluation, best_policy: str) -> None:
@@ -170,9 +196,10 @@ def _print_all(result: Evaluation, best_policy: str) -> None:
     )
     output.print_table(
         "What a team gains over the baselines, on the same test rows",
-        ["<team", "<over", "of", "its %", "points", "p", "Holm's p", "NLL saved"],
+        ["<team", "<over", "of", "trainings", "its %", "points", "p", "Holm's p", "NLL saved"],
         _comparisons(result),
-        "of: members of the baseline. random: mean and standard deviation over random teams. p: McNemar's test "
+        "of: members of the baseline. trainings: all that it needed. ±: standard deviation over random teams, or over "
+        "halves of the pool (half and half). p: McNemar's test "
         "(mid-p); Holm's p: adjusted for the number of teams.",
     )
     output.print_table(
@@ -257,7 +284,8 @@ def _comparisons(result: Evaluation) -> list[list[str]]:
             p, p_holm = (_p_value(value) for value in (row.accuracy_gain.p_value, row.p_holm))
             gains = (_gain(row.accuracy_gain, 2), p, p_holm, _gain(row.nll_gain, 4))
             percent = output.percent(row.baseline_accuracy) + sd
-            rows.append([name, row.baseline, str(row.baseline_members), percent, *gains])
+            bill = _cost(row.baseline_bill)["trainings"]
+            rows.append([name, row.baseline, str(row.baseline_members), bill, percent, *gains])
             name = ""  # once a team
     return rows
 

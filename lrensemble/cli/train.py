@@ -136,7 +136,9 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
         )
         return
     task = plan.task
-    control = f" and a seeds-only control of {len(rows)}" if plan.config.control else ""
+    runs, default = len(plan.runs), plan.config.default
+    control = f" and {runs} seeds of the default {default.policy}" if default else ""
+    control = control or (f" and a seeds-only control of {runs}" if plan.config.control else "")
     output.print_table(
         f"{plan.pool}: {len(rows)} members{control}, {len(plan.todo)} to train",
         ["<id", "<status", "<policy", "seed", "<model", "<optimizer", "batch", "steps", "parameters"],

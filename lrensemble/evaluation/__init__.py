@@ -3,7 +3,7 @@
 from lrensemble.evaluation.details import Details, details
 from lrensemble.evaluation.pools import OverPools, over_pools
 from lrensemble.evaluation.repeats import Repeated, repeat
-from lrensemble.evaluation.results import BASELINES, Bill, Comparison, Evaluation, Gain, Score
+from lrensemble.evaluation.results import BASELINES, Bill, Comparison, Evaluation, Gain, OverRuns, Score
 from lrensemble.evaluation.scoring import evaluate
 from lrensemble.evaluation.verdict import verdict
 
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Gain",
     "OverPools",
+    "OverRuns",
     "Repeated",
     "Score",
     "details",

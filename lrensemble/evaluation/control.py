@@ -1,105 +1,79 @@
-"""The control that decides whether LR diversity is the reason: the same selectors on a seeds-only pool."""
+"""The controls: seeds of the pool's best policy (is it the policies?), seeds of a default (was it the tuning?)."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.evaluation.results import Bill
-from lrensemble.pool import Member, MemberSpec, Pool, Team
-from lrensemble.pool.costs import inference_costs
-from lrensemble.pool.record import FINISHED
-from lrensemble.selection import MEMORY, make_selector
+from lrensemble.pool import Member, MemberSpec, Pool
+from lrensemble.pool.record import DEFAULT, FINISHED
 
 
 @dataclass(frozen=True)
-class ControlVotes:
-    """What the teams' selectors make of the control: votes on the test rows by the team's name."""
+class Seeds:
+    """Runs of one policy that differ in nothing but the seed, as many as the pool has runs."""
 
-    votes: dict[str, Array] = field(default_factory=dict)  # (N, C)
-    sizes: dict[str, int] = field(default_factory=dict)  # members of the team
-    together: dict[str, Array] = field(default_factory=dict)  # (N, C), votes of teams from pool and control
-    bill: Bill | None = None  # of the control, with the runs of the pool that found its policy
-    note: str = ""  # about the control, or why there is none
-    left_out: dict[str, str] = field(default_factory=dict)  # why single teams are
+    policy: str = ""
+    runs: list[Member] = field(default_factory=list)
+    bill: Bill | None = None  # of all that was trained to have them, with the tuning that found their policy
+    note: str = ""  # what they are, or why there are none
+
+    @property
+    def complete(self) -> list[Member]:
+        """Those that a team can have."""
+        return [run for run in self.runs if run.record.status == "complete"]
 
 
-def against_control(pool: Pool, teams: list[Team], average: str = "") -> ControlVotes:
-    """Run every team's selector on the control's validation split and take the vote on its test split.
-
-    `average` is the name of the average of all members, which takes part too; none if empty.
-    """
-    control = pool.control
+def seeds_of_best(pool: Pool) -> Seeds:
+    """Those of the pool's best run, which ``control: true`` trains once it is known."""
+    control = _control(pool)
     if control is None and not pool.runs:
-        return ControlVotes(note="no seeds-only control: lrensemble train did not train these members")
-    if control is None:
-        return ControlVotes(note="no seeds-only control was trained (control: true in the configuration trains one)")
-    if control.task.data_fingerprint != pool.task.data_fingerprint:
-        raise UserError(f"{control.path} holds other data than {pool.path}: delete it and train again")
+        return Seeds(note="no seeds-only control: lrensemble train did not train these members")
     best = pool.best_run()
+    runs = [] if control is None or best is None else [run for run in _finished(control) if _alike(run, best)]
+    if control is None or not (runs or best is None or [run for run in _finished(control) if not _is_default(run)]):
+        return Seeds(note="no seeds-only control was trained (control: true in the configuration trains one)")
     if best is None:
-        return ControlVotes(note="no run of the pool is complete: there is nothing to make a seeds-only control of")
-    members = _matching(best.record.spec, control)
-    finished = pool.runs
-    policy = best.record.spec.policy
-    if len(members) < len(finished):
-        return ControlVotes(
-            note=f"the seeds-only control has {len(members)} of {len(finished)} members with the best policy {policy}: "
+        return Seeds(note="no run of the pool is complete: there is nothing to make a seeds-only control of")
+    policy = str(best.record.spec.policy)
+    if len(runs) < len(pool.runs):
+        return Seeds(
+            note=f"the seeds-only control has {len(runs)} of {len(pool.runs)} members with the best policy {policy}: "
             "run lrensemble train again"
         )
-    members = members[: len(finished)]
-    usable = [member for member in members if member.record.status == "complete"]
-    if not usable:
-        return ControlVotes(note=f"all {len(members)} members of the seeds-only control diverged")
-    tuning, seeds = bill_of(finished), bill_of(members)
+    runs = runs[: len(pool.runs)]
+    complete = sum(run.record.status == "complete" for run in runs)
+    if not complete:
+        return Seeds(note=f"all {len(runs)} members of the seeds-only control diverged")
+    tuning, seeds = bill_of(pool.runs), bill_of(runs)
     note = (
-        f"seeds-only control: {len(usable)} members, all {policy}, fresh seeds; with the {tuning.trainings} trainings "
+        f"seeds-only control: {complete} members, all {policy}, fresh seeds; with the {tuning.trainings} trainings "
         f"that found this policy its bill is {tuning + seeds}, that of the pool's teams {tuning}"
     )
+    return Seeds(policy, runs, tuning + seeds, note)
 
-    candidates = sorted(member.id for member in pool.usable("val"))
-    left_out = {
-        team.name: f"not compared with seeds-only: selected from the best {team.parameters['best']} members alone"
-        if "best" in team.parameters
-        else f"selected from {len(team.candidates)} members, the pool has {len(candidates)} now: select again to "
-        "compare with seeds-only"
-        for team in teams
-        if team.candidates != candidates
-    }
-    selectors = {}
-    for team in teams:
-        try:
-            selectors[team.name] = make_selector(team.selector, **team.parameters)
-        except UserError as error:  # of another version, or not installed here
-            left_out[team.name] = f"not compared with seeds-only: {error}"
-    if average:
-        selectors[average] = make_selector("all")
-    val_labels = control.labels("val")
-    val, test = (control.predictions(split, usable).within(MEMORY) for split in ("val", "test"))
-    both = [*pool.usable("val", "test"), *usable]
-    all_val, all_test = (pool.predictions(split, both).within(MEMORY) for split in ("val", "test"))
-    units = {team.name: team.cost_unit for team in teams}
-    votes: dict[str, Array] = {}
-    sizes: dict[str, int] = {}
-    together: dict[str, Array] = {}
-    for name, selector in selectors.items():
-        if name in left_out:
-            continue
-        try:
-            # Its own vote, temperatures and costs, as for the team.
-            costs, _ = inference_costs(usable, units.get(name) or None)
-            votes[name] = selector.fit(val, val_labels, costs=costs).predict_proba(test)
-            sizes[name] = len(selector.members_)
-        except UserError as error:  # another number of members: too few for a size, too many for brute force
-            left_out[name] = f"not compared with seeds-only: {error}"
-            continue
-        with contextlib.suppress(UserError):  # too many for brute force: the question stays open
-            costs, _ = inference_costs(both, units.get(name) or None)
-            together[name] = selector.fit(all_val, val_labels, costs=costs).predict_proba(all_test)
-    return ControlVotes(votes, sizes, together, tuning + seeds, note, left_out)
+
+def seeds_of_default(pool: Pool) -> Seeds:
+    """Those of the policy that ``control`` named in the configuration, which no tuning was needed for.
+
+    Of several defaults the one that was trained first: it alone was fixed before anything was known.
+    """
+    control = _control(pool)
+    runs = [run for run in _finished(control) if _is_default(run)] if control else []
+    if not runs:
+        return Seeds()
+    first = min(runs, key=lambda run: run.record.created)
+    runs = [run for run in runs if _alike(run, first)]
+    policy = str(first.record.spec.policy)
+    if len(runs) < len(pool.runs):
+        return Seeds(policy, note=f"the default {policy} has {len(runs)} of {len(pool.runs)} seeds: train again")
+    runs = runs[: len(pool.runs)]
+    bill = bill_of(runs)
+    if all(run.record.status != "complete" for run in runs):
+        return Seeds(policy, bill=bill, note=f"all {len(runs)} seeds of the default {policy} diverged")
+    return Seeds(policy, runs, bill)
 
 
 def bill_of(runs: Sequence[Member]) -> Bill:
@@ -108,13 +82,35 @@ def bill_of(runs: Sequence[Member]) -> Bill:
     return Bill(len(runs), sum(map(_epochs, runs)), None if None in seconds else float(sum(s or 0 for s in seconds)))
 
 
-def _matching(spec: MemberSpec, control: Pool) -> list[Member]:
-    """Finished members of the control that differ from the pool's best run in nothing but the seed."""
-    return [
-        member
-        for member in control.readable
-        if member.record.status in FINISHED and member.record.spec.model_copy(update={"seed": spec.seed}) == spec
-    ]
+def bill_of_pool(pool: Pool, members: Sequence[Member]) -> Bill | None:
+    """Of every team of these members; None where some came of no runs of ours, which alone say what they cost."""
+    runs = pool.runs
+    known = {i for member in members for i in member.record.runs} <= {run.id for run in runs}
+    return bill_of(runs) if runs and known else None
+
+
+def is_seed_of(run: Member, spec: MemberSpec) -> bool:
+    """Whether a run differs from `spec` in nothing but the seed."""
+    return run.record.spec.model_copy(update={"seed": spec.seed}) == spec
+
+
+def _alike(run: Member, other: Member) -> bool:
+    return is_seed_of(run, other.record.spec)
+
+
+def _is_default(run: Member) -> bool:
+    return run.record.spec.notes == DEFAULT
+
+
+def _control(pool: Pool) -> Pool | None:
+    control = pool.control
+    if control is not None and control.task.data_fingerprint != pool.task.data_fingerprint:
+        raise UserError(f"{control.path} holds other data than {pool.path}: delete it and train again")
+    return control
+
+
+def _finished(control: Pool) -> list[Member]:
+    return [run for run in control.readable if run.record.status in FINISHED]
 
 
 def _epochs(member: Member) -> int:

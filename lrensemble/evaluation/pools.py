@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrensemble.errors import UserError
-from lrensemble.evaluation.results import BASELINES, LEVEL, Evaluation
+from lrensemble.evaluation.results import BASELINES, LEVEL, TOGETHER, Evaluation
 from lrensemble.metrics import t_interval
 from lrensemble.pool import Pool
 
@@ -76,7 +76,7 @@ def over_pools(results: Sequence[Evaluation]) -> list[OverPools]:
         scores = [result.score(name) for result in results]
         nll = [score.nll for score in scores if score.nll is not None]
         gains = {}
-        for baseline in BASELINES:
+        for baseline in (*BASELINES, TOGETHER):
             met = [row for result in results for row in result.against(baseline) if row.name == name]
             if len(met) == len(results):
                 gains[baseline] = _spread([row.accuracy_gain.value for row in met])

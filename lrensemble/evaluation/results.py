@@ -13,7 +13,11 @@ ALL_AVERAGE = "all-average"  # is leaving members out worth it? All members with
 TOP_K = "top-k"  # is the selector worth it? As many members, the best on validation one by one
 RANDOM = "random"  # does it matter who is in the team? The mean over random teams of as many members
 SEEDS_ONLY = "seeds-only"  # is it the LR policies? The same selector on a pool that varies the seed alone
-BASELINES = (BEST_SINGLE, ALL_AVERAGE, TOP_K, RANDOM, SEEDS_ONLY)
+# Was it a good use of the budget? The same selector on as many trainings, spent in another way:
+HALF = "half and half"  # half of the runs, and seeds of the best of them
+DEFAULT_SEEDS = "default seeds"  # seeds of a policy that was fixed before training
+BASELINES = (BEST_SINGLE, ALL_AVERAGE, TOP_K, RANDOM, SEEDS_ONLY, HALF, DEFAULT_SEEDS)
+TOGETHER = "seeds-only, at equal bills"  # the selector on pool and control together, against the control
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,31 @@ class Bill:
         seconds = None if self.seconds is None or other.seconds is None else self.seconds + other.seconds
         return Bill(self.trainings + other.trainings, self.epochs + other.epochs, seconds)
 
+    def equals(self, other: Bill) -> bool:
+        """Whether the same was spent; seconds are the machine's."""
+        return (self.trainings, self.epochs) == (other.trainings, other.epochs)
+
+    @property
+    def time(self) -> str:
+        """Of all trainings one after the other, as h:mm:ss; "-" where it is not known."""
+        return "-" if self.seconds is None else str(timedelta(seconds=round(self.seconds)))
+
     def __str__(self) -> str:
         """``14 trainings (420 epochs in all, 0:12:31)``."""
-        time = "" if self.seconds is None else f", {timedelta(seconds=round(self.seconds))}"
+        time = "" if self.seconds is None else f", {self.time}"
         return f"{self.trainings:,} trainings ({self.epochs:,} epochs in all{time})"
+
+
+@dataclass(frozen=True)
+class OverRuns:
+    """How far the gains over the best single member hang on which runs there are, on these very test rows.
+
+    Standard errors by the delete-half jackknife; apart from the intervals, which are over the test rows.
+    """
+
+    halves: int  # of the pool
+    accuracy: float  # points
+    nll: float | None  # nats
 
 
 @dataclass(frozen=True)
@@ -88,28 +113,39 @@ class Score:
     validation: dict[str, float]  # what it scored on the rows that it was chosen on
     metrics: dict[str, float | None] = field(default_factory=dict)  # further ones by name; None: labels have none
     metric_gains: dict[str, Gain] = field(default_factory=dict)  # over the best single member; positive = better
+    bill: Bill | None = None  # None where members take part that lrensemble did not train
+    over_runs: OverRuns | None = None  # None with fewer than four runs, or where that is too much work
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A team and one of the `BASELINES` on the same test rows."""
+    """A team and one of the `BASELINES` on the same test rows.
+
+    Of random teams, and of half and half, the baseline is the mean over many, row by row.
+    """
 
     name: str  # of the team
     baseline: str
     baseline_members: int
     accuracy: float
-    baseline_accuracy: float  # random: mean over the draws
+    baseline_accuracy: float
     nll: float | None  # None where members that give labels take part
     baseline_nll: float | None
     accuracy_gain: Gain  # paired, in points
     nll_gain: Gain | None  # paired, in nats; positive = better
-    only_team: int | None = None  # rows that only the team gets right; None for random
+    only_team: int | None = None  # rows that only the team gets right; None where the baseline is a mean
     only_baseline: int | None = None
     p_holm: float | None = None  # p value of the gain, adjusted for the number of teams met by this baseline (Holm)
-    draws: int | None = None  # random: number of teams
-    baseline_accuracy_sd: float | None = None  # random: standard deviation over the draws
-    baseline_bill: Bill | None = None  # None: the team's own, that of the pool
-    metric_gains: dict[str, Gain] = field(default_factory=dict)  # none for random; positive = better
+    draws: int | None = None  # of a mean: number of teams
+    baseline_accuracy_sd: float | None = None  # of a mean: standard deviation over the draws
+    bill: Bill | None = None  # of the team
+    baseline_bill: Bill | None = None
+    metric_gains: dict[str, Gain] = field(default_factory=dict)  # none for means; positive = better
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether team and baseline cost the same."""
+        return self.bill is not None and self.baseline_bill is not None and self.bill.equals(self.baseline_bill)
 
 
 @dataclass(frozen=True)
@@ -123,13 +159,14 @@ class Evaluation:
     comparisons : every team with every baseline that it can be compared with (a team that *is* the baseline, with
         the same weights, is not)
     control_note : what the seeds-only control is, or why there is none
+    default_note : why there are no seeds of a default, where the configuration named one
     left_out : team -> why it could not be evaluated
     members_left_out : id of a damaged member -> what is wrong with it; nothing here knows of it
     metrics_left_out : name of a metric -> why it was not computed
     bill : of every score: all runs of the pool. None for imports, which do not say what they are the best of
     equal_bills : what the teams' selectors make of pool and control together, with seeds-only, which costs as much
     caution : what to keep in mind about several teams on the same rows; empty for one team
-    verdicts : team -> four lines in words: worth it or not, the gains, and what they are owed to
+    verdicts : team -> five lines in words: worth it or not, the gains, what they are owed to, and the budget
     """
 
     pool: str
@@ -146,6 +183,7 @@ class Evaluation:
     chance: float | None = None  # accuracy of guessing; older evaluations do not know it
     bill: Bill | None = None
     equal_bills: list[Comparison] = field(default_factory=list)
+    default_note: str = ""
 
     def score(self, name: str) -> Score:
         """Of the team called `name`; KeyError when it was not evaluated."""
@@ -155,8 +193,8 @@ class Evaluation:
         return found
 
     def against(self, baseline: str) -> list[Comparison]:
-        """The comparisons with one of the `BASELINES`."""
-        return [row for row in self.comparisons if row.baseline == baseline]
+        """The comparisons with one of the `BASELINES`, or with seeds-only `TOGETHER`."""
+        return self.equal_bills if baseline == TOGETHER else [r for r in self.comparisons if r.baseline == baseline]
 
     def to_dict(self) -> dict[str, Any]:
         return {"split": "test", "interval_level": LEVEL, **asdict(self)}

@@ -10,18 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrensemble.array import Array
-from lrensemble.evaluation.control import ControlVotes, against_control, bill_of
+from lrensemble.evaluation.again import Selectors
+from lrensemble.evaluation.control import bill_of_pool, seeds_of_best, seeds_of_default
+from lrensemble.evaluation.halves import Halves, select_on_halves
 from lrensemble.evaluation.measured import Measures
 from lrensemble.evaluation.paired import PairedRows, RowScores
 from lrensemble.evaluation.results import (
     ALL_AVERAGE,
     BEST_SINGLE,
+    DEFAULT_SEEDS,
+    HALF,
     RANDOM,
     SEEDS_ONLY,
     TOP_K,
     Bill,
     Comparison,
     Evaluation,
+    OverRuns,
     Score,
 )
 from lrensemble.evaluation.same_size import SameSize
@@ -47,8 +52,22 @@ class _Rival(NamedTuple):
     baseline: str
     members: int
     rows: RowScores
-    accuracies: Array | None = None  # random: of every draw
-    bill: Bill | None = None  # seeds-only: the control's
+    bill: Bill | None
+    accuracies: Array | None = None  # of a mean over teams: of each
+
+
+class _Rivals(NamedTuple):
+    """All that the teams are compared with."""
+
+    baselines: list[_Rival]
+    together: dict[
+        str, RowScores
+    ]  # by team: its selector on pool and control together, which costs as much as seeds-only
+    over_runs: dict[str, OverRuns]
+    control_note: str
+    default_note: str
+    left_out: dict[str, str]  # team -> why it is not compared with seeds-only
+    half_left_out: dict[str, str]
 
 
 def evaluate(
@@ -58,8 +77,9 @@ def evaluate(
 
     The first two scores are the baselines of the pool: the best single member, chosen by validation accuracy, and the
     average of all members. Every team also meets top-k and random teams of its own size, and, when the pool has a
-    seeds-only control, what its own selector makes of the control's validation predictions. Nothing found here is
-    used for choosing anything. Results are written to ``evaluations/<team>.json``, and those of all teams together to
+    seeds-only control, what its own selector makes of the control's validation predictions. At equal bills: half tuning
+    and half seeds, seeds of a default, pool and control together. Nothing found here is used for choosing anything.
+    Results are written to ``evaluations/<team>.json``, and those of all teams together to
     ``evaluation.json``, unless `save` is False.
 
     Parameters
@@ -91,21 +111,26 @@ def evaluate(
     promised = {single_name: {k: v for k, v in single.record.val.items() if v is not None}}
     promised |= {team.name: team.validation for team in chosen}
 
+    bill = bill_of_pool(pool, members)
     baselines = (single_name, average_name)
-    rivals, control = _rivals(pool, members, chosen, entries, found, baselines, labels, measures)
+    rivals = _rivals(pool, members, chosen, entries, found, baselines, labels, measures, bill)
     objectives = {team.name: team.objective for team in chosen}
     controls = {team.name for team in chosen if team.is_control}
     objective = next(iter(objectives.values())) if len(set(objectives.values())) == 1 else "nll"  # of the baselines
-    hard = any(member.record.is_labels for member in members)  # may be in any team
-    together = [RowScores.of(votes, labels, hard, measures) for votes in control.together.values()]
-    rows = PairedRows([*(one.rows for one in found.values()), *(rival.rows for rival in rivals), *together])
+    met = rivals.baselines
+    rows = PairedRows(
+        [*(one.rows for one in found.values()), *(rival.rows for rival in met), *rivals.together.values()]
+    )
     order = {name: i for i, name in enumerate(entries)}
-    comparisons = [_compare(rows, order[rival.name], len(order) + k, rival, measures) for k, rival in enumerate(rivals)]
+    comparisons = [
+        _compare(rows, order[rival.name], len(order) + k, rival, bill, measures) for k, rival in enumerate(met)
+    ]
     comparisons = _adjusted(comparisons, {team.name for team in chosen})
-    seeds = {rival.name: len(order) + k for k, rival in enumerate(rivals) if rival.baseline == SEEDS_ONLY}
+    seeds = {rival.name: k for k, rival in enumerate(met) if rival.baseline == SEEDS_ONLY}
     equal_bills = [
-        _compare(rows, len(order) + len(rivals) + k, seeds[name], rivals[seeds[name] - len(order)], measures)
-        for k, name in enumerate(control.together)
+        _compare(rows, len(order) + len(met) + i, len(order) + k, met[k], met[k].bill, measures)
+        for i, name in enumerate(rivals.together)
+        for k in (seeds[name],)
     ]
     result = Evaluation(
         pool=str(pool.path),
@@ -121,20 +146,25 @@ def evaluate(
                 validation=promised.get(name, {}),
                 metrics=measures.values(found[name].rows.metrics),
                 metric_gains=measures.gains(found[name].rows.metrics, found[single_name].rows.metrics),
+                bill=bill,
+                over_runs=rivals.over_runs.get(name),
                 **found[name].values,
             )
             for name, i in order.items()
         ],
         comparisons=comparisons,
-        control_note=control.note,
+        control_note=rivals.control_note,
+        default_note=rivals.default_note,
         verdicts={
             name: verdict(
                 [row for row in comparisons if row.name == name],
                 len(labels),
-                control.left_out.get(name, control.note),
+                rivals.left_out.get(name, rivals.control_note),
                 objectives.get(name, objective),
                 name in controls,
                 next((row for row in equal_bills if row.name == name), None),
+                rivals.over_runs.get(name),
+                "; ".join(filter(None, (rivals.half_left_out.get(name), rivals.default_note))),
             )
             for name in entries
             if name != f"({BEST_SINGLE})"
@@ -144,7 +174,7 @@ def evaluate(
         members_left_out=dict(pool.left_out),
         metrics_left_out=measures.left_out,
         chance=pool.chance("test"),
-        bill=bill_of(pool.runs) if pool.runs else None,
+        bill=bill,
         equal_bills=equal_bills,
     )
     for team in chosen if save else ():
@@ -186,11 +216,12 @@ def _rivals(
     baselines: tuple[str, str],
     labels: Array,
     measures: Measures,
-) -> tuple[list[_Rival], ControlVotes]:
-    """Every team's baselines, and what the control says."""
+    bill: Bill | None,
+) -> _Rivals:
+    """Every team's baselines: of the pool itself, and what its selector makes of other runs."""
     single, average = baselines
     rivals = [
-        _Rival(name, baseline, size, found[same].rows)
+        _Rival(name, baseline, size, found[same].rows, bill)
         for baseline, size, same in ((BEST_SINGLE, 1, single), (ALL_AVERAGE, len(members), average))
         for name in found
         if name not in (single, same)
@@ -204,18 +235,35 @@ def _rivals(
         if same_size.differs(team):
             if (top := same_size.top_k(team)) is not None:
                 rows = RowScores.of(top, labels, hard, measures)
-                rivals.append(_Rival(team.name, TOP_K, len(team.members), rows))
+                rivals.append(_Rival(team.name, TOP_K, len(team.members), rows, bill))
             random = same_size.random(team)
-            rivals.append(_Rival(team.name, RANDOM, len(team.members), random.mean.hardened(hard), random.accuracies))
-    control = against_control(pool, chosen, average if average == f"({ALL_AVERAGE})" else "")
+            mean = random.mean.hardened(hard)
+            rivals.append(_Rival(team.name, RANDOM, len(team.members), mean, bill, random.accuracies))
+    selectors = Selectors.of(pool, chosen, average if average == f"({ALL_AVERAGE})" else "")
+    best, default = seeds_of_best(pool), seeds_of_default(pool)
+    left_out = {name: f"not compared with seeds-only: {why}" for name, why in selectors.left_out.items()}
+    together: dict[str, RowScores] = {}
+    for baseline, seeds in ((SEEDS_ONLY, best), (DEFAULT_SEEDS, default)):
+        for name, made in selectors.on(seeds.complete) if seeds.runs else ():
+            if not isinstance(made, str):
+                rows = RowScores.of(made.rows, labels, False, measures)
+                rivals.append(_Rival(name, baseline, made.members, rows, seeds.bill))
+            elif baseline == SEEDS_ONLY:
+                left_out[name] = f"not compared with seeds-only: {made}"
+    against = [rival.name for rival in rivals if rival.baseline == SEEDS_ONLY]
+    for name, made in selectors.on([*members, *best.complete], against) if bill and against else ():
+        if not isinstance(made, str):  # too many for brute force: the question stays open
+            together[name] = RowScores.of(made.rows, labels, hard, measures)
+    halves = select_on_halves(pool, members, selectors, best, hard) if bill else Halves()
     rivals += [
-        _Rival(name, SEEDS_ONLY, control.sizes[name], RowScores.of(votes, labels, False, measures), bill=control.bill)
-        for name, votes in control.votes.items()
+        _Rival(name, HALF, round(mixed.members), mixed.rows, halves.bill, mixed.accuracies)
+        for name, mixed in halves.mixed.items()
     ]
-    return rivals, control
+    return _Rivals(rivals, together, halves.over_runs, best.note, default.note, left_out, halves.left_out)
 
 
-def _compare(rows: PairedRows, i: int, j: int, rival: _Rival, measures: Measures) -> Comparison:
+def _compare(rows: PairedRows, i: int, j: int, rival: _Rival, bill: Bill | None, measures: Measures) -> Comparison:
+    """Vote i, which cost `bill`, against vote j, which is the rival's."""
     test = None if rival.accuracies is not None else mcnemar(rows.votes[i].correct, rows.votes[j].correct)
     return Comparison(
         name=rival.name,
@@ -231,6 +279,7 @@ def _compare(rows: PairedRows, i: int, j: int, rival: _Rival, measures: Measures
         only_baseline=test.only_second if test else None,
         draws=None if rival.accuracies is None else len(rival.accuracies),
         baseline_accuracy_sd=None if rival.accuracies is None else float(np.std(rival.accuracies, ddof=1)),
+        bill=bill,
         baseline_bill=rival.bill,
         metric_gains=measures.gains(rows.votes[i].metrics, rows.votes[j].metrics),
     )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lrensemble.errors import UserError
 from lrensemble.evaluation.measured import Measures
-from lrensemble.evaluation.results import Evaluation
+from lrensemble.evaluation.results import Bill, Evaluation
 from lrensemble.evaluation.teams import TEST
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import now, read_model, write_sealed
@@ -48,6 +48,7 @@ class Stored(BaseModel):
     score: StoredScore
     verdict: str
     fingerprint: str | None = None
+    bill: Bill | None = None
 
 
 class StoredAll(BaseModel):
@@ -86,7 +87,7 @@ def _basis(pool: Pool, teams: Sequence[Team]) -> str:
     return _hash(
         {
             "version": __version__,
-            "verdicts": "four lines, bills",  # else their words are of before
+            "verdicts": "five lines",  # else their words are of before
             "data": [part.task.data_fingerprint for part in parts],
             "teams": [team.model_dump(mode="json", exclude={"created"}) for team in teams],
             "usable": [member.id for member in pool.usable("val", "test")],
@@ -140,6 +141,7 @@ def write_evaluation(pool: Pool, result: Evaluation, team: Team, members: Mappin
         "comparisons": [asdict(row) for row in result.comparisons if row.name == team.name],
         "control": result.control_note,
         "verdict": result.verdicts[team.name],
+        "bill": result.bill and asdict(result.bill),
         "caution": result.caution,
     }
     write_sealed(pool.file_of_team(FOLDER, team.name), data)

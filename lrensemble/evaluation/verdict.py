@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from lrensemble.evaluation.results import (
     ALL_AVERAGE,
     BEST_SINGLE,
+    DEFAULT_SEEDS,
+    HALF,
     LEVEL,
     RANDOM,
     SEEDS_ONLY,
     TOP_K,
+    Bill,
     Comparison,
     Gain,
+    OverRuns,
 )
 
 IS_SINGLE = "This team is the best single member: one model is no ensemble"
@@ -24,6 +28,9 @@ _SEARCH = {
     RANDOM: "random teams of its size",
 }
 _PAYS = {1: "The search pays", 0: "The search is not shown to pay", -1: "The search does not pay"}
+# At equal bills; the answer to "A good use of the budget?"
+_SPENT = {1: "Yes", 0: "Not shown", -1: "No"}
+_OTHERWISE = {HALF: "half tuning, half seeds", DEFAULT_SEEDS: "seeds of a default fixed before training"}
 DIVERSITY = {
     1: "LR diversity helps here",
     0: "LR diversity is not shown to help here",
@@ -50,8 +57,10 @@ def verdict(
     objective: str = "nll",
     control: bool = False,
     equal_bill: Comparison | None = None,
+    over_runs: OverRuns | None = None,
+    unmet: str = "",
 ) -> str:
-    """Four lines: worth it or not, the gains, whether the policies are the reason, and whether the search is.
+    """Five lines: worth it or not, the gains, whether the policies are the reason, the budget's use, and the search.
 
     Parameters
     ----------
@@ -67,6 +76,10 @@ def verdict(
         Whether it is a random team, which is for comparison and never recommended.
     equal_bill : Comparison, optional
         What its selector makes of pool and control together, with seeds-only, which costs as much.
+    over_runs : OverRuns, optional
+        How far the gains hang on the runs.
+    unmet : str
+        Why it did not meet some of what costs as much.
     """
     met = {row.baseline: row for row in comparisons}
     if BEST_SINGLE not in met:
@@ -85,23 +98,59 @@ def verdict(
     if control:
         answer = f"Team {single.name} is random: a control, not a team to use"
     gains = dict.fromkeys([_words(single, objective), _words(single, "accuracy")])
+    words = ", ".join(gains) + (f". With other runs: {_deviations(over_runs, what)}" if over_runs else "")
     return "\n".join(
         [
             answer,
-            f"Gains over the best single member on test (n = {rows:,}, 95 % intervals): {', '.join(gains)}",
-            f"Different policies or just more models? {_policies(met.get(SEEDS_ONLY), note, objective, equal_bill)}",
+            f"Gains over the best single member on test (n = {rows:,}, 95 % intervals over the rows): {words}",
+            f"Different policies or just more models? {_policies(met.get(SEEDS_ONLY), note, objective)}",
+            f"A good use of the budget? {_budget(met, equal_bill, objective, unmet)}",
             f"Search or just averaging? {_search(met, objective)}",
         ]
     )
 
 
-def _policies(row: Comparison | None, note: str, objective: str, equal: Comparison | None) -> str:
+def _deviations(over_runs: OverRuns, what: str) -> str:
+    """Standard errors over the runs, apart from the intervals, which are over the rows."""
+    found = [f"accuracy ± {over_runs.accuracy:.2f} points"]
+    if what == "NLL" and over_runs.nll is not None:
+        found.insert(0, f"NLL ± {over_runs.nll:.4f} nats")
+    return f"{', '.join(found)} (standard errors from {over_runs.halves} halves of the pool)"
+
+
+def _policies(row: Comparison | None, note: str, objective: str) -> str:
     if row is None:
         return f"Open: {note}"
     text = f"{DIVERSITY[judged(row, objective)[0].direction]}: {_words(row, objective)} over seeds-only"
-    if equal is None or equal.baseline_bill is None:
+    if row.bill is None or row.baseline_bill is None:
         return text
-    return f"{text}, which costs {equal.baseline_bill.trainings:,} trainings; {_words(equal, objective)} for as many"
+    return f"{text}, a team of as many models ({_bills(row.bill, row.baseline_bill)})"
+
+
+def _bills(bill: Bill, other: Bill) -> str:
+    """Words for two bills; only equal ones are called so."""
+    if bill.equals(other):
+        return f"{bill.trainings:,} trainings each"
+    if bill.trainings == other.trainings:
+        return f"{bill.trainings:,} trainings each, but {bill.epochs:,} epochs against {other.epochs:,}"
+    return f"{bill.trainings:,} trainings against {other.trainings:,}"
+
+
+def _budget(met: dict[str, Comparison], equal: Comparison | None, objective: str, unmet: str) -> str:
+    """Against what as many trainings would have given, spent in other ways."""
+    rows = [(met[name], words) for name, words in _OTHERWISE.items() if name in met]
+    rows += [(equal, "seeds-only, with the control in the team")] if equal else []
+    fair = [judged(row, objective)[0].direction for row, _ in rows if row.is_fair]
+    parts = [
+        f"{_SHOWN[judged(row, objective)[0].direction]} {words} ({_words(row, objective)}; "
+        f"{_bills(row.bill, row.baseline_bill)})"
+        for row, words in rows
+        if row.bill and row.baseline_bill
+    ]
+    parts += [unmet] if unmet else []
+    if not fair:
+        return f"Open: {'; '.join(parts) or 'nothing else that costs as much was trained'}"
+    return f"{_SPENT[min(fair)]}, at equal bills: {'; '.join(parts)}"
 
 
 def _search(met: dict[str, Comparison], objective: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lrensemble.evaluation import Bill
 from lrensemble.export.card import Card, MemberCard
 from lrensemble.export.formats import input_name
 
@@ -57,6 +58,7 @@ def _scores(card: Card) -> str:
                 f"{_percent(score['accuracy'])} [{_percent(low)}, {_percent(high)}]",
                 "-" if score["nll"] is None else f"{score['nll']:.4f}",
                 _percent(card.chance.get("test")),
+                _bill(card),
             ]
         )
     accuracy, nll = card.validation.get("accuracy"), card.validation.get("nll")
@@ -66,9 +68,16 @@ def _scores(card: Card) -> str:
             _percent(accuracy),
             "-" if nll is None else f"{nll:.4f}",
             _percent(card.chance.get("val")),
+            _bill(card),
         ]
     )
-    return _table(["split", "accuracy %", "NLL", "chance %"], rows)
+    return _table(["split", "accuracy %", "NLL", "chance %", "trainings it needed, tuning included"], rows)
+
+
+def _bill(card: Card) -> str:
+    """As far as the evaluation knows it; older ones do not."""
+    bill = (card.test or {}).get("bill")
+    return str(Bill(**bill)) if bill else "-"
 
 
 def _members(card: Card) -> str:

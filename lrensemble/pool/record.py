@@ -19,6 +19,7 @@ from lrensemble.tabular import Column
 
 Origin = Literal["training", "loop", "import", "adopt"]  # who trained it, or where it came from
 Status = Literal["planned", "complete", "diverged", "stopped", "failed"]
+DEFAULT = {"control": "default"}  # notes of the runs of a default policy that was fixed before training
 FINISHED = ("complete", "diverged", "stopped")  # not trained again; all cost (some of) their budget
 
 

@@ -37,7 +37,9 @@ def is_known(name: str) -> bool:
 
 def options_of(name: str) -> Collection[str] | None:
     """The options that a task of ours takes beside those of images; None: whatever its class has parameters for."""
-    return inspect.signature(LOADERS[name]).parameters if name in LOADERS else () if name in SOURCES else None
+    if name in LOADERS:
+        return inspect.signature(LOADERS[name]).parameters
+    return ("test_fraction",) if name == "digits" else () if name in SOURCES else None
 
 
 def check_known(name: str) -> None:

@@ -55,15 +55,17 @@ class Request:
     skip_broken: bool = False
     val: Path | None = None
     groups: str | None = None
+    test_fraction: float | None = None
 
 
 def _digits(request: Request) -> Raw:
-    """1,797 images of 8x8 pixels from scikit-learn; a stratified quarter, always the same, is the test split."""
+    """1,797 images of 8x8 pixels from scikit-learn; a stratified share, always the same, is the test split."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     everything = make_split(digits.images.astype(np.uint8), digits.target, "digits")
-    train, test = cut(everything, 0.25, seed=0, what="test share")
+    share = 0.25 if request.test_fraction is None else request.test_fraction
+    train, test = cut(everything, share, seed=0, what="data.test_fraction")
     return Raw(train, test, class_names=DIGITS)
 
 
@@ -240,7 +242,7 @@ SOURCES: dict[str, Callable[[Request], Raw]] = {
 }
 # Which options a source takes; the others take root, download and groups.
 _OPTIONS: dict[str, set[str]] = {
-    "digits": set(),
+    "digits": {"test_fraction"},
     "idx": {"root", "layout", "groups"},
     "npz": {"root", "layout", "val", "groups"},
     "npy": {"root", "layout", "groups"},
@@ -251,7 +253,7 @@ _OPTIONS: dict[str, set[str]] = {
 def _check_options(request: Request) -> None:
     """An option that changes nothing is a mistake, so it is said."""
     takes = _OPTIONS.get(request.name, {"root", "download", "groups"})
-    for option in ("root", "download", "size", "layout", "skip_broken", "val", "groups"):
+    for option in ("root", "download", "size", "layout", "skip_broken", "val", "groups", "test_fraction"):
         value = getattr(request, option)
         if value not in (None, False) and option not in takes:
             what = f"it takes {' and '.join(sorted(takes))}" if takes else "it needs no options"
@@ -281,6 +283,7 @@ def load_images(
     split_seed: int = 0,
     val: Path | None = None,
     groups: str | None = None,
+    test_fraction: float | None = None,
 ) -> Images:
     """Load a data set and, where it has no validation split of its own, cut one off train, stratified by class.
 
@@ -311,6 +314,8 @@ def load_images(
         searched for in CLASS/IMAGE; the group is what its first brackets find, or all that it finds. Of ``npz`` and
         ``npy``: the arrays ``train_GROUPS`` and, if they are there, ``val_GROUPS`` and ``test_GROUPS``. Of all but
         ``folder`` also a text file with the group of one train row on every line.
+    test_fraction : float, optional
+        Of ``digits``, which have no test split of their own: its share, default 0.25.
 
     Raises
     ------
@@ -319,7 +324,7 @@ def load_images(
     """
     if name not in SOURCES:
         raise UserError(f"unknown data set {name!r}: {did_you_mean(name, SOURCES)}")
-    request = Request(name, root, download, size, layout, skip_broken, val, groups)
+    request = Request(name, root, download, size, layout, skip_broken, val, groups, test_fraction)
     _check_options(request)
     raw = SOURCES[name](request)
     splits = {"train": raw.train, **({"val": raw.val} if raw.val else {}), "test": raw.test}

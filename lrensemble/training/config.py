@@ -16,11 +16,11 @@ from lrensemble.examples import missing_config
 from lrensemble.models import identified
 from lrensemble.models.objects import name_of
 from lrensemble.policies import Controlled, Policy, Space
-from lrensemble.policies.control import parse_schedules
+from lrensemble.policies.control import parse_schedule, parse_schedules
 from lrensemble.policies.text import count, read
 from lrensemble.policies.units import Length
 from lrensemble.pool.files import read_json, read_text
-from lrensemble.pool.record import Named, RunSpec, Strict, Training
+from lrensemble.pool.record import DEFAULT, Named, RunSpec, Strict, Training
 from lrensemble.tasks import Task
 from lrensemble.tasks.augment import check_augmentation
 from lrensemble.tasks.load import check_known, options_of
@@ -31,6 +31,7 @@ from lrensemble.training.explain import QUOTE, as_name, read_yaml, short, valida
 
 MAX_SEEDS = 100_000
 MAX_RUNS = 100_000  # policies x seeds x grid, counted before the first is made
+YES_NO = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 NAME = r"^\w[\w.-]*$"
 
 
@@ -97,7 +98,8 @@ class Config(Strict):
     policies: tuple[str | Sample, ...] = Field(min_length=1)
     seeds: tuple[NonNegativeInt, ...] = (0,)
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    control: bool = False  # also train a pool of the same size that varies nothing but the seed
+    # Also train as many seeds as there are runs: of the best policy (true), or of this default, fixed before training.
+    control: bool | str = False
     snapshots: Literal["cycles"] | tuple[str, ...] = ()  # more members of every run, on its way ...
     averages: tuple[Named, ...] = ()  # ... and of its weights: swa, ema
     targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()  # validation accuracies whose first step is recorded
@@ -125,6 +127,19 @@ class Config(Strict):
             raise UserError(f"seeds = {short(value)}: at most {MAX_SEEDS:,} seeds at once")
         return tuple(range(value)) if type(value) is int and value > 0 else value
 
+    @field_validator("control", mode="before")
+    @classmethod
+    def _one_default(cls, value: Any) -> bool | str:
+        word = YES_NO.get(str(value).lower())
+        if word is not None:
+            return word
+        if not isinstance(value, str):
+            raise UserError(f"control = {short(value)}: true, false or a policy is needed")
+        try:
+            return str(parse_schedule(value))
+        except UserError as error:
+            raise UserError(f"control: {error} (control: true takes the best policy of the pool)") from None
+
     @field_validator("averages", "targets", "metrics", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
@@ -147,6 +162,13 @@ class Config(Strict):
                 raise UserError(f"{name} is empty: at least one value is needed")
         self.specs()
         return self
+
+    @property
+    def default(self) -> RunSpec | None:
+        """What `control` is to train seeds of, where it names a policy: all else is as in the first run."""
+        if isinstance(self.control, bool):
+            return None
+        return self.specs()[0].model_copy(update={"policy": self.control, "seed": 0, "notes": DEFAULT})
 
     def specs(self) -> list[RunSpec]:
         """The members this configuration asks for, each once."""

@@ -141,6 +141,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     model larger than `UNTRUSTED`.
     """
     specs = config.specs()
+    default = config.default
     if not trust:
         if is_own(config.data.name):
             raise untrusted(config.data.name, "task")
@@ -154,7 +155,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
     notes = [*task.notes]
     tried: dict[str, nn.Module] = {}
     models = []
-    for spec in specs:
+    for spec in (*specs, default) if default else specs:
         rows = min(2, batch := min(spec.training.batch_size, task.rows("train")))
         if config.engine.micro_batches > batch:
             raise UserError(
@@ -170,7 +171,7 @@ def make_plan(config: Config, pool: Path, *, trust: bool = True) -> Plan:
         models.append(tried[key])
     runs: list[PlannedRun] = []
     members = len(specs)
-    for spec, model in zip(specs, models, strict=True):
+    for spec, model in zip(specs, models, strict=False):  # the default's is tried, and no run's
         runs.append(PlannedRun(spec, derived_specs(config, spec, task.rows("train")), model))
         members += len(runs[-1].derived)
         if members > MAX_RUNS:

@@ -1,4 +1,4 @@
-"""Fill a pool: several members at a time, resumable, and the seeds-only control after it."""
+"""Fill a pool: several members at a time, resumable, and its control after it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def train_pool(
     filler.fill(target, [(run.spec, run.derived) for run in shard.of(plan.runs)])
     # Its size and its policy are those of all runs: where others are at some, whoever comes last trains it.
     is_over = control and plan.config.control and not OPEN & {*plan.statuses}
-    if is_over and (specs := control_specs(target)):
+    if is_over and (specs := control_specs(target, plan.config.default)):
         filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in shard.of(specs)])
     return target
 
@@ -169,22 +169,23 @@ def default_pool(config: Config) -> Path:
     return Path("checkpoints") / config.name
 
 
-def control_specs(pool: Pool) -> list[RunSpec]:
-    """Members of the seeds-only control: the best single member of `pool` again and again, with fresh seeds.
+def control_specs(pool: Pool, default: RunSpec | None = None) -> list[RunSpec]:
+    """Members of the control: the best single member of `pool`, or the `default`, again and again, with fresh seeds.
 
     As many as the pool has finished runs (diverged ones cost their budget too; snapshots and averages cost none), all
-    with the same spec but for the seed. None when no run is complete. Runs that only asked for a target and ended
-    there are no members of a team, and do not count. Beating the best single model is easy for any ensemble; beating
-    this one shows what LR diversity adds.
+    with the same spec but for the seed. None of the best when no run is complete. Runs that only asked for a target
+    and ended there are no members of a team, and do not count. Beating the best single model is easy for any ensemble;
+    beating seeds of the best shows what LR diversity adds, beating those of a default what the tuning was worth.
     """
     best = pool.best_run()
-    if best is None:
-        return []
+    if default is None:
+        if best is None:
+            return []
+        default = RunSpec.of(best.record.spec).model_copy(update={"notes": {}})
     specs = [(RunSpec.of(run.record.spec), run.record.status) for run in pool.runs]
     runs = [spec for spec, status in specs if spec.training.until is None or status == "complete"]
-    first = 1 + max(spec.seed for spec in runs)
-    spec = RunSpec.of(best.record.spec)
-    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"until": None}), "notes": {}})
+    first = 1 + max((spec.seed for spec in runs), default=0)
+    spec = default.model_copy(update={"training": default.training.model_copy(update={"until": None})})
     return [spec.model_copy(update={"seed": first + i}) for i in range(len(runs))]
 
 

@@ -57,7 +57,7 @@ def test_baselines_equal_recomputation(pool: Pool):
     pool.save_team(team)
     result = evaluate(pool, team.name)
     rows = {row.baseline: row for row in result.comparisons if row.name == team.name}
-    assert set(rows) == {"best single", "all-average", "top-k", "random", "seeds-only"}
+    assert set(rows) == {"best single", "all-average", "top-k", "random", "seeds-only", "half and half"}
 
     correct = P[ranked[1:3]].mean(0).argmax(1) == y
     accuracies = [sk.accuracy_score(y_val, p.argmax(1)) for p in P_val]

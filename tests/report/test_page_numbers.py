@@ -133,6 +133,11 @@ def expected_scores(files: Files, control: Files, own: str) -> dict[str, float]:
     rank = np.argsort([files.nll("val", q) for q in files.p["val"]], kind="stable")
     pairs = [p[[i, j]].mean(0) for i, j in itertools.combinations(range(len(p)), 2)]
     rivals = {"best single": [single], "all-average": [p.mean(0)], "random": pairs, "seeds-only": [controls[own]]}
+    trained, again = (sum(r["costs"]["seconds"] for r in of.records) for of in (files, control))
+    bills = dict.fromkeys([*(f"score.{name}" for name in weights), *(f"vs.{name}" for name in rivals)], (4, trained))
+    bills["vs.seeds-only"] = (8, trained + again)  # the pool was needed to know the control's policy
+    for key, (trainings, seconds) in bills.items():
+        found |= {f"{key}.trainings": trainings, f"{key}.seconds": seconds}
     assert set(rank[:2]) == {number[i] for i in weights[own]}  # so that top-k is no rival: it is the team
     sizes = {"best single": 1, "all-average": len(p), "random": 2, "seeds-only": 2}
     for baseline, votes in rivals.items():
@@ -287,8 +292,20 @@ def test_every_number_equals_an_independent_one(reported):
     own, control = "top-k-2", other["control"]
     expected = expected_scores(files, control, own) | expected_members(files, own) | expected_teams(files)
     expected |= expected_rest(files, control, own)
-    # Bootstrap intervals have no second source here: they are those of `evaluate`, whose own tests check them.
-    intervals = {}
+    # Bootstrap intervals have no second source here: they are those of `evaluate`, whose own tests check them; so are
+    # the means over halves of the pool.
+    (half,) = [row for row in other["evaluation"].against("half and half") if row.name == own]
+    assert half.bill.trainings == half.baseline_bill.trainings == 4
+    intervals = {
+        "over_runs.accuracy": other["evaluation"].score(own).over_runs.accuracy,
+        "vs.half and half.members": half.baseline_members,
+        "vs.half and half.trainings": 4,
+        "vs.half and half.seconds": half.baseline_bill.seconds,
+        "vs.half and half.accuracy": half.baseline_accuracy,
+        "vs.half and half.sd": half.baseline_accuracy_sd,
+        "vs.half and half.gain.value": half.accuracy_gain.value,
+        "vs.half and half.nll.value": half.nll_gain.value,
+    }
     for row in other["evaluation"].comparisons:
         keys = {"best single": f"score.{row.name}.gain", "seeds-only": f"score.{row.name}.control"}
         for key in [keys.get(row.baseline)] + ([f"vs.{row.baseline}.gain"] if row.name == own else []):

@@ -19,6 +19,8 @@ QUESTIONS = dict(
             "Is the selector worth it?",
             "Does it matter who is in the team?",
             "Is it the LR policies?",
+            "A good use of the budget? Against half tuning, half seeds",
+            "A good use of the budget? Against seeds of a default",
         ),
         strict=True,
     )
