@@ -8,6 +8,8 @@
   lrensemble init events                           simulated events for spiking networks
   lrensemble init text questions.jsonl             {"text": ..., "label": ...}: LoRA on a small encoder
 
+  lrensemble init --schema                         lrensemble.schema.json: keys and types, for your editor
+
 TASK may also be any other example: cifar10, finetune, fashion_mnist, ...
 """
 
@@ -32,12 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="?", type=Path, help="your folder of images, table or texts")
     parser.add_argument("--target", metavar="COLUMN", help="of a table: what is to be predicted")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="default: TASK.yaml")
+    parser.add_argument("--schema", action="store_true", help="write a JSON schema of configurations instead")
     output.add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from lrensemble.examples import begin
 
+    if args.schema:
+        return _schema(args.output or Path("lrensemble.schema.json"))
     path = args.output or Path(f"{args.task}.yaml")
     made = begin(args.task, path, args.data, args.target)
     if args.format == "json":
@@ -47,4 +52,17 @@ def run(args: argparse.Namespace) -> int:
     for line in made:
         output.say(line)
     output.say_next(f"lrensemble train {path}")
+    return 0
+
+
+def _schema(path: Path) -> int:
+    from lrensemble.errors import UserError
+    from lrensemble.pool.files import write_json
+    from lrensemble.training.schema import config_schema
+
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} for {path.name}: make it first")
+    write_json(path, config_schema())
+    output.say(f"{path}: as the first line of a configuration, an editor with a YAML language server checks it:")
+    output.say(f"# yaml-language-server: $schema={path}")
     return 0

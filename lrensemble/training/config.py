@@ -40,6 +40,17 @@ class DataConfig(BaseModel):
 
     A table, and a task that is not ours (``package.module:Class``, or registered), take whatever other keys they have
     parameters for.
+
+    Attributes
+    ----------
+    root : folder or file with the data
+    download : let torchvision fetch what is missing
+    size : every image is resized to so many pixels a side
+    layout : of arrays: where their channels are
+    skip_broken : leave out images of a folder that cannot be read
+    val_fraction : stratified share of train that selection sees
+    val : the validation split, where it is not beside train
+    groups : which rows belong together: an expression on file names, arrays, or a file
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -48,12 +59,12 @@ class DataConfig(BaseModel):
     root: Path | None = None
     download: bool = False
     size: int | None = Field(default=None, gt=0, le=4096)
-    layout: Literal["nchw", "nhwc"] | None = None  # of arrays: where their channels are
-    skip_broken: bool = False  # leave out images of a folder that cannot be read
+    layout: Literal["nchw", "nhwc"] | None = None
+    skip_broken: bool = False
     val_fraction: float | None = Field(default=None, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
-    val: Path | None = None  # the validation split, where it is not beside train
-    groups: str | None = None  # which rows belong together: an expression on file names, arrays, or a file
+    val: Path | None = None
+    groups: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +99,19 @@ class Config(Strict):
 
     The members are policies x seeds x every combination of `grid`, whose keys are dotted paths into this
     configuration (``training.batch_size: [64, 128]``).
+
+    Attributes
+    ----------
+    name : of the pool; default: the file's
+    data : ``digits``, or ``{name: folder, root: photos, ...}``
+    model, optimizer : a name, or ``{name: lenet, hidden: 120}`` with its parameters
+    policies : LR policies, ``COS(k0=[0.05, 0.1], l=100%)`` for two of them, and samples of a search space
+    seeds : a number of seeds, or a list of them
+    control : also train as many seeds as there are runs: of the best policy (true), or of this one, fixed before training
+    snapshots : more members of every run, on its way: ``cycles``, or lengths such as ``50%``
+    averages : more members of every run, of its weights: ``swa``, ``ema``
+    targets : validation accuracies whose first step is recorded
+    metrics : beside accuracy and NLL, in evaluations and reports: names, ``package.module:function``
     """
 
     name: str = Field(pattern=NAME, max_length=100)
@@ -98,12 +122,11 @@ class Config(Strict):
     policies: tuple[str | Sample, ...] = Field(min_length=1)
     seeds: tuple[NonNegativeInt, ...] = (0,)
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    # Also train as many seeds as there are runs: of the best policy (true), or of this default, fixed before training.
     control: bool | str = False
-    snapshots: Literal["cycles"] | tuple[str, ...] = ()  # more members of every run, on its way ...
-    averages: tuple[Named, ...] = ()  # ... and of its weights: swa, ema
-    targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()  # validation accuracies whose first step is recorded
-    metrics: tuple[str, ...] = ()  # beside accuracy and NLL, in evaluations and reports: names, package.module:function
+    snapshots: Literal["cycles"] | tuple[str, ...] = ()
+    averages: tuple[Named, ...] = ()
+    targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    metrics: tuple[str, ...] = ()
     engine: Engine = Engine()
 
     @field_validator("policies", mode="before")
