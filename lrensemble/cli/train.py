@@ -143,6 +143,7 @@ def _print_plan(plan, format: str) -> None:  # type: ignore[no-untyped-def]  # P
         f"{plan.pool}: {len(rows)} members{control}, {len(plan.todo)} to train",
         ["<id", "<status", "<policy", "seed", "<model", "<optimizer", "batch", "steps", "parameters"],
         [[str(value) if not isinstance(value, int) else f"{value:,}" for value in row.values()] for row in rows],
-        f"{plan.config.data.name}: {len(task.train):,} train, {len(task.val):,} validation and {len(task.test):,} test "
-        f"rows, {task.num_classes} classes. About {size_text(plan.total_bytes)} of disk to be written.",
+        f"{plan.config.data.name}: {task.rows('train'):,} train, {task.rows('val'):,} validation and "
+        f"{task.rows('test'):,} test rows, {task.num_classes} classes. "
+        f"About {size_text(plan.total_bytes)} of disk to be written.",
     )

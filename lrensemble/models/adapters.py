@@ -31,7 +31,7 @@ def inject(inner: Any, lora: Mapping[str, Any], upper: list[str]) -> Any:
     ]
     targets = linear
     if (pattern := options["targets"]) is not None:
-        found = find_pattern(str(pattern), tuple(linear), "model hf: lora.targets")
+        found = find_pattern(pattern, tuple(linear), "model hf: lora.targets")
         targets = [name for name, match in zip(linear, found, strict=True) if match is not None]
     if not targets:
         first = f"{upper[0]}."
@@ -43,8 +43,8 @@ def inject(inner: Any, lora: Mapping[str, Any], upper: list[str]) -> Any:
         lora_alpha=options["alpha"],
         lora_dropout=options["dropout"],
         target_modules=targets,
-        use_rslora=bool(options["rslora"]),
-        use_dora=bool(options["dora"]),
+        use_rslora=options["rslora"],
+        use_dora=options["dora"],
     )
     peft.inject_adapter_in_model(config, inner)
     return config
@@ -63,6 +63,11 @@ def _options(lora: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"model hf: lora: {key} = {value!r} is not possible: from {least:g} to {most:g}")
     if type(options["rank"]) is not int:
         raise UserError(f"model hf: lora: rank = {options['rank']} is not possible: a whole number is needed")
+    for key in ("rslora", "dora"):
+        if type(options[key]) is not bool:
+            raise UserError(f"model hf: lora: {key} = {options[key]!r} is not possible: true or false")
+    if (pattern := options["targets"]) is not None and not isinstance(pattern, str):
+        raise UserError(f"model hf: lora: targets = {pattern!r}: one pattern is needed, as in 'q_proj|v_proj'")
     return options
 
 

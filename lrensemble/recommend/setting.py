@@ -12,7 +12,7 @@ from pydantic import Field
 from lrensemble.pool import MemberSpec, Named
 from lrensemble.pool.record import Strict
 
-FROM_FILES = ("idx", "npz", "npy", "folder")  # data sources that are files of the user: the file's name tells more
+FROM_FILES = ("idx", "npz", "npy", "folder", "text", "choices", "documents")  # of the user: a file says which
 MOST_TEXT = 400  # characters of a study's name; Optuna's tables take 512
 
 

@@ -234,6 +234,7 @@ def test_tasks_differ_in_what_matters(trained):
         ) is same, change
     own = Setting.of({"name": "npz", "root": "/data/cells.npz"}, "f", spec)
     assert str(own).startswith("npz:cells | mlp(hidden=[16], dropout=0.1) | SGD(momentum=0.9) | batch 64 | 4 epochs")
+    assert Setting.of({"name": "text", "root": "/data/trec.jsonl"}, "f", spec).data == "text:trec"
 
 
 def test_the_command(trained, tmp_path, capsys):

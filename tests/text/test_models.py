@@ -125,6 +125,8 @@ def test_no_llama_without_what_it_needs(sums, files, llama, tmp_path):
     refused("lora.targets = 'query' matches no linear layer: there are self_attn.q_proj, ", lora={"targets": "query"})
     refused("lora: unknown option 'ranks': did you mean 'rank'", lora={"ranks": 3})
     refused("lora: rank = 0 is not possible: from 1 to", lora={"rank": 0})
+    refused("lora: dora = 7 is not possible: true or false", lora={"dora": 7})
+    refused("targets = .'q', 'v'.: one pattern is needed, as in", lora={"targets": ["q", "v"]})
     refused("layers = 'top:1': last:1 to last:4", layers="top:1")
     refused("layers = 'last:5'", layers="last:5")
     pickled = tmp_path / "pickled"

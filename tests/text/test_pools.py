@@ -71,6 +71,14 @@ def test_a_pool_of_choices_knows_them_and_saves_adapters_alone(choices, llama):
     assert choices.task.data["tokenizer"] == str(llama)  # as the configuration says no other
 
 
+def test_a_dry_run_counts_the_rows(files, llama, tmp_path, capsys):
+    path = tmp_path / "c.json"
+    path.write_text(config(files / "sums", llama, "choices").model_dump_json(exclude_unset=True))
+    assert main(["train", str(path), "--dry-run", "--pool", str(tmp_path / "p")]) == 0
+    assert "choices: 36 train, 4 validation and 12 test rows" in capsys.readouterr().out
+    assert not (tmp_path / "p").exists()
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(files, llama):
     made = config(files / "sums", llama, "choices", training={"epochs": 3, "batch_size": 8, "clip": 0.5})
     task = load_task("choices", **made.data.options)

