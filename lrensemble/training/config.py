@@ -107,7 +107,7 @@ class Config(Strict):
     model, optimizer : a name, or ``{name: lenet, hidden: 120}`` with its parameters
     policies : LR policies, ``COS(k0=[0.05, 0.1], l=100%)`` for two of them, and samples of a search space
     seeds : a number of seeds, or a list of them
-    control : also train as many seeds as there are runs: of the best policy (true), or of this one, fixed before training
+    control : also train as many seeds as there are runs: of the best policy (true), or of this one, fixed before
     snapshots : more members of every run, on its way: ``cycles``, or lengths such as ``50%``
     averages : more members of every run, of its weights: ``swa``, ``ema``
     targets : validation accuracies whose first step is recorded

@@ -249,7 +249,7 @@ def test_what_is_wrong_with_texts(tmp_path, files, llama, bert):
     path.write_text("[1]\n")
     with pytest.raises(UserError, match=r"line 1: '\[1\]': an object with names is needed"):
         load_task("text", root=path, tokenizer=str(llama))
-    with pytest.raises(UserError, match="data.shuffle_seed.*greater than or equal to 0"):
+    with pytest.raises(UserError, match=r"data.shuffle_seed.*greater than or equal to 0"):
         load_task("choices", root=files / "sums", tokenizer=str(llama), shuffle_seed=-1)
     test = write_lines(tmp_path / "test.jsonl", [{"text": "b", "label": "hot"}])
     root = files / "texts" / "train.jsonl"
