@@ -111,7 +111,7 @@ class Check(Part):
     what: str
     rows: int
     largest_difference: float
-    undecided: int = 0  # rows that differ because a member is undecided between two classes, up to rounding
+    undecided: int = 0  # rows that differ because a member is undecided, up to rounding: two classes, or a spike
 
 
 class Timing(Part):

@@ -8,6 +8,8 @@ import torch
 
 from lrensemble import UserError, load_config, select_teams, train_pool
 from lrensemble.evaluation.network import load_data, load_network
+from lrensemble.export import export_team
+from lrensemble.pool import Pool
 from lrensemble.robustness import corruption, loss_difference, out_of_distribution
 from lrensemble.robustness.corruption import changing
 from lrensemble.robustness.events import EVENT_CHANGES
@@ -56,7 +58,7 @@ def test_jitter_has_its_deviation(level, deviation):
     assert np.std(found.t[1:-1]) == pytest.approx(deviation * BIN, rel=0.03)
 
 
-def test_teams_on_changed_recordings(tmp_path):
+def test_teams_on_changed_recordings(tmp_path, monkeypatch):
     data = {"name": "events", "root": str(bars_file(tmp_path / "bars.npz")), "val_fraction": 0.2}
     config = {"name": "bars", "model": {"name": "carsnn"}, "optimizer": {"name": "Adam"}, "data": data}
     config |= {"training": {"epochs": 1, "batch_size": 20}, "policies": ["FIX(k0=3e-3)"], "seeds": [0, 1]}
@@ -77,3 +79,24 @@ def test_teams_on_changed_recordings(tmp_path):
     assert losses[0].train_rows == task.rows("train") and np.isfinite(losses[0].train_nll)
     with pytest.raises(UserError, match="--ood digits: foreign rows are images"):
         out_of_distribution(teams, "digits")
+
+    # A spike more or less, by rounding, is no other network; three rows are.
+    stored = Pool.predictions
+    for rows, accepted in ((1, True), (3, False)):
+
+        def predictions(self, split, members, rows=rows):
+            found = [np.array(p) for p in stored(self, split, members)]
+            for p in found:
+                p[:rows] = (p[:rows] + np.array([0.1, 0.3])) / 1.4
+            return found
+
+        monkeypatch.setattr(Pool, "predictions", predictions)
+        if accepted:
+            teams.clean_votes()
+            card = export_team(pool, "all", tmp_path / "team", benchmark=False)
+            assert card.checks["torch"].undecided == 1 and card.checks["torch"].largest_difference < 1e-5
+        else:
+            with pytest.raises(UserError, match="gives other predictions than the pool has"):
+                teams.clean_votes()
+            with pytest.raises(UserError, match="differ from the stored predictions"):
+                export_team(pool, "all", tmp_path / "other", benchmark=False)
