@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
+from lrensemble.adopt.accuracy import check_accuracy
 from lrensemble.adopt.beside import RunFacts, read_beside
 from lrensemble.adopt.files import Checkpoint, find_checkpoints
-from lrensemble.adopt.network import Loaded, contradiction, load_checkpoint, predictions
+from lrensemble.adopt.network import Loaded, load_checkpoint, predictions
 from lrensemble.adopt.policy import policy_of
 from lrensemble.adopt.studies import add_trial, read_trials, trial_of
-from lrensemble.array import Array
 from lrensemble.choices import guessing
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.evaluation.network import load_data
-from lrensemble.metrics import standard_error
 from lrensemble.models import hash_of_tensors, identified
 from lrensemble.models.objects import name_of
 from lrensemble.opening import read_text
@@ -131,6 +130,8 @@ def adopt(
         raise UserError("which model? --model package.module:callable, or model in the configuration")
     named = Named.model_validate({"name": named.name, **identified(**named.build)})
     found = find_checkpoints([Path(file) for file in files])
+    if study_name is not None and study is None:
+        raise UserError("--study-name is of a storage: give --study too")
     trials = read_trials(study, study_name) if study else []
     pool = (
         Pool.open(path) if (path / "pool.json").exists() or (path.exists() and data is None and task is None) else None
@@ -171,7 +172,7 @@ def adopt(
                     tell(f"{checkpoint.path}: not of the model, left aside: {', '.join(loaded.others[:5])}")
                 spec = _spec(loaded, run, policy_of(run, policy), key)
                 probabilities = predictions(loaded.network, scores, checkpoint)
-                _check_accuracy(checkpoint, probabilities["val"], task, chance, run, tell)
+                check_accuracy(checkpoint.path, probabilities["val"], task, chance, run, tell)
             except MachineError:
                 raise
             except UserError as error:
@@ -246,30 +247,6 @@ def _spec(loaded: Loaded, run: RunFacts, policy: str | None, key: _Key) -> Membe
     return loop_spec("adopt", model=loaded.model, policy=policy, seed=run.seed, optimizer=run.optimizer, notes=notes)
 
 
-def _check_accuracy(
-    checkpoint: Checkpoint, val: Array, task: Task, chance: float, run: RunFacts, tell: Callable[[str], object]
-) -> None:
-    """`UserError` where a network knows nothing of the task; a line where its log says much more than it does here."""
-    labels = task.labels("val")
-    if not np.isfinite(val).all():
-        return  # it becomes a member that is diverged, as everywhere
-    logged = next((line["val_accuracy"] for line in reversed(run.history) if "val_accuracy" in line), None)
-    if why := contradiction(val, labels, chance, tuple(task.class_names), logged):
-        raise UserError(f"{checkpoint.path}: {why}")
-    accuracy = float((val.argmax(1) == labels).mean())
-    best = max((line["val_accuracy"] for line in run.history if "val_accuracy" in line), default=1.0)
-    if accuracy > best + 0.02 + 3 * standard_error(accuracy, len(labels)):
-        tell(
-            f"{checkpoint.path}: validation accuracy {100 * accuracy:.1f} % here, at best {100 * best:.1f} % in its "
-            "log: was it trained on some of these rows? Then what chooses and judges teams is flattered"
-        )
-    if logged is not None and accuracy < logged - 0.1:
-        tell(
-            f"{checkpoint.path}: validation accuracy {100 * accuracy:.1f} % here, {100 * logged:.1f} % in its log: of "
-            "other rows, or inputs that were made in another way?"
-        )
-
-
 def _settle(broken: list[str], good: Sequence[_Checked], skip_broken: bool, tell: Callable[[str], object]) -> None:
     """Raise `UserError` for checkpoints that cannot be members, unless some can and the others are to be left out."""
     if broken and not (skip_broken and good):
@@ -288,14 +265,14 @@ def _tell_shared(good: Sequence[_Checked], tell: Callable[[str], object]) -> Non
         for file in one.run.files:
             of_file[file].append(str(one.checkpoint.path))
     files: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for file, readers in of_file.items():
-        files[tuple(readers)].append(str(file))
-    for paths, names in files.items():
-        if len(paths) > 1:
-            more = ", ..." if len(paths) > 2 else ""
+    for file, paths in of_file.items():
+        files[tuple(paths)].append(str(file))
+    for several, names in files.items():
+        if len(several) > 1:
+            more = ", ..." if len(several) > 2 else ""
             tell(
-                f"{', '.join(names)}: read for each of {len(paths)} checkpoints ({', '.join(paths[:2])}{more}), as of "
-                "one run; if they are of several, give each a folder of its own, or files of its name"
+                f"{', '.join(names)}: read for each of {len(several)} checkpoints ({', '.join(several[:2])}{more}), as "
+                "of one run; if they are of several, give each a folder of its own, or files of its name"
             )
 
 

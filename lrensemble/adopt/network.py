@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from lrensemble.adopt.beside import RunFacts
@@ -17,7 +15,6 @@ from lrensemble.adopt.files import Checkpoint
 from lrensemble.adopt.names import fact
 from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.metrics import standard_error
 from lrensemble.models import build_model, hash_of_tensors, is_users_own
 from lrensemble.models.checkpoints import Placed, listed, misfits, places, tensor_groups
 from lrensemble.models.objects import OBJECTS
@@ -26,7 +23,6 @@ from lrensemble.pool import Named
 
 SHOWN = 10  # tensors named of each kind that do not fit
 SUM = 1e-3  # how far sums of probabilities are from 1, also in half precision
-ERRORS = 3  # standard errors above chance from which a network is said to know something
 
 
 @dataclass(frozen=True)
@@ -170,28 +166,3 @@ def predictions(
             )
         found[split] = given.float().softmax(1).cpu().numpy()
     return found
-
-
-def contradiction(probabilities: Array, labels: Array, chance: float, names: tuple[str, ...], logged: Any) -> str:
-    """Why a network does not seem to be one of this task: its validation accuracy is chance, or worse; else empty.
-
-    With another order of its classes it may be right: that is said, found as an assignment of its classes.
-    """
-    classes, n = len(names), len(labels)
-    predicted = probabilities.argmax(1)
-    accuracy = float((predicted == labels).mean())
-    if accuracy > chance + ERRORS * standard_error(chance, n):
-        return ""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (predicted, labels), 1)
-    rows, columns = linear_sum_assignment(-counts)
-    best = counts[rows, columns].sum() / n
-    said = f"its accuracy on validation is {100 * accuracy:.1f} % (n = {n:,}), "
-    said += f"no better than chance ({100 * chance:.1f} %)"
-    if isinstance(logged, float) and logged > accuracy:
-        said += f" where its log says {100 * logged:.1f} %"
-    # The best assignment of random predictions is above chance, too, by some errors.
-    if best > max(2 * chance, chance + 10 * standard_error(chance, n)) and best > accuracy + 0.1:
-        order = ", ".join(names[column] for column in columns[:20])
-        return f"{said}: its classes seem to be in another order ({order}), with which it would be {100 * best:.1f} %"
-    return f"{said}: were its inputs normalised in another way, or its classes in another order?"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from lrensemble.evaluation import Evaluation, Gain, evaluate
 from lrensemble.evaluation.results import BEST_SINGLE
-from lrensemble.pool import Pool, Team, best_team
+from lrensemble.pool import Pool, Team
 from lrensemble.pool.select import select_teams
+from lrensemble.pool.team import team_order
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ def worth(pool: Pool) -> Worth | None:
     members = pool.usable("val", "test")
     if len(members) < 2:
         return None
-    team = best_team(select_teams(pool))
-    if team is None:
+    teams = [team for team in select_teams(pool) if not team.is_control]
+    if not teams:
         return None
-    found = evaluate(pool)
+    team, found = min(teams, key=team_order), evaluate(pool)  # the best one alone, too
     gain = next((row.accuracy_gain for row in found.against(BEST_SINGLE) if row.name == team.name), None)
+    gain = gain if len(team.members) > 1 else None
     return Worth(len(members), team, gain, found)

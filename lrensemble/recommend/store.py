@@ -94,7 +94,10 @@ def open_store(url: str = DEFAULT, *, create: bool = False) -> Store:
         if path.is_dir():
             raise UserError(f"{path} is a folder; the database is a file, for example {path / 'policies.db'}")
         if not path.exists() and not create:
-            raise UserError(f"{path} does not exist: lrensemble policies sync FOLDER makes it from the pools there")
+            raise UserError(
+                f"{path} does not exist: name the file of a study; lrensemble policies sync FOLDER makes one from the "
+                "pools there"
+            )
         if create:
             with clear_disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,14 +64,14 @@ class Tracker(Watcher):
     def start(self, pool: Pool, members: list[Member], finished: int) -> None:
         self.watcher.start(pool, members, finished)
         self._seen = {member.id: _Seen(member) for member in members}
-        self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._done: deque[str] = deque()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, args=(pool,), daemon=True)
         self._thread.start()
 
     def member_done(self, record: Record) -> None:
         self.watcher.member_done(record)
-        self._done.put(record.id)
+        self._done.append(record.id)
 
     def stop(self) -> None:
         try:
@@ -84,24 +84,16 @@ class Tracker(Watcher):
         try:
             while True:
                 over = self._over.wait(SECONDS)
-                for member_id in _taken(self._done):
-                    self._seen.pop(member_id).finish(pool, self._open)
+                while self._done:
+                    self._seen.pop(self._done.popleft()).finish(pool, self._open)
                 for seen in self._seen.values():
                     seen.look(pool, self._open)
-                if over and self._done.empty():
+                if over and not self._done:
                     for seen in self._seen.values():  # of a training that was stopped
                         seen.finish(pool, self._open)
                     return
         except Exception as error:  # of a library, a disk
             warnings.warn(f"{self.kind}:{self.folder} gets nothing more: {first_line(error)}", stacklevel=1)
-
-
-def _taken(numbers: queue.SimpleQueue[str]) -> Iterator[str]:
-    while True:
-        try:
-            yield numbers.get_nowait()
-        except queue.Empty:
-            return
 
 
 @dataclass

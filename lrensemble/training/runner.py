@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,14 @@ class _Filler:
     watcher: Watcher
     judges: tuple[Named, ...]
 
+    @cached_property
+    def _modules(self) -> tuple[str, ...]:
+        return tuple(sorted({h.partition(":")[0] for h in _registered(self.plan).values() if is_importable(h)}))
+
+    @cached_property
+    def _own_models(self) -> tuple[Named, ...]:
+        return tuple({str(s.model): s.model for s in self.plan.specs if is_users_own(s.model.name)}.values())
+
     def fill(self, pool: Pool, wanted: Sequence[tuple[RunSpec, Sequence[MemberSpec]]]) -> None:
         """Train runs with their snapshots and averages."""
         runs = pool.plan([spec for spec, _ in wanted])
@@ -302,6 +311,6 @@ class _Filler:
             targets=self.plan.config.targets,
             judges=self.judges,
             wait=wait,
-            modules=tuple(sorted({h.partition(":")[0] for h in _registered(self.plan).values() if is_importable(h)})),
-            own_models=tuple({str(s.model): s.model for s in self.plan.specs if is_users_own(s.model.name)}.values()),
+            modules=self._modules,
+            own_models=self._own_models,
         )

@@ -238,6 +238,17 @@ def test_a_checkpoint_is_read_once(folder, monkeypatch):
     assert {path.name for path in Path().iterdir()} == {"p", "runs"}  # nothing is left of what it kept meanwhile
 
 
+def test_a_team_that_is_worse_on_validation_is_no_answer(folder, plain):
+    """Of a good run and one that has half lost its features there is no better team than the good one."""
+    state = plain[1].model.state_dict()
+    state["1.weight"] = state["1.weight"] * torch.linspace(-1, 1, 12)[:, None] * 20
+    torch.save(state, "spoilt.pt")
+    pool, _ = adopt_checkpoints("p", ["runs/run1.pt", "spoilt.pt"], config=CONFIG, model=MODEL)
+    found = worth(pool)
+    assert found.gain is None and len(found.team.members) == 1
+    assert str(found) == "You have 2 runs: no team of them is better on validation than the best one alone"
+
+
 def test_shards_and_a_file_beside_them(folder, plain):
     state = plain[0].model.state_dict()
     Path("hf").mkdir()

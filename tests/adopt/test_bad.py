@@ -114,6 +114,8 @@ def test_the_command_exits_with_2_and_the_pool_opens(folder, plain, capsys):
         ({"config": {"data": "digits", "modle": "x"}}, "unknown key 'modle': did you mean 'model'"),
         ({"policy": "COS(k0={lrr}, l=100%)"}, r"has no 'lrr': did you mean 'lr'"),
         ({"policy": "COZ(k0={lr})"}, "COS"),
+        ({"study_name": "tune"}, "--study-name is of a storage: give --study too"),
+        ({"study": "none.db"}, "none.db does not exist: name the file of a study"),
         ({"devices": "gpu"}, "unknown device"),
     ],
 )

@@ -240,7 +240,7 @@ def test_tasks_differ_in_what_matters(trained):
 def test_the_command(trained, tmp_path, capsys):
     storage = ["--storage", str(tmp_path / "p.db")]
     assert main(["database", "top", *storage]) == 2
-    assert "does not exist: lrensemble policies sync" in capsys.readouterr().err
+    assert "does not exist: name the file of a study; lrensemble policies sync" in capsys.readouterr().err
     assert main(["database", "sync", str(trained), *storage, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["added"] == 8
     assert main(["database", "ls", *storage, "--format", "json"]) == 0
