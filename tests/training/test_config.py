@@ -99,7 +99,8 @@ def test_shipped_configurations(path: Path):
         assert [*functions] == ["STEP"] and len(specs) == 1
         return
     assert config.control
-    least = {"digits": (12, 6), "breast_cancer": (8, 2), "events_digits": (6, 5), **EXAMPLES}  # members, functions
+    # Members, functions.
+    least = {"digits": (12, 6), "demo": (12, 6), "breast_cancer": (8, 2), "events_digits": (6, 5), **EXAMPLES}
     assert (len(specs), len(functions)) >= least.get(path.stem, (16, 6))
 
 
