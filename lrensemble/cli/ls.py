@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
             for m in members
         ],
         "energy: of the training, lrensemble energy says from what."
-        + (f" Seeds-only control: {pool.control.path}" if pool.control else ""),
+        + (f" Control: {pool.control.path}" if pool.control else ""),
     )
     for m in members:
         if m.get("reason") and m["status"] != "damaged":

@@ -36,6 +36,7 @@ class StoredScore(BaseModel):
     accuracy_interval: tuple[Share, Share]
     nll: float = Field(ge=0, allow_inf_nan=False)
     validation: dict[str, float]
+    bill: Bill | None = None
 
 
 class Stored(BaseModel):
@@ -48,7 +49,6 @@ class Stored(BaseModel):
     score: StoredScore
     verdict: str
     fingerprint: str | None = None
-    bill: Bill | None = None
 
 
 class StoredAll(BaseModel):
@@ -141,7 +141,6 @@ def write_evaluation(pool: Pool, result: Evaluation, team: Team, members: Mappin
         "comparisons": [asdict(row) for row in result.comparisons if row.name == team.name],
         "control": result.control_note,
         "verdict": result.verdicts[team.name],
-        "bill": result.bill and asdict(result.bill),
         "caution": result.caution,
     }
     write_sealed(pool.file_of_team(FOLDER, team.name), data)

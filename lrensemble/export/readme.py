@@ -76,7 +76,7 @@ def _scores(card: Card) -> str:
 
 def _bill(card: Card) -> str:
     """As far as the evaluation knows it; older ones do not."""
-    bill = (card.test or {}).get("bill")
+    bill = card.test["score"].get("bill") if card.test else None
     return str(Bill(**bill)) if bill else "-"
 
 

@@ -58,7 +58,7 @@ def test_the_whole_way(config_file, tmp_path, monkeypatch, capsys):
     assert main(["evaluate", "checkpoints/tiny", "--team", "greedy-2"]) == 0
     out = capsys.readouterr().out
     assert "test split (n = 450), chance 10.00 %" in out
-    assert "over seeds-only" in out
+    assert "over seeds-only" in out and "over other ways to train" in out
     assert main(["ls", "checkpoints/tiny"]) == 0
     assert "greedy-2 (" in capsys.readouterr().out
     member = Pool.open("checkpoints/tiny").members[0].id

@@ -87,7 +87,7 @@ def test_the_demo_does_the_whole_job(empty, capsys):
         out = capsys.readouterr().out
         assert re.findall(r"^\$ lrensemble (\w+)", out, re.MULTILINE) == ["train", "select", "evaluate", "report"]
         assert "orth it" in out
-        assert out.splitlines()[-1] == "Next: lrensemble export checkpoints/digits -o team"
-        assert (empty / "checkpoints" / "digits" / "report.html").exists()
-    assert len(Pool.open("checkpoints/digits").complete) == 2
+        assert out.splitlines()[-1] == "Next: lrensemble export checkpoints/demo -o team"
+        assert (empty / "checkpoints" / "demo" / "report.html").exists()
+    assert len(Pool.open("checkpoints/demo").complete) == 2
     assert [path.name for path in empty.iterdir()] == ["checkpoints"]

@@ -133,11 +133,14 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     assert export_team(pool, "greedy", out, benchmark=False).test is None
     text = (out / "README.md").read_text()
     assert "was not evaluated on the test split" in text
-    score = next(s for s in evaluate(pool).scores if s.name == "greedy")
+    result = evaluate(pool)
+    score = result.score("greedy")
     card = export_team(pool, "greedy", out, force=True)
     text = (out / "README.md").read_text()
     low, high = (100 * x for x in score.accuracy_interval)
     assert f"test (n = 450, 95 % interval) | {100 * score.accuracy:.2f} [{low:.2f}, {high:.2f}]" in text
+    assert f"| {result.bill} |" in text and result.bill.trainings == 4
+    assert all(f"- {line}.\n" in text for line in result.verdicts["greedy"].split("\n"))
     team = pool.team("greedy")
     assert all(member_id in text for member_id in team.members)
     flops = sum(pool.find(i).record.costs["flops"] for i in team.members)

@@ -237,11 +237,11 @@ def test_looking_at_a_pool_imports_little(pool: Pool, tmp_path: Path, command: s
 
 
 def test_the_control_stays_on_disk_where_it_is_large(pool: Pool, monkeypatch):
-    from lrensemble.evaluation import control
+    from lrensemble.evaluation import again
 
     select_teams(pool, ["greedy", "top-k", "all"])
     before = evaluate(pool, save=False)
-    monkeypatch.setattr(control, "MEMORY", 1)
+    monkeypatch.setattr(again, "MEMORY", 1)
     monkeypatch.setattr(
         "lrensemble.pool.Predictions.__array__", lambda *_, **__: pytest.fail("all predictions in memory")
     )

@@ -99,7 +99,8 @@ def test_shipped_configurations(path: Path):
         assert [*functions] == ["STEP"] and len(specs) == 1
         return
     assert config.control
-    least = {"digits": (12, 6), "breast_cancer": (8, 2), "events_digits": (6, 5), **EXAMPLES}  # members, functions
+    # Members, functions.
+    least = {"digits": (12, 6), "demo": (12, 6), "breast_cancer": (8, 2), "events_digits": (6, 5), **EXAMPLES}
     assert (len(specs), len(functions)) >= least.get(path.stem, (16, 6))
 
 
@@ -144,7 +145,7 @@ def test_shipped_configurations(path: Path):
         ("training=", "training = None: .*nothing after its colon"),
         ("data.layout=hwc", "'nchw' or 'nhwc'"),
         ("seeds=true", r"seeds = True: a list is needed \(how many, or which"),
-        ("control=maybe", "control = 'maybe': true or false is needed"),
+        ("control=maybe", "control: unknown LR policy 'MAYBE'"),
         ("model=[mlp, lenet]", r"to try several: grid: {model: \['mlp', 'lenet'\]}"),
         ("optimizer={name: SGD, momentum: 0,9}", "momentum: 0,9 is split by YAML, write 0.9"),
         ("optimizer={name: SGD, 9: 1}", "optimizer.9 is no key: keys are words"),

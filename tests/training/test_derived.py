@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lrensemble import Member, Pool, UserError, load_config, train_pool
-from lrensemble.evaluation.control import against_control
+from lrensemble.evaluation.again import Selectors
+from lrensemble.evaluation.control import seeds_of_best
 from lrensemble.models import build_model
 from lrensemble.pool import Named
 from lrensemble.training import member as member_module
@@ -393,11 +394,12 @@ def test_the_control_counts_runs(tmp_path: Path):
     for member in pool.control.members:
         assert member.record.spec.policy == best.record.spec.policy
         assert member.record.spec.derived is None
-    found = against_control(pool, [], "(all-average)")
+    found = seeds_of_best(pool)
+    [(_, average)] = Selectors.of(pool, [], "(all-average)").on(found.complete)
     assert "2 members" in found.note
     assert found.bill.trainings == 4 and "its bill is 4 trainings" in found.note
     control = np.asarray(pool.control.predictions("test")).mean(0)
-    np.testing.assert_allclose(found.votes["(all-average)"], control, rtol=1e-5)
+    np.testing.assert_allclose(average.rows, control, rtol=1e-5)
 
 
 def test_out_of_memory_after_a_snapshot_keeps_it(tmp_path: Path, often, monkeypatch):
