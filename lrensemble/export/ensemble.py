@@ -139,7 +139,9 @@ class Ensemble(nn.Module, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
 
     def _rows(self, X: ArrayLike | Tensor) -> Tensor:
-        rows = X.detach() if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*NumPy array is not writable")  # it is only read
+            rows = X.detach() if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
         shape, wanted = tuple(rows.shape), self.input_shape
         if shape[1:] == wanted and shape:
             return rows

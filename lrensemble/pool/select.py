@@ -54,6 +54,8 @@ def select_teams(
 ) -> list[Team]:
     """Run selectors on the pool's validation split, write ``teams/<name>.json`` for each and return them.
 
+    A selector that cannot have the vote or the temperature is left out with a warning where others can.
+
     Parameters
     ----------
     selectors : sequence of str, optional
@@ -86,8 +88,6 @@ def select_teams(
         Further parameters, given to the selectors that have them: ``{"bags": 10, "budget": 1e9}``.
     watch : callable
         Told what is being tried; where it returns True the search ends with the best so far, and no other begins.
-
-    A selector that cannot have the vote or the temperature is left out with a warning where others can.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def config_schema() -> dict[str, Any]:
 def _either(full: dict[str, Any], *short: dict[str, Any]) -> dict[str, Any]:
     outside: dict[str, Any] = {key: full[key] for key in ("title", "description", "default") if key in full}
     inside = {key: value for key, value in full.items() if key not in outside}
-    return {**outside, "anyOf": [inside, *short]}
+    return outside | {"anyOf": [inside, *short]}
 
 
 def _describe(definition: dict[str, Any]) -> None:

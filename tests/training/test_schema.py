@@ -58,7 +58,7 @@ def test_examples_and_pages_are_valid(schema):
         {"seeds": -1},
         {"polices": []},
         {"policies": []},
-        {"control": "perhaps"},
+        {"control": 3},
         {"training": {"epochs": 0}},
         {"training": {"epochs": 1, "epoch": 1}},
         {"targets": [2]},
