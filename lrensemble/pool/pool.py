@@ -21,6 +21,7 @@ from lrensemble.pool.links import POOL, folder_at
 from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
+from lrensemble.pool.shown import members_frame, pool_html
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
 from lrensemble.version import __version__
 
@@ -53,6 +54,8 @@ class Pool:
         self.task = task
         self.left_out: dict[str, str] = {}
         self._once = Once()
+
+    _repr_html_, to_pandas = pool_html, members_frame
 
     @classmethod
     def open(cls, path: str | Path) -> Self:

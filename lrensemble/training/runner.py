@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
 from lrensemble.own import is_importable, is_own
 from lrensemble.plugins import REGISTRIES
-from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
+from lrensemble.pool import Member, MemberSpec, Named, Pool, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.lease import EXPIRY
 from lrensemble.pool.links import CONFIGURATION
@@ -32,19 +33,13 @@ from lrensemble.training.executor import Cluster, Executor, Site, choose_site
 from lrensemble.training.judges import find_judge
 from lrensemble.training.member import Job
 from lrensemble.training.plan import Plan, check_disk, make_plan
+from lrensemble.training.progress import Progress
 from lrensemble.training.shard import Shard
 from lrensemble.training.stack import group_key
+from lrensemble.training.watcher import Watcher
 
 MOST = 1024  # workers, threads
 OPEN = {"new", "planned", "running"}  # statuses of members that this command, or another, has still to train
-
-
-class Watcher:
-    """Who is told how the training of a pool goes (the shell shows progress); this one does nothing with it."""
-
-    def start(self, pool: Pool, members: list[Member], finished: int) -> None: ...
-    def member_done(self, record: Record) -> None: ...
-    def stop(self) -> None: ...
 
 
 def train_pool(
@@ -56,6 +51,7 @@ def train_pool(
     threads: int | None = None,
     devices: str = "auto",
     watcher: Watcher | None = None,
+    progress: bool | None = None,
     judges: Sequence[Named] = (),
     executor: Executor | None = None,
     on: Cluster | None = None,
@@ -80,6 +76,11 @@ def train_pool(
         same number of threads, and within floating-point noise otherwise.
     devices : str
         ``auto`` (every CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:0,cuda:1``, ``mps``.
+    watcher : Watcher, optional
+        Told what begins and ends, in place of `progress`.
+    progress : bool, optional
+        Show on stderr how far it is: a bar on a terminal, a line for every member that finishes elsewhere. Default:
+        at a prompt of Python or IPython, and in notebooks.
     judges : sequence of Named
         Asked after every epoch but the last whether a run is stopped: names in `lrensemble.training.judges`, or
         ``package.module:function`` of (spec, history, **parameters), which returns the reason or None.
@@ -126,6 +127,8 @@ def train_pool(
         site = replace(site, executor=executor)
     check_disk(plan.pool, plan.total_bytes)
 
+    if progress or (progress is None and _is_interactive()):
+        watcher = watcher or Progress()
     filler = _Filler(plan, site, watcher or Watcher(), tuple(judges))
     target = create_pool(plan, plan.pool)
     if reason := why_leases(target.path):
@@ -140,6 +143,11 @@ def train_pool(
     if is_over and (specs := control_specs(target, plan.config.default)):
         filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in shard.of(specs)])
     return target
+
+
+def _is_interactive() -> bool:
+    """Whether somebody waits in front of this: a prompt of Python or IPython, or a notebook."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
 def _objects(plan: Plan) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from lrensemble.pool import Pool
-from lrensemble.pool.files import json_text, write_atomic
+from lrensemble.pool.files import write_atomic
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
 from lrensemble.report.page.info import Report, report_info
@@ -31,9 +31,9 @@ KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
 
 
 def number(key: str, value: float | None, kind: str) -> Markup:
-    """A number as text, with its exact value and what it is beside it for programs (and for the tests)."""
+    """A number as text, with nine digits of it and what it is beside it for programs (and for the tests)."""
     if value is None or not math.isfinite(value):
-        return Markup('<span class="none" title="not known">–</span>')  # noqa: RUF001
+        return Markup("–")  # noqa: RUF001
     factor, form, unit = KINDS[kind]
     digits = int(form[form.index(".") + 1 : -1])
     text = format(round(factor * value, digits) + 0.0, form).replace("-", "−")  # noqa: RUF001
@@ -43,7 +43,7 @@ def number(key: str, value: float | None, kind: str) -> Markup:
 
 
 def _data(key: str, value: float, text: str) -> Markup:
-    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{escape(text)}</data>')
+    return Markup(f'<data data-key="{escape(key)}" value="{value:.9g}">{escape(text)}</data>')
 
 
 def duration(key: str, seconds: float | None) -> Markup:
@@ -95,7 +95,6 @@ def _pictures(report: Report) -> dict[str, Any]:
         "calibration": charts.calibration_chart(report),
         "risk": charts.risk_chart(report),
         "heat": heat,
-        "heat_json": Markup(json_text(heat["values"], indent=None)) if heat else "",
         "confusion_matrix": report.confusion.matrix if len(report.class_names) <= MATRIX else None,
         "matrix": heat is not None and heat["count"] <= MATRIX,
     }
