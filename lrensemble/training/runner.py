@@ -33,7 +33,6 @@ from lrensemble.training.executor import Cluster, Executor, Site, choose_site
 from lrensemble.training.judges import find_judge
 from lrensemble.training.member import Job
 from lrensemble.training.plan import Plan, check_disk, make_plan
-from lrensemble.training.progress import Progress
 from lrensemble.training.shard import Shard
 from lrensemble.training.stack import group_key
 from lrensemble.training.watcher import Watcher
@@ -127,8 +126,10 @@ def train_pool(
         site = replace(site, executor=executor)
     check_disk(plan.pool, plan.total_bytes)
 
-    if progress or (progress is None and _is_interactive()):
-        watcher = watcher or Progress()
+    if watcher is None and (progress or (progress is None and _is_interactive())):
+        from lrensemble.training.progress import Progress  # rich, which workers need not wait for
+
+        watcher = Progress()
     filler = _Filler(plan, site, watcher or Watcher(), tuple(judges))
     target = create_pool(plan, plan.pool)
     if reason := why_leases(target.path):
