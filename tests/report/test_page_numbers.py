@@ -30,7 +30,7 @@ class Files:
         folders = sorted((path / "members").iterdir())
         self.records = [json.loads((f / "record.json").read_text()) for f in folders]
         self.records = [r for r in self.records if r["status"] == "complete"]
-        self.records.sort(key=lambda r: (-r["metrics"]["val"]["accuracy"], r["id"]))
+        self.records.sort(key=lambda r: (-r["metrics"]["val"]["accuracy"], r["metrics"]["val"]["nll"], r["id"]))
         self.ids = [r["id"] for r in self.records]
         self.y = {split: np.load(path / "labels" / f"{split}.npy") for split in ("val", "test")}
         self.p = {
