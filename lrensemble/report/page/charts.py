@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from lrensemble.report.page.answer import SINGLE
 from lrensemble.report.page.curves import LINES, PANELS, LRCurve
 from lrensemble.report.page.heatmap import heatmap_png
 from lrensemble.report.page.info import Report
@@ -18,6 +19,7 @@ from lrensemble.report.page.teams import SizeRow
 
 FAMILIES = 7  # colours of families of policies
 OTHERS = "other functions"
+KINDS = {1: "good", 0: "open", -1: "bad"}  # of gains
 
 
 def percent(share: float) -> str:
@@ -31,9 +33,16 @@ def gain_strips(report: Report) -> tuple[Axis, dict[tuple[str, str], Markup]] | 
         return None
     ends = [0.0, *(x for row in rows for x in (row.accuracy_gain.low, row.accuracy_gain.high))]
     x = axis(min(ends), max(ends), pad=0.08, count=4)
-    kinds = {1: "good", 0: "open", -1: "bad"}
     gains = {(row.name, row.baseline): row.accuracy_gain for row in rows}
-    return x, {key: strip(x, kinds[g.direction], g.low, g.high, g.value) for key, g in gains.items()}
+    return x, {key: strip(x, KINDS[g.direction], g.low, g.high, g.value) for key, g in gains.items()}
+
+
+def pool_strips(reports: Sequence[Report]) -> tuple[Axis, list[Markup]]:
+    """The gain in accuracy of each report's team over its best single member, on one axis; empty without one."""
+    gains = [row.accuracy_gain if (row := report.answer.against.get(SINGLE)) else None for report in reports]
+    ends = [0.0, *(end for gain in gains if gain for end in (gain.low, gain.high))]
+    x = axis(min(ends), max(ends), pad=0.08, count=4)
+    return x, [strip(x, KINDS[g.direction], g.low, g.high, g.value) if g else Markup("") for g in gains]
 
 
 def curve_charts(report: Report) -> list[tuple[str, Chart]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lrensemble.pool import Pool
 from lrensemble.pool.files import write_atomic
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
+from lrensemble.report.page.index import PoolRow
 from lrensemble.report.page.info import Report, report_info
 from lrensemble.report.page.templates import pictures, templates
 
@@ -69,13 +71,24 @@ def three_digits(key: str, value: float | None) -> Markup:
 
 def page(report: Report) -> str:
     """The page as text."""
+    return _rendered("page.html", report=report, **_pictures(report))
+
+
+def index_page(rows: Sequence[PoolRow]) -> str:
+    """The page of several pools."""
+    x, strips = charts.pool_strips([row.report for row in rows])
+    compared = any(row.accuracy_over_first for row in rows)
+    return _rendered("index.html", rows=rows, axis=x, strips=strips, compared=compared)
+
+
+def _rendered(template: str, **values: Any) -> str:
     environment = templates()
     environment.globals |= {"number": number, "duration": duration, "short": short, "three_digits": three_digits}
     environment.globals["strip_axis"] = pictures().strip_axis
     source = environment.loader
     assert source is not None
     files = {name: Markup(source.get_source(environment, f"page.{name}")[0]) for name in ("css", "js")}
-    return environment.get_template("page.html").render(report=report, **_pictures(report), **files) + "\n"
+    return environment.get_template(template).render(**values, **files) + "\n"
 
 
 def _pictures(report: Report) -> dict[str, Any]:
@@ -111,7 +124,12 @@ def write_report(about: Pool | Report, path: str | Path, team: str | None = None
         Unknown team, a pool without complete members.
     """
     report = about if isinstance(about, Report) else report_info(about, team)
-    text, path = page(report), Path(path)
+    write_page(page(report), path)
+    return report
+
+
+def write_page(text: str, path: str | Path) -> None:
+    """A page's file, whole or not at all."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(text.encode()))
-    return report
