@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -139,3 +142,34 @@ def test_training_at_a_prompt_shows_how_far_it_is(
 
 def test_progress_in_a_notebook_needs_no_widgets():
     assert not Progress().console.is_jupyter
+
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "example.ipynb"
+
+
+def cells() -> list[dict]:
+    return [cell for cell in json.loads(EXAMPLE.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_example_was_executed():
+    """As it is shown: outputs, in the order of the cells, and no error among them."""
+    assert [cell["execution_count"] for cell in cells()] == list(range(1, len(cells()) + 1))
+    outputs = [output for cell in cells() for output in cell["outputs"]]
+    assert all(cell["outputs"] for cell in cells()) and "error" not in {output["output_type"] for output in outputs}
+    assert "text/html" in cells()[0]["outputs"][0]["data"]
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for cell in cells():
+        *statements, last = ast.parse("".join(cell["source"])).body
+        exec(compile(ast.Module(statements, []), "example", "exec"), names)
+        shown = (
+            eval(compile(ast.Expression(last.value), "example", "eval"), names) if isinstance(last, ast.Expr) else None
+        )
+        kinds = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+        assert ("text/html" in kinds) == hasattr(shown, "_repr_html_")
+    assert (tmp_path / "checkpoints/example/report.html").is_file()
+    assert "NLL" in capsys.readouterr().out
