@@ -13,10 +13,10 @@ import numpy as np
 import pandas
 import pytest
 
-from lrensemble import Policy, Pool, UserError, evaluate, select_teams, train_pool
+from lrensemble import Policy, Pool, UserError, evaluate, load_config, select_teams, train_pool, write_report
 from lrensemble.training import runner
 from lrensemble.training.progress import Progress
-from tests.conftest import as_another
+from tests.conftest import as_another, tiny_config
 
 EVIL = '<script>alert("1")</script>'
 
@@ -142,6 +142,24 @@ def test_training_at_a_prompt_shows_how_far_it_is(
 
 def test_progress_in_a_notebook_needs_no_widgets():
     assert not Progress().console.is_jupyter
+
+
+def test_pools_and_policies_may_be_given_as_people_have_them(pool: Pool, tmp_path):
+    """A pool's folder for the pool, a policy's object for its text, one selector for a list; else one line."""
+    [team] = select_teams(str(pool.path), "all")
+    assert evaluate(pool.path, "all", save=False).score("all").members == len(team.members)
+    assert write_report(pool.path, tmp_path / "page.html").team.name == "all"
+    policy = Policy.parse("COS(k0=0.2, l=100%)")
+    config = load_config(tiny_config(policies=[policy, "FIX(k0=0.1)"]))
+    assert config == load_config(tiny_config(policies=[str(policy), "FIX(k0=0.1)"]))
+    assert load_config(tiny_config(policies=policy)).policies == (str(policy),)
+    for wrong in (lambda: evaluate(5), lambda: select_teams(None), lambda: write_report(5, tmp_path / "x.html")):
+        with pytest.raises(UserError, match=r"a Pool or its folder is needed, not (int|NoneType)"):
+            wrong()
+    with pytest.raises(UserError, match="config = 5: a configuration or its file is needed, not int"):
+        train_pool(5)
+    with pytest.raises(UserError, match="not a pool"):
+        evaluate(tmp_path / "nowhere")
 
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example.ipynb"

@@ -6,12 +6,14 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import find_metric, load_metric, summary
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.files import now
+from lrensemble.pool.given import given_pool
 from lrensemble.pool.member import Member
 from lrensemble.pool.pool import Pool, by_accuracy
 from lrensemble.pool.team import Point, SelectionStability, Team
@@ -36,8 +38,8 @@ SLOWER = 30  # times, where every team is voted on by itself
 
 
 def select_teams(
-    pool: Pool,
-    selectors: Sequence[str] | None = None,
+    pool: Pool | str | Path,
+    selectors: Sequence[str] | str | None = None,
     *,
     size: int | None = None,
     objective: str | None = None,
@@ -56,7 +58,8 @@ def select_teams(
 
     Parameters
     ----------
-    selectors : sequence of str, optional
+    pool : Pool, or its folder
+    selectors : sequence of str, or one name, optional
         Names in `SELECTORS`; default `DEFAULT_SELECTORS`, brute force only where it is not too much.
     size : int, optional
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
@@ -96,6 +99,8 @@ def select_teams(
         member, damaged predictions; NLL or temperatures of members that give labels; a metric that raises or gives no
         finite number.
     """
+    pool = given_pool(pool)
+    selectors = [selectors] if isinstance(selectors, str) else selectors
     if selectors is not None and not selectors:
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
     vote = vote and canonical_vote(vote)

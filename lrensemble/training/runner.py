@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ OPEN = {"new", "planned", "running"}  # statuses of members that this command, o
 
 
 def train_pool(
-    config: Config | Plan | str | Path,
+    config: Config | Plan | dict[str, Any] | str | Path,
     pool: str | Path | None = None,
     *,
     workers: int | None = None,
@@ -61,8 +62,8 @@ def train_pool(
 
     Parameters
     ----------
-    config : Config, Plan or path
-        A configuration from `load_config`, a plan made of one, or a YAML file.
+    config : Config, Plan, dict or path
+        A configuration from `load_config`, a plan made of one, what `load_config` reads, or a YAML file.
     pool : path, optional
         Folder of the pool, default ``checkpoints/<name>``.
     workers : int, optional
@@ -98,8 +99,10 @@ def train_pool(
     Pool
         With every member finished; those that failed are listed by ``pool.members`` with their reason.
     """
-    if isinstance(config, str | Path):
+    if isinstance(config, str | Path | dict):
         config = load_config(config)
+    if not isinstance(config, Config | Plan):
+        raise UserError(f"config = {config!r}: a configuration or its file is needed, not {type(config).__name__}")
     plan = config if isinstance(config, Plan) else make_plan(config, Path(pool or default_pool(config)))
     for name, value in (("workers", workers), ("threads", threads), ("per_device", per_device)):
         if value is not None and not 1 <= value <= MOST:

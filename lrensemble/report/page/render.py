@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from lrensemble.pool import Pool
 from lrensemble.pool.files import write_atomic
+from lrensemble.pool.given import given_pool
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
 from lrensemble.report.page.index import PoolRow
@@ -113,7 +114,7 @@ def _pictures(report: Report) -> dict[str, Any]:
     }
 
 
-def write_report(about: Pool | Report, path: str | Path, team: str | None = None) -> Report:
+def write_report(about: Pool | Report | str | Path, path: str | Path, team: str | None = None) -> Report:
     """Write the page about a pool and one of its teams, or of numbers that are there; return the numbers.
 
     The page appears whole or not at all. Default for the team: that with the lowest validation NLL.
@@ -123,7 +124,7 @@ def write_report(about: Pool | Report, path: str | Path, team: str | None = None
     UserError
         Unknown team, a pool without complete members.
     """
-    report = about if isinstance(about, Report) else report_info(about, team)
+    report = about if isinstance(about, Report) else report_info(given_pool(about), team)
     write_page(page(report), path)
     return report
 
