@@ -1,10 +1,10 @@
 """Write a report of a pool: one page of html that needs nothing else, and answers first whether the team is worth it.
 
-  lrensemble report POOL                     into POOL/report.html
+  lrensemble report POOL                 into POOL/report.html
   lrensemble report POOL -o page.html --team greedy
-  lrensemble report POOL --format json       the numbers alone, on stdout
-  lrensemble report POOL1 POOL2 -o index.html  each pool's page, and one that compares them
-  lrensemble report checkpoints              the same of all pools in a folder
+  lrensemble report POOL --format json   the numbers alone, on stdout
+  lrensemble report POOL1 POOL2          each page, and one that compares them
+  lrensemble report checkpoints          the same of all pools in a folder
 
 Then: the teams against the best single member and the seeds-only control, who is in the team and why, LR and training
 curves, members, diversity, team size, calibration, costs, and how to make it all again. The test split is read, as by
