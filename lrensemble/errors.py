@@ -9,6 +9,10 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Bad input or a bad environment (not a bug): the shell prints one line and exits with code 2."""
 
+    def _render_traceback_(self) -> list[str]:
+        """One line in a notebook too: IPython asks for it in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class MachineError(UserError):
     """Trouble of the machine (descriptors, memory, a file server): it says nothing about the file that was read.

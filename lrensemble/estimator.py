@@ -160,7 +160,7 @@ class LREnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         same = kept is not None and kept.task.data_fingerprint == task.fingerprint  # else train_pool says it
         if kept and same and {member.id for member in kept.members} - set(plan.ids):
             raise UserError(f"{folder} holds members of other parameters: give another folder for these")
-        pool = train_pool(plan, threads=self.threads, devices=self.devices)
+        pool = train_pool(plan, threads=self.threads, devices=self.devices, progress=False)
         (team,) = select_teams(pool, [self.selector])
         return Ensemble.load(pool.path, team, trust=True)  # the models are those of the arguments
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def find(args: argparse.Namespace, config: Config, baseline: str, lrs: Sequence[float] | None) -> int:
     """Search and print."""
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
     from lrensemble.recommend.fastest import find_fastest
     from lrensemble.training import make_plan
 
@@ -75,7 +75,7 @@ def find(args: argparse.Namespace, config: Config, baseline: str, lrs: Sequence[
         threads=args.threads,
         on=output.cluster(args),
         devices=args.devices,
-        watcher=Progress(),
+        watcher=progress(),
     )
     if args.format == "json":
         output.print_json({**found.to_dict(), "split": "validation", "pool": str(plan.pool)})

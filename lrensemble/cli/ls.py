@@ -138,7 +138,7 @@ def _list_pools(pools: list[Pool], folder: Path, format: str) -> int:
         output.print_json({"pools": facts})
         return 0
     output.print_rows(
-        f"{len(pools)} pools in {folder}",
+        f"{len(pools)} {'pool' if len(pools) == 1 else 'pools'} in {folder}",
         [
             {
                 "<pool": row["pool"],

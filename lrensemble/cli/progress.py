@@ -1,113 +1,20 @@
-"""Progress of a training pool on stderr. The epochs are counted in the files, so worker processes need no channel."""
+"""Who is told how the training of a pool goes: the terminal, and the trackers that were asked for."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
-from datetime import timedelta
-
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from lrensemble.cli import output
-from lrensemble.errors import UserError
-from lrensemble.opening import MOST_HISTORY, read_bytes
-from lrensemble.pool import Member, Pool, Record
-from lrensemble.training.runner import Watcher
-
-SECONDS = 0.5  # between two looks at the files
-LINE = 60.0  # seconds between two lines where no bar is drawn: a log file
-
-
-def how_far(done: int, total: int, new: int, seconds: float) -> str:
-    """Epochs of all members, and the time that the others will take where `new` of them took `seconds`."""
-    left = f", about {timedelta(seconds=round(seconds / new * (total - done)))} left" if new else ""
-    return f"{done:,} of {total:,} epochs{left}"
+from lrensemble.training.progress import Progress
+from lrensemble.training.watcher import Watcher
 
 
 def progress(track: Sequence[str] = ()) -> Watcher:
     """The bar, and the trackers of `output.add_track`."""
-    watcher: Watcher = Progress()
+    watcher: Watcher = Progress(output.console(stderr=True, soft_wrap=True))
     if track:
         from lrensemble.report.trackers import Tracker
 
         for where in track:
             watcher = Tracker(where, watcher)
     return watcher
-
-
-class Progress(Watcher):
-    """A bar over the epochs of all members, and a line for each member that finishes."""
-
-    def __init__(self) -> None:
-        self.console = output.console(stderr=True, soft_wrap=True)
-
-    def start(self, pool: Pool, members: list[Member], finished: int) -> None:
-        task = pool.task
-        self.val_rows, self.total, self.done = task.rows["val"], len(members) + finished, finished
-        self.members = {member.id: member for member in members}
-        self.ended: set[str] = set()
-        training = {member.id: member.record.spec.training for member in members}
-        self.epochs = {member_id: entry.epochs for member_id, entry in training.items() if entry}
-        skipped = f", {finished} of them finished before" if finished else ""
-        self.console.print(output.text(f"{pool.path}: {self.total} members{skipped}"))
-        self.bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal or not members,
-            transient=True,
-        )
-        self.task_id = self.bar.add_task("training", total=sum(self.epochs.values()))
-        self.bar.start()
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def _watch(self) -> None:
-        counts = dict.fromkeys(self.members, 0)
-        begun, started = None, time.monotonic()
-        said = started
-        while not self.stopped.wait(SECONDS):
-            for member_id, member in self.members.items():
-                epochs = self.epochs.get(member_id, 0)
-                if member_id in self.ended:  # perhaps early
-                    counts[member_id] = epochs
-                elif counts[member_id] < epochs:
-                    try:
-                        counts[member_id] = read_bytes(member.path / "history.jsonl", MOST_HISTORY).count(b"\n")
-                    except UserError:  # not there yet
-                        continue
-            done, now = sum(counts.values()), time.monotonic()
-            begun = done if begun is None else begun  # what was trained before says nothing of the speed
-            self.bar.update(self.task_id, completed=done)
-            if not self.console.is_terminal and now - said >= LINE:
-                said = now
-                self.console.print(how_far(done, sum(self.epochs.values()), done - begun, now - started))
-
-    def member_done(self, record: Record) -> None:
-        self.done += 1
-        self.ended.add(record.id)
-        if record.status == "complete":
-            accuracy = record.metrics["val"]["accuracy"]
-            error = output.standard_error(accuracy, self.val_rows)
-            result = f"validation accuracy {output.percent(accuracy)} ± {error} % (n = {self.val_rows:,})"
-        else:
-            result = f"{record.status.upper()}: {record.reason}"
-        seconds = f", {record.costs['seconds']:.1f} s" if "seconds" in record.costs else ""
-        self.bar.console.print(
-            output.text(
-                f"[{self.done}/{self.total}] {record.id} {record.spec.label} seed {record.spec.seed}: {result}{seconds}"
-            )
-        )
-
-    def stop(self) -> None:
-        self.stopped.set()
-        self.thread.join()
-        self.bar.stop()

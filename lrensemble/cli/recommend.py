@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
     from lrensemble.recommend.ranking import check_target
     from lrensemble.recommend.recommend import recommend
     from lrensemble.recommend.store import open_store
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             "workers": args.workers,
             "on": output.cluster(args),
         },
-        watcher=Progress(),
+        watcher=progress(),
         tell_run=told,
         tell=output.note,
     )

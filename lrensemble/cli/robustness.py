@@ -100,7 +100,7 @@ def _with_networks(pool: Pool, args: argparse.Namespace, sections: list[str]) ->
 
 
 def _lr_scales(pool: Pool, args: argparse.Namespace) -> list[LrRobustness]:
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
     from lrensemble.robustness import lr_robustness, train_scaled
     from lrensemble.robustness.base_lr import FACTORS, unfinished
 
@@ -113,7 +113,7 @@ def _lr_scales(pool: Pool, args: argparse.Namespace) -> list[LrRobustness]:
         members = [best] if (best := pool.best_run()) else []
     if not members:
         raise UserError(f"{pool.path} has no complete run of lrensemble train to train again")
-    options = {"devices": args.devices, "workers": args.workers, "watcher": Progress()}
+    options = {"devices": args.devices, "workers": args.workers, "watcher": progress()}
     train_scaled(pool, members, factors, trust=args.trust, **options)
     found = lr_robustness(pool, members, factors)
     if missing := unfinished(found):

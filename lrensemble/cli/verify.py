@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lrensemble.cli.progress import Progress
+    from lrensemble.cli.progress import progress
     from lrensemble.recommend.verify import verify
     from lrensemble.training import load_config
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         devices=args.devices,
         on=output.cluster(args),
-        watcher=Progress(),
+        watcher=progress(),
     )
     if args.format == "json":
         output.print_json(answer.to_dict())

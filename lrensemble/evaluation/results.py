@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lrensemble.notebook import block, frame, line, table
+
+if TYPE_CHECKING:
+    import pandas
 
 LEVEL = 0.95
 # What a team is compared with, and what each answers; in the order of the tables.
@@ -196,5 +201,47 @@ class Evaluation:
         """The comparisons with one of the `BASELINES`, or with seeds-only `TOGETHER`."""
         return self.equal_bills if baseline == TOGETHER else [r for r in self.comparisons if r.baseline == baseline]
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row a score, on test: the fields of `Score`, with the ends of intervals in columns of their own.
+
+        Raises `UserError` where pandas is missing.
+        """
+        return frame([_flat(asdict(score)) for score in self.scores])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                score.name,
+                score.members,
+                f"{100 * score.accuracy:.2f} [{100 * score.accuracy_interval[0]:.2f}, "
+                f"{100 * score.accuracy_interval[1]:.2f}]",
+                _words(score.accuracy_gain, 2) if score is not self.scores[0] else "baseline",
+                None if score.nll is None else f"{score.nll:.4f}",
+                _words(score.nll_gain, 4) if score is not self.scores[0] else None,
+            )
+            for score in self.scores
+        ]
+        columns = ("<team", "members", "accuracy %", "gain, points", "NLL", "NLL saved")
+        note = f"test (n = {self.rows:,}), 95 % intervals; gains over the best single member, paired"
+        verdicts = [line(f"{name}: {text.partition(chr(10))[0]}.") for name, text in self.verdicts.items()]
+        return block(f"Evaluation of {self.pool}", *verdicts, line(note), table(columns, rows))
+
     def to_dict(self) -> dict[str, Any]:
         return {"split": "test", "interval_level": LEVEL, **asdict(self)}
+
+
+def _words(gain: Gain | None, digits: int) -> str | None:
+    return None if gain is None else "{} [{}, {}]".format(*gain.words(digits))
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """What is inside of values, under its name and theirs; ``accuracy_gain`` itself is a gain's value."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "accuracy_interval":
+            found["accuracy_low"], found["accuracy_high"] = value
+        elif isinstance(value, dict):
+            found |= {name if key == "value" else f"{name}_{key}": inner for key, inner in _flat(value).items()}
+        else:
+            found[name] = value
+    return found

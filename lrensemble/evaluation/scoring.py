@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ from lrensemble.evaluation.teams import (
 from lrensemble.evaluation.verdict import caution, verdict
 from lrensemble.metrics import holm, mcnemar, member_scores, utility
 from lrensemble.pool import Member, Pool, Team
+from lrensemble.pool.given import given_pool
 
 
 class _Rival(NamedTuple):
@@ -71,7 +73,12 @@ class _Rivals(NamedTuple):
 
 
 def evaluate(
-    pool: Pool, teams: Teams = None, *, save: bool = True, metrics: Sequence[str] = (), trust: bool = False
+    pool: Pool | str | Path,
+    teams: Teams = None,
+    *,
+    save: bool = True,
+    metrics: Sequence[str] = (),
+    trust: bool = False,
 ) -> Evaluation:
     """Score teams (default: all that were selected) on the test split, and compare them with the baselines.
 
@@ -84,6 +91,7 @@ def evaluate(
 
     Parameters
     ----------
+    pool : Pool, or its folder
     metrics : sequence of str, optional
         Names of metrics to report, beside those that the pool's configuration or its task names and those that teams
         were selected for; ``package.module:function`` is imported and called.
@@ -96,6 +104,7 @@ def evaluate(
         No team, unknown team, a team whose members are gone (when it is asked for; else it is left out), damaged,
         missing or non-finite predictions; a metric that was named and cannot be computed.
     """
+    pool = given_pool(pool)
     check_test_predictions(pool, pool.usable())
     members = pool.usable("val", "test")
     chosen, left_out = resolve(pool, teams, "val", "test")

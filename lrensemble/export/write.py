@@ -27,6 +27,7 @@ from lrensemble.export.team import team_module, voters
 from lrensemble.export.texts import TextTeam, team_of_pool
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
+from lrensemble.pool.given import given_pool
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
 from lrensemble.renamed import renamed
@@ -48,7 +49,7 @@ FEW = 0.01  # ... on so small a share of the rows
 
 @renamed(say="tell")
 def export_team(
-    pool: Pool,
+    pool: Pool | str | Path,
     team: Team | str,
     out: str | Path,
     *,
@@ -82,6 +83,7 @@ def export_team(
         Unknown team or format, members gone or without weights, the folder is taken, a model that cannot be
         exported, or outputs that differ.
     """
+    pool = given_pool(pool)
     if pool.task.data["name"] == "documents":
         raise UserError("a team of documents gives probabilities of tokens that are written already: nothing to export")
     known = (TEXTS,) if (texts := pool.task.data["name"] in TASKS_OF_TEXTS) else (*FILES, NIR)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
+from lrensemble.notebook import block, curve, line
 from lrensemble.policies.from_lrbench import from_lrbench
 from lrensemble.policies.registry import LR, Control, Definition, Function, Value, find_definition
 from lrensemble.policies.schedule import Schedule
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BLOCK = 512  # steps that are computed at once: little more work than one
 KEPT = 4 * BLOCK
+SHOWN = (20, 100)  # epochs, and steps of each, of a budget that a notebook shows a policy over
+CURVE = 500  # steps that it evaluates
 PIECE = 1 << 15  # steps of an array that are computed at once: what is in between stays in the processor's cache
 
 
@@ -88,6 +91,17 @@ class Policy(Schedule):
         self._table.update(zip(range(first, first + BLOCK), lrs, strict=True))
         lr: float = lrs[index - first]
         return lr
+
+    def _repr_html_(self) -> str:
+        """Its curve: of a policy with lengths in epochs or shares over `SHOWN`, else over as many steps as that is."""
+        epochs, per_epoch = SHOWN
+        total = epochs * per_epoch
+        policy = self if self.is_bound else self.bind(steps_per_epoch=per_epoch, total_steps=total)
+        steps = np.linspace(0, total - 1, CURVE).astype(np.int64)
+        lrs = policy(steps)
+        budget = f"{total:,} steps" if self.is_bound else f"a budget of {epochs} epochs of {per_epoch} steps"
+        words = f"LR from 0 to {lrs.max():.3g} over {budget}; at its end {lrs[-1]:.3g}"
+        return block(str(self), curve(lrs.tolist(), f"{self}: {words}", zero=True), line(words))
 
     @functools.cached_property
     def _table(self) -> dict[int, float]:

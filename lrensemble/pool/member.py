@@ -16,6 +16,7 @@ from lrensemble.pool.files import Once, clear_disk_errors, file_hash, read_model
 from lrensemble.pool.links import link_above, refuse_links
 from lrensemble.pool.locks import alone, is_held
 from lrensemble.pool.record import FINISHED, Record
+from lrensemble.pool.shown import member_html
 
 HISTORY = "history.jsonl"
 
@@ -30,6 +31,8 @@ class Member:
         self.path = path
         self.id = path.name
         self._once = Once()
+
+    _repr_html_ = member_html
 
     @property
     def record_path(self) -> Path:

@@ -21,6 +21,7 @@ from lrensemble.pool.links import POOL, folder_at
 from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
+from lrensemble.pool.shown import members_frame, pool_html
 from lrensemble.pool.team import LONGEST_NAME, Team, is_name
 from lrensemble.version import __version__
 
@@ -32,9 +33,10 @@ FORMAT = 1
 CONTROL = "control"  # folder of the seeds-only pool inside the pool
 
 
-def _by_accuracy(member: Member) -> tuple[float, float]:
+def by_accuracy(member: Member) -> tuple[float, float, str]:
+    """Where a complete member stands: by validation accuracy, of equals by the lower NLL, then by the id."""
     val = member.record.metrics["val"]
-    return -(val["accuracy"] or 0.0), val["nll"] or 0.0
+    return -(val["accuracy"] or 0.0), val["nll"] or 0.0, member.id
 
 
 class Pool:
@@ -53,6 +55,8 @@ class Pool:
         self.task = task
         self.left_out: dict[str, str] = {}
         self._once = Once()
+
+    _repr_html_, to_pandas = pool_html, members_frame
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -224,7 +228,7 @@ class Pool:
 
         Accuracy, because that is how people choose the run they keep; it makes the baseline as strong as it can be.
         """
-        return min(self.usable() if members is None else members, key=_by_accuracy)
+        return min(self.usable() if members is None else members, key=by_accuracy)
 
     @property
     def runs(self) -> list[Member]:
@@ -237,7 +241,7 @@ class Pool:
 
     def best_run(self) -> Member | None:
         """The best single model among the complete `runs`, if there is one."""
-        return min((m for m in self.runs if m.record.status == "complete"), key=_by_accuracy, default=None)
+        return min((m for m in self.runs if m.record.status == "complete"), key=by_accuracy, default=None)
 
     @property
     def control(self) -> Pool | None:

@@ -6,14 +6,16 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.metrics import find_metric, load_metric, summary
 from lrensemble.pool.costs import inference_costs
 from lrensemble.pool.files import now
+from lrensemble.pool.given import given_pool
 from lrensemble.pool.member import Member
-from lrensemble.pool.pool import Pool
+from lrensemble.pool.pool import Pool, by_accuracy
 from lrensemble.pool.team import Point, SelectionStability, Team
 from lrensemble.selection import (
     DEFAULT_SELECTORS,
@@ -36,8 +38,8 @@ SLOWER = 30  # times, where every team is voted on by itself
 
 
 def select_teams(
-    pool: Pool,
-    selectors: Sequence[str] | None = None,
+    pool: Pool | str | Path,
+    selectors: Sequence[str] | str | None = None,
     *,
     size: int | None = None,
     objective: str | None = None,
@@ -58,7 +60,8 @@ def select_teams(
 
     Parameters
     ----------
-    selectors : sequence of str, optional
+    pool : Pool, or its folder
+    selectors : sequence of str, or one name, optional
         Names in `SELECTORS`; default `DEFAULT_SELECTORS`, brute force only where it is not too much.
     size : int, optional
         Size of the team, for the selectors that take one (for greedy: at most so many different members).
@@ -96,6 +99,8 @@ def select_teams(
         member, damaged predictions; NLL or temperatures of members that give labels; a metric that raises or gives no
         finite number.
     """
+    pool = given_pool(pool)
+    selectors = [selectors] if isinstance(selectors, str) else selectors
     if selectors is not None and not selectors:
         raise UserError(f"no selector is named: {did_you_mean('', SELECTORS)}")
     vote = vote and canonical_vote(vote)
@@ -114,7 +119,7 @@ def select_teams(
         _check_used(able, size=size, one_se=one_se, time_limit=time_limit)
         if objective not in (None, "nll") and "convex" in able:
             warnings.warn(f"convex minimises the NLL, and nothing else: not {objective}", stacklevel=2)
-    members = _best(pool.usable("val"), best)
+    members = best_members(pool.usable("val"), best)
     hard = [member.id for member in members if member.record.is_labels]
     vote, objective = _asked(hard, len(members), vote, objective, temperature, selectors)
     parameters = {
@@ -201,12 +206,13 @@ def _check_used(names: Sequence[str], **asked: Any) -> None:
             warnings.warn(f"{', '.join(searching)} cannot have a {words}: chosen without it", stacklevel=3)
 
 
-def _best(members: list[Member], count: int | None) -> list[Member]:
+def best_members(members: Sequence[Member], count: int | None) -> list[Member]:
+    """The `count` best of complete members by `by_accuracy`, the best first; None: all as they are."""
     if count is None:
-        return members
+        return list(members)
     if count < 1:
         raise UserError(f"best = {count} is not possible: give 1 or more")
-    return sorted(members, key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))[:count]
+    return sorted(members, key=by_accuracy)[:count]
 
 
 def _asked(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from lrensemble.errors import UserError
 from lrensemble.metrics import find_metric
 from lrensemble.pool.files import read_model
+from lrensemble.pool.shown import team_html
 from lrensemble.votes import canonical_vote
 
 LONGEST_NAME = 150
@@ -102,6 +103,9 @@ class Team(BaseModel):
             if value < 0 or (key == "accuracy" and value > 1):
                 raise ValueError(f"a validation {key} of {value:g}")
         return self
+
+    def _repr_html_(self) -> str:
+        return team_html(self)
 
     @property
     def objective(self) -> str:

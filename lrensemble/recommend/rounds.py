@@ -26,7 +26,8 @@ from lrensemble.pool.record import Strict
 from lrensemble.recommend.gain import greedy_weights
 from lrensemble.recommend.propose import Proposal, propose
 from lrensemble.training import Plan, train_pool
-from lrensemble.training.runner import Watcher, create_pool
+from lrensemble.training.runner import create_pool
+from lrensemble.training.watcher import Watcher
 
 FOLDER = "rounds"
 

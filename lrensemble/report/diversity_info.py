@@ -25,6 +25,7 @@ from lrensemble.diversity import (
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows
 from lrensemble.pool import Member, Pool
+from lrensemble.pool.pool import by_accuracy
 
 EVERY = 18  # members of whom every team is scored; of more, a sample
 SAMPLE = 100_000  # teams
@@ -76,7 +77,7 @@ class Diversity:
 
 def best_first(pool: Pool, *splits: str) -> list[Member]:
     """The usable members, best validation accuracy first: the order of their numbers in pictures and on the page."""
-    return sorted(pool.usable(*splits), key=lambda m: (-(m.record.metrics["val"]["accuracy"] or 0.0), m.id))
+    return sorted(pool.usable(*splits), key=by_accuracy)
 
 
 def pool_diversity(pool: Pool, metric: str = "BD", *, best: int | None = None, seed: int = 0) -> Diversity:

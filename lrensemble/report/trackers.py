@@ -16,7 +16,7 @@ from lrensemble.installing import needed
 from lrensemble.pool import Member, Pool, Record
 from lrensemble.pool.files import clear_disk_errors
 from lrensemble.report.tensorboard import TensorBoardRun, facts, run_name, scalars
-from lrensemble.training.runner import Watcher
+from lrensemble.training.watcher import Watcher
 
 SECONDS = 0.5  # between two looks at the files
 

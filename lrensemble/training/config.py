@@ -132,9 +132,10 @@ class Config(Strict):
     @field_validator("policies", mode="before")
     @classmethod
     def _one_policy(cls, value: Any) -> Any:
-        entries = [value] if isinstance(value, str | dict) else value
+        entries = [value] if isinstance(value, str | dict | Policy | Controlled) else value
         if not isinstance(entries, list | tuple):
             return entries  # pydantic says what is wrong
+        entries = [str(entry) if isinstance(entry, Policy | Controlled) else entry for entry in entries]
         for entry in entries:
             parts = [entry] if isinstance(entry, str) else list(map(str, entry)) if isinstance(entry, dict) else []
             cut = [part for part in parts if part.count("(") != part.count(")")]

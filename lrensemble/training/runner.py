@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from lrensemble.models import is_users_own
 from lrensemble.models.objects import OBJECTS
 from lrensemble.own import is_importable, is_own
 from lrensemble.plugins import REGISTRIES
-from lrensemble.pool import Member, MemberSpec, Named, Pool, Record, RunSpec
+from lrensemble.pool import Member, MemberSpec, Named, Pool, RunSpec
 from lrensemble.pool.files import write_atomic
 from lrensemble.pool.lease import EXPIRY
 from lrensemble.pool.links import CONFIGURATION
@@ -35,21 +37,14 @@ from lrensemble.training.member import Job
 from lrensemble.training.plan import Plan, check_disk, make_plan
 from lrensemble.training.shard import Shard
 from lrensemble.training.stack import group_key
+from lrensemble.training.watcher import Watcher
 
 MOST = 1024  # workers, threads
 OPEN = {"new", "planned", "running"}  # statuses of members that this command, or another, has still to train
 
 
-class Watcher:
-    """Who is told how the training of a pool goes (the shell shows progress); this one does nothing with it."""
-
-    def start(self, pool: Pool, members: list[Member], finished: int) -> None: ...
-    def member_done(self, record: Record) -> None: ...
-    def stop(self) -> None: ...
-
-
 def train_pool(
-    config: Config | Plan | str | Path,
+    config: Config | Plan | dict[str, Any] | str | Path,
     pool: str | Path | None = None,
     *,
     workers: int | None = None,
@@ -57,6 +52,7 @@ def train_pool(
     threads: int | None = None,
     devices: str = "auto",
     watcher: Watcher | None = None,
+    progress: bool | None = None,
     judges: Sequence[Named] = (),
     executor: Executor | None = None,
     on: Cluster | None = None,
@@ -67,8 +63,8 @@ def train_pool(
 
     Parameters
     ----------
-    config : Config, Plan or path
-        A configuration from `load_config`, a plan made of one, or a YAML file.
+    config : Config, Plan, dict or path
+        A configuration from `load_config`, a plan made of one, what `load_config` reads, or a YAML file.
     pool : path, optional
         Folder of the pool, default ``checkpoints/<name>``.
     workers : int, optional
@@ -81,6 +77,11 @@ def train_pool(
         same number of threads, and within floating-point noise otherwise.
     devices : str
         ``auto`` (every CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:0,cuda:1``, ``mps``.
+    watcher : Watcher, optional
+        Told what begins and ends, in place of `progress`.
+    progress : bool, optional
+        Show on stderr how far it is: a bar on a terminal, a line for every member that finishes elsewhere. Default:
+        at a prompt of Python or IPython, and in notebooks.
     judges : sequence of Named
         Asked after every epoch but the last whether a run is stopped: names in `lrensemble.training.judges`, or
         ``package.module:function`` of (spec, history, **parameters), which returns the reason or None.
@@ -99,8 +100,10 @@ def train_pool(
     Pool
         With every member finished; those that failed are listed by ``pool.members`` with their reason.
     """
-    if isinstance(config, str | Path):
+    if isinstance(config, str | Path | dict):
         config = load_config(config)
+    if not isinstance(config, Config | Plan):
+        raise UserError(f"config = {config!r}: a configuration or its file is needed, not {type(config).__name__}")
     plan = config if isinstance(config, Plan) else make_plan(config, Path(pool or default_pool(config)))
     for name, value in (("workers", workers), ("threads", threads), ("per_device", per_device)):
         if value is not None and not 1 <= value <= MOST:
@@ -127,6 +130,10 @@ def train_pool(
         site = replace(site, executor=executor)
     check_disk(plan.pool, plan.total_bytes)
 
+    if watcher is None and (progress or (progress is None and _is_interactive())):
+        from lrensemble.training.progress import Progress  # rich, which workers need not wait for
+
+        watcher = Progress()
     filler = _Filler(plan, site, watcher or Watcher(), tuple(judges))
     target = create_pool(plan, plan.pool)
     if reason := why_leases(target.path):
@@ -141,6 +148,11 @@ def train_pool(
     if is_over and (specs := control_specs(target, plan.config.default)):
         filler.fill(create_pool(plan, plan.pool / CONTROL), [(spec, ()) for spec in shard.of(specs)])
     return target
+
+
+def _is_interactive() -> bool:
+    """Whether somebody waits in front of this: a prompt of Python or IPython, or a notebook."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
 def _objects(plan: Plan) -> list[str]:

@@ -16,8 +16,8 @@ from torch import nn
 
 from lrensemble import Pool
 from lrensemble.cli.main import COMMANDS, build_parser, main, parse
-from lrensemble.cli.progress import how_far
 from lrensemble.selection import SELECTORS
+from lrensemble.training.progress import how_far
 from tests.conftest import PATIENCE
 
 CONFIG = """

@@ -11,7 +11,7 @@ import pytest
 from lrensemble import Pool, terminal
 from lrensemble.cli import output
 from lrensemble.cli.main import main
-from lrensemble.cli.progress import Progress
+from lrensemble.cli.progress import progress
 from tests.conftest import as_another
 
 # Screen cleared, a title set, the clipboard written (OSC 52), C1's CSI, a bell, a line overwritten, an override of
@@ -137,11 +137,11 @@ def test_an_error_of_many_characters_ends(capsys):
 
 
 def test_progress_shows_reasons(pool: Pool, capsys):
-    progress = Progress()
+    watcher = progress()
     member = pool.members[0]
-    progress.start(pool, [member], 0)
-    progress.member_done(member.record.model_copy(update={"status": "failed", "reason": ATTACK}))
-    progress.stop()
+    watcher.start(pool, [member], 0)
+    watcher.member_done(member.record.model_copy(update={"status": "failed", "reason": ATTACK}))
+    watcher.stop()
     err = capsys.readouterr().err
     check(err)
     assert "[red]x[/red]:bomb:" in err
@@ -152,9 +152,9 @@ def test_a_folder_with_markup_in_its_name(pool: Pool, tmp_path, capsys):
     pool.path.rename(odd)
     assert main(["ls", str(odd)]) == 0
     assert "[link=http_evil]x[red]" in capsys.readouterr().out
-    progress = Progress()
-    progress.start(Pool.open(odd), [], 4)
-    progress.stop()
+    watcher = progress()
+    watcher.start(Pool.open(odd), [], 4)
+    watcher.stop()
     assert "[link=http_evil]x[red]: 4 members" in capsys.readouterr().err
 
 

@@ -81,6 +81,32 @@ def test_control_gets_the_same_selector(pool: Pool):
     assert {row.name for row in result.against("seeds-only")} == {"(all-average)", "greedy-2", "top-k-2"}
 
 
+def test_of_a_team_of_the_best_members_the_control_gives_as_many_of_its_best(pool: Pool):
+    [team] = select_teams(pool, ["all"], best=2)
+    [row] = [row for row in evaluate(pool).against("seeds-only") if row.name == team.name]
+    control = pool.control
+    order = sorted(control.complete, key=lambda m: (-m.record.val["accuracy"], m.record.val["nll"], m.id))
+    expected = np.asarray(control.predictions("test", order[:2]), float).mean(0)
+    assert row.baseline_accuracy == pytest.approx(accuracy_score(control.labels("test"), expected.argmax(1)))
+    assert row.baseline_members == 2
+    # Where they are others by now it is not compared.
+    for wrong in ([team.candidates[0]], 2):
+        changed = {"candidates": wrong} if isinstance(wrong, list) else {"parameters": {**team.parameters, "best": "2"}}
+        pool.save_team(team.model_copy(update=changed))
+        assert not [row for row in evaluate(pool).against("seeds-only") if row.name == team.name]
+
+
+def test_the_best_members_are_those_that_the_best_single_is_of(pool: Pool):
+    """Of equal accuracy the lower NLL is the better, wherever members are ranked."""
+    accuracy = max(member.record.val["accuracy"] for member in pool.members)
+    for i, member in enumerate(sorted(pool.members, key=lambda m: m.id, reverse=True)):
+        metrics = {"val": {**member.record.val, "accuracy": accuracy, "nll": 0.1 + i}}
+        member.write_record(member.record.model_copy(update={"metrics": metrics}))
+    pool = Pool.open(pool.path)
+    [team] = select_teams(pool, ["all"], best=1)
+    assert list(team.members) == [pool.best_single().id] == [max(m.id for m in pool.members)]
+
+
 def test_without_a_control_it_says_so(pool: Pool):
     shutil.rmtree(pool.path / "control")
     select_teams(pool, ["greedy"])

@@ -19,7 +19,7 @@ from lrensemble.cli.main import main
 from lrensemble.recommend.propose import propose
 from lrensemble.recommend.rounds import Limits, members_of, read_rounds, results, run_rounds
 from lrensemble.training import make_plan
-from lrensemble.training.runner import Watcher
+from lrensemble.training.watcher import Watcher
 from tests.conftest import PATIENCE, tiny_config
 
 OPTIONS = {"workers": 1, "threads": 1, "devices": "cpu"}

@@ -12,7 +12,7 @@ from lrensemble.cli.main import main
 from lrensemble.report import trackers
 from lrensemble.report.tensorboard import run_name
 from lrensemble.report.trackers import Tracker
-from lrensemble.training.runner import Watcher
+from lrensemble.training.watcher import Watcher
 from tests.conftest import tiny_config
 
 FEW = {"policies": ["FIX(k0=[0.02, 0.1])"], "control": False}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from lrensemble.report.page.answer import SINGLE
 from lrensemble.report.page.curves import LINES, PANELS, LRCurve
 from lrensemble.report.page.heatmap import heatmap_png
 from lrensemble.report.page.info import Report
@@ -17,6 +19,7 @@ from lrensemble.report.page.teams import SizeRow
 
 FAMILIES = 7  # colours of families of policies
 OTHERS = "other functions"
+KINDS = {1: "good", 0: "open", -1: "bad"}  # of gains
 
 
 def percent(share: float) -> str:
@@ -30,9 +33,16 @@ def gain_strips(report: Report) -> tuple[Axis, dict[tuple[str, str], Markup]] | 
         return None
     ends = [0.0, *(x for row in rows for x in (row.accuracy_gain.low, row.accuracy_gain.high))]
     x = axis(min(ends), max(ends), pad=0.08, count=4)
-    kinds = {1: "good", 0: "open", -1: "bad"}
     gains = {(row.name, row.baseline): row.accuracy_gain for row in rows}
-    return x, {key: strip(x, kinds[g.direction], g.low, g.high, g.value) for key, g in gains.items()}
+    return x, {key: strip(x, KINDS[g.direction], g.low, g.high, g.value) for key, g in gains.items()}
+
+
+def pool_strips(reports: Sequence[Report]) -> tuple[Axis, list[Markup]]:
+    """The gain in accuracy of each report's team over its best single member, on one axis; empty without one."""
+    gains = [row.accuracy_gain if (row := report.answer.against.get(SINGLE)) else None for report in reports]
+    ends = [0.0, *(end for gain in gains if gain for end in (gain.low, gain.high))]
+    x = axis(min(ends), max(ends), pad=0.08, count=4)
+    return x, [strip(x, KINDS[g.direction], g.low, g.high, g.value) if g else Markup("") for g in gains]
 
 
 def curve_charts(report: Report) -> list[tuple[str, Chart]]:
@@ -281,7 +291,7 @@ def risk_chart(report: Report) -> Chart | None:
 
 
 def heatmap(report: Report) -> dict[str, Any] | None:
-    """The picture of the pairs, and its numbers in units of 0.01 % for pointing at."""
+    """The picture of the pairs, and its numbers for pointing at."""
     if report.pairs is None:
         return None
     values = np.array(report.pairs)
@@ -290,6 +300,7 @@ def heatmap(report: Report) -> dict[str, Any] | None:
     low, high = float(off.min()), float(off.max())
     count = len(values)
     step = -(-count // 14)
+    hundredths = np.round(10_000 * values[np.tril_indices(count, -1)])
     return {
         "png": heatmap_png(shown, low, high),
         "low": low,
@@ -297,8 +308,8 @@ def heatmap(report: Report) -> dict[str, Any] | None:
         "mean": float(off.mean()),
         "count": count,
         "ticks": [(i, 100 * (i + 0.5) / count) for i in range(0, count, step)],
-        # The lower triangle, row by row.
-        "values": [round(10_000 * float(values[i, j])) for i in range(count) for j in range(i)],
+        # The lower triangle, row by row, in 0.01 %: two bytes each.
+        "pairs": base64.b64encode(hundredths.astype("<u2").tobytes()).decode(),
         "rows": [float(np.delete(values[i], i).mean()) for i in range(count)],
     }
 

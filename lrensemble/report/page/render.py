@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from lrensemble.pool import Pool
-from lrensemble.pool.files import json_text, write_atomic
+from lrensemble.pool.files import write_atomic
+from lrensemble.pool.given import given_pool
 from lrensemble.report.page import charts
 from lrensemble.report.page.answer import QUESTIONS
+from lrensemble.report.page.index import PoolRow
 from lrensemble.report.page.info import Report, report_info
 from lrensemble.report.page.templates import pictures, templates
 
@@ -31,9 +34,9 @@ KINDS: dict[str, tuple[float, str, str]] = {  # of numbers: factor, format, unit
 
 
 def number(key: str, value: float | None, kind: str) -> Markup:
-    """A number as text, with its exact value and what it is beside it for programs (and for the tests)."""
+    """A number as text, with nine digits of it and what it is beside it for programs (and for the tests)."""
     if value is None or not math.isfinite(value):
-        return Markup('<span class="none" title="not known">–</span>')  # noqa: RUF001
+        return Markup("–")  # noqa: RUF001
     factor, form, unit = KINDS[kind]
     digits = int(form[form.index(".") + 1 : -1])
     text = format(round(factor * value, digits) + 0.0, form).replace("-", "−")  # noqa: RUF001
@@ -43,7 +46,7 @@ def number(key: str, value: float | None, kind: str) -> Markup:
 
 
 def _data(key: str, value: float, text: str) -> Markup:
-    return Markup(f'<data data-key="{escape(key)}" value="{float(value)!r}">{escape(text)}</data>')
+    return Markup(f'<data data-key="{escape(key)}" value="{value:.9g}">{escape(text)}</data>')
 
 
 def duration(key: str, seconds: float | None) -> Markup:
@@ -69,13 +72,24 @@ def three_digits(key: str, value: float | None) -> Markup:
 
 def page(report: Report) -> str:
     """The page as text."""
+    return _rendered("page.html", report=report, **_pictures(report))
+
+
+def index_page(rows: Sequence[PoolRow]) -> str:
+    """The page of several pools."""
+    x, strips = charts.pool_strips([row.report for row in rows])
+    compared = any(row.accuracy_over_first for row in rows)
+    return _rendered("index.html", rows=rows, axis=x, strips=strips, compared=compared)
+
+
+def _rendered(template: str, **values: Any) -> str:
     environment = templates()
     environment.globals |= {"number": number, "duration": duration, "short": short, "three_digits": three_digits}
     environment.globals["strip_axis"] = pictures().strip_axis
     source = environment.loader
     assert source is not None
     files = {name: Markup(source.get_source(environment, f"page.{name}")[0]) for name in ("css", "js")}
-    return environment.get_template("page.html").render(report=report, **_pictures(report), **files) + "\n"
+    return environment.get_template(template).render(**values, **files) + "\n"
 
 
 def _pictures(report: Report) -> dict[str, Any]:
@@ -95,13 +109,12 @@ def _pictures(report: Report) -> dict[str, Any]:
         "calibration": charts.calibration_chart(report),
         "risk": charts.risk_chart(report),
         "heat": heat,
-        "heat_json": Markup(json_text(heat["values"], indent=None)) if heat else "",
         "confusion_matrix": report.confusion.matrix if len(report.class_names) <= MATRIX else None,
         "matrix": heat is not None and heat["count"] <= MATRIX,
     }
 
 
-def write_report(about: Pool | Report, path: str | Path, team: str | None = None) -> Report:
+def write_report(about: Pool | Report | str | Path, path: str | Path, team: str | None = None) -> Report:
     """Write the page about a pool and one of its teams, or of numbers that are there; return the numbers.
 
     The page appears whole or not at all. Default for the team: that with the lowest validation NLL.
@@ -111,8 +124,13 @@ def write_report(about: Pool | Report, path: str | Path, team: str | None = None
     UserError
         Unknown team, a pool without complete members.
     """
-    report = about if isinstance(about, Report) else report_info(about, team)
-    text, path = page(report), Path(path)
+    report = about if isinstance(about, Report) else report_info(given_pool(about), team)
+    write_page(page(report), path)
+    return report
+
+
+def write_page(text: str, path: str | Path) -> None:
+    """A page's file, whole or not at all."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(text.encode()))
-    return report

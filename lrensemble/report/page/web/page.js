@@ -106,7 +106,8 @@
 
   // The heatmap: one number for every pair, the lower triangle row by row.
   for (const cells of document.querySelectorAll(".heat .cells")) {
-    const values = JSON.parse(document.getElementById("pairs").textContent);
+    const bytes = Uint8Array.from(atob(cells.dataset.values), (c) => c.charCodeAt(0));
+    const values = new Uint16Array(bytes.buffer);
     const count = Number(cells.dataset.count);
     const mark = cells.querySelector(".mark");
     let at = [1, 0];
@@ -176,7 +177,7 @@
 
   // Tables that scroll name the columns that are not seen.
   for (const box of document.querySelectorAll(".scroll")) {
-    const heads = [...(box.querySelector("thead tr:last-child") || { cells: [] }).cells];
+    const heads = [...(box.querySelector("thead tr:last-child") || { cells: [] }).cells].filter((head) => !head.querySelector(".sr"));
     const line = document.createElement("p");
     line.className = "more";
     line.setAttribute("aria-hidden", "true");
