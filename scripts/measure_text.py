@@ -71,25 +71,27 @@ def main() -> None:
         place = sys.argv[1] if len(sys.argv) > 1 else text
         if place == text:
             random_llama(folder)
-        config = load_config(
-            {
-                "name": "measure",
-                "data": {"name": "choices", "root": str(rows(folder / "train.jsonl"))},
-                "model": {"name": "hf", "weights": place, "layers": f"last:{TOP}", "lora": {"rank": 8}},
-                "optimizer": "AdamW",
-                "training": {"epochs": 100, "batch_size": 8},
-                "policies": "FIX(k0=0.001)",
-            }
-        )
-        task, [spec] = load_task("choices", **config.data.options), config.specs()
-        calls = {}
-        for name, cache in (("cached", True), ("whole", False)):
-            engine = Engine(cache_lower=cache)
-            run = Run(spec, "measure", engine.rows(task, torch.device("cpu")), engine)
-            batches = endless(run)
-            calls[name] = lambda run=run, batches=batches: run.step(next(batches))
-        steps = seconds(calls)
-        print(f"training step of 8 rows: {steps}, {steps['whole'] / steps['cached']:.2f} times as fast")
+        task = load_task("choices", root=rows(folder / "train.jsonl"), tokenizer=place)
+        for top in (TOP - 2, TOP):
+            config = load_config(
+                {
+                    "name": "measure",
+                    "data": {"name": "choices", "root": str(folder / "train.jsonl")},
+                    "model": {"name": "hf", "weights": place, "layers": f"last:{top}", "lora": {"rank": 8}},
+                    "optimizer": "AdamW",
+                    "training": {"epochs": 100, "batch_size": 8},
+                    "policies": "FIX(k0=0.001)",
+                }
+            )
+            [spec], calls = config.specs(), {}
+            for name, cache in (("cached", True), ("whole", False)):
+                engine = Engine(cache_lower=cache)
+                run = Run(spec, "measure", engine.rows(task, torch.device("cpu")), engine)
+                batches = endless(run)
+                calls[name] = lambda run=run, batches=batches: run.step(next(batches))
+            steps = seconds(calls)
+            ratio = steps["whole"] / steps["cached"]
+            print(f"training step of 8 rows, last {top} of {LAYERS} layers: {steps}, {ratio:.2f} times as fast")
         form = TextForm.of(config.data.options | {"name": "choices"})
         model = build_model(**spec.model.build, **task.facts).eval()
         learnt = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}

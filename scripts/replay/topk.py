@@ -182,6 +182,13 @@ def show(result: dict[str, Any]) -> None:
         f"{result['name']}: ranked by {', '.join(result['ranked_by'])}, which cost {spent:,} updates; a run here costs "
         f"{result['updates_a_run']:,}. First: {', '.join(result['recommended'][:3])}"
     )
+    for name, answers in result["searches"].items():
+        if minus := answers["best"]["test_accuracy"].get("over_random"):
+            runs = minus["mean"], minus["low"], minus["high"], answers["best"]["test_accuracy"]["runs"]
+            cells = [
+                f"{n} {100 * m:+.2f} [{100 * lo:+.2f}, {100 * hi:+.2f}]" for m, lo, hi, n in zip(*runs, strict=True)
+            ]
+            output.say(f"  {name} over random, points of test accuracy by runs: {', '.join(cells[:4])}")
     for answer, what in (("best", "best on validation"), ("team", "team of the runs")):
         for split in ("val", "test"):
             for measure, (_, factor, digits) in MEASURES.items():
