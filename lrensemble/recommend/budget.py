@@ -19,6 +19,7 @@ FEWEST = 3  # trainings: less than that has no team to choose
 # LR says, whatever the loss; the others' LRs are of the size that SGD's have.
 DECADES = (0.1, 0.01, 1.0)
 NORMALISED_DECADES = (1e-3, 1e-4, 1e-2)
+SHARE = 0.25  # of the runs: new policies have peak LRs around those of the best
 NORMALISED = ("adam", "rmsprop", "lion", "adafactor", "lamb", "adagrad")
 
 
@@ -85,4 +86,4 @@ def next_runs(
         False where the user's policies were the start.
     """
     first = half_decades(known, bases[0]) if ladder else []
-    return propose_from(known, bases, n, seed, first=first, candidates=candidates)
+    return propose_from(known, bases, n, seed, first=first, candidates=candidates, share=SHARE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -77,14 +78,16 @@ CAFFENET = "STEP(k0=0.01, gamma=0.1, l=22.2%)"
 IMAGENET = "STEP(k0=0.1, gamma=0.1, l=33.3%)"  # pytorch/examples and torchvision: 0.1, a tenth every 30 of 90 epochs
 
 
-def peak_range(peaks: Sequence[float], scores: Sequence[float], failed: Sequence[float]) -> tuple[float, float]:
-    """Peak LRs to try: around those of the better half of the complete runs, or below those that failed.
+def peak_range(
+    peaks: Sequence[float], scores: Sequence[float], failed: Sequence[float], share: float = 0.5
+) -> tuple[float, float]:
+    """Peak LRs to try: around those of the best `share` of the complete runs, or below those that failed.
 
     `scores` of the complete runs: lower is better (NLL).
     """
     if not len(peaks):
         return (min(failed) / 100, min(failed) / 2) if len(failed) else UNKNOWN
-    better = np.argsort(scores, kind="stable")[: (len(peaks) + 1) // 2]
+    better = np.argsort(scores, kind="stable")[: max(1, math.ceil(share * len(peaks)))]
     chosen = np.asarray(peaks)[better]
     return float(f"{chosen.min() / REACH:.3g}"), float(f"{chosen.max() * REACH:.3g}")
 

@@ -91,6 +91,7 @@ def propose_from(
     *,
     first: Sequence[RunSpec] = (),
     candidates: Candidates = candidate_specs,
+    share: float = 0.5,
 ) -> list[Proposal]:
     """As `propose`, of what is known: a pure function.
 
@@ -99,10 +100,12 @@ def propose_from(
     first : runs that are proposed before all others; what comes after them is chosen as if they were trained
     candidates : function
         What the others are chosen from, as `candidate_specs`.
+    share : float
+        Of the complete runs: the peak LRs of new policies are around those of the best.
     """
     features = spec_features(known.specs, known.train_rows)
     peaks = 10 ** features[:, PEAK]
-    low, high = peak_range(list(peaks[known.complete]), list(known.nll), list(peaks[~known.complete]))
+    low, high = peak_range(list(peaks[known.complete]), list(known.nll), list(peaks[~known.complete]), share)
     good = known.good
     kinds = _distinct(bases)
     models = [(kind.model, kind.training.freeze) for kind in kinds]  # a pool may have members of others

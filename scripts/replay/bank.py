@@ -23,7 +23,7 @@ from lrensemble.training.config import Config
 
 Array = NDArray[Any]
 # What people train with when nobody chooses.
-DEFAULTS = ("ONECYCLE(k0=0.1, l=100%)", "COS(k0=0.1, l=100%)", "STEP(k0=0.1, gamma=0.1, l=33.3%)")
+DEFAULTS = ("ONECYCLE(k0=0.1)", "COS(k0=0.1, l=100%)", "COS(k0=0.01, l=100%)", "STEP(k0=0.1, gamma=0.1, l=33.3%)")
 
 
 def digits() -> dict[str, Array]:
