@@ -47,6 +47,9 @@ from lrensemble.cli import (
     train,
     verify,
 )
+from lrensemble.cli import (
+    run as run_command,
+)
 from lrensemble.cli.options import OldName, note_renamed
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.version import __version__
@@ -54,6 +57,7 @@ from lrensemble.version import __version__
 GROUPS: dict[str, dict[str, Any]] = {
     "The job, in this order": {
         "init": init,
+        "run": run_command,
         "train": train,
         "select": select,
         "evaluate": evaluate,
@@ -101,8 +105,9 @@ RENAMED = {
     ("database",): ("policies",),
     ("run",): ("propose", "--train"),
 }
+ROUNDS = {"--rounds", "-n", "--n"}  # with one of these `run` is what it was
 # Commands that go on where they were interrupted -> the option without which they only read.
-RESUMED = dict.fromkeys(("train", "demo", "recommend", "verify", "fastest", "fastspiker"), "")
+RESUMED = dict.fromkeys(("train", "run", "demo", "recommend", "verify", "fastest", "fastspiker"), "")
 RESUMED |= {"propose": "train", "robustness": "lr_scales"}
 DESCRIPTION = "Turn learning-rate tuning into ensembles: train a pool, select a team, evaluate it honestly."
 WIDTH = 80  # cells of the help's lines
@@ -186,7 +191,8 @@ def present_names(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     if argv[0] == "version":
         return ["--version"], []
     for old, new in RENAMED.items():
-        if tuple(argv[: len(old)]) == old:
+        is_old = old != ("run",) or ROUNDS & {word.partition("=")[0] for word in argv}
+        if is_old and tuple(argv[: len(old)]) == old:
             return [*new, *argv[len(old) :]], [" ".join(["lrensemble", *words]) for words in (old, new)]
     return [*argv], []
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from lrensemble.policies import LRBENCH, Policy, Space
 from lrensemble.policies.units import format_number
 from lrensemble.pool import RunSpec
 
+AGAIN = 3  # of the best policies may be trained again with a fresh seed
 PER_FUNCTION = 12  # random policies of every function
 REACH = 3.0  # the peak LR may be so many times below and above those of the better half
 UNKNOWN = (1e-3, 1.0)  # of the peak LR when nothing worked yet
@@ -76,14 +78,16 @@ CAFFENET = "STEP(k0=0.01, gamma=0.1, l=22.2%)"
 IMAGENET = "STEP(k0=0.1, gamma=0.1, l=33.3%)"  # pytorch/examples and torchvision: 0.1, a tenth every 30 of 90 epochs
 
 
-def peak_range(peaks: Sequence[float], scores: Sequence[float], failed: Sequence[float]) -> tuple[float, float]:
-    """Peak LRs to try: around those of the better half of the complete runs, or below those that failed.
+def peak_range(
+    peaks: Sequence[float], scores: Sequence[float], failed: Sequence[float], share: float = 0.5
+) -> tuple[float, float]:
+    """Peak LRs to try: around those of the best `share` of the complete runs, or below those that failed.
 
     `scores` of the complete runs: lower is better (NLL).
     """
     if not len(peaks):
         return (min(failed) / 100, min(failed) / 2) if len(failed) else UNKNOWN
-    better = np.argsort(scores, kind="stable")[: (len(peaks) + 1) // 2]
+    better = np.argsort(scores, kind="stable")[: max(1, math.ceil(share * len(peaks)))]
     chosen = np.asarray(peaks)[better]
     return float(f"{chosen.min() / REACH:.3g}"), float(f"{chosen.max() * REACH:.3g}")
 
@@ -105,16 +109,20 @@ def candidate_specs(
     Parameters
     ----------
     bases : one run for each configuration (model, optimizer, budget) that may be trained
-    best : the best runs so far
+    best : complete runs, the best first: `AGAIN` of their policies may be trained again
     taken : runs that are in the pool, whatever came of them
     """
     policies = random_policies(low, high, seed)
     specs = [base.model_copy(update={"policy": str(policy)}) for base in bases for policy in policies]
     fresh = 1 + max((spec.seed for spec in taken), default=0)
-    specs += [spec.model_copy(update={"seed": fresh}) for spec in best]
+    again = {spec.model_dump_json(): spec for spec in (spec.model_copy(update={"seed": fresh}) for spec in best)}
+    specs += [*again.values()][:AGAIN]
     known = {spec.model_dump_json() for spec in taken}
     unique = {spec.model_dump_json(): spec for spec in specs}
     return [spec for text, spec in unique.items() if text not in known]
+
+
+Candidates = Callable[[Sequence[RunSpec], Sequence[RunSpec], Sequence[RunSpec], float, float, int], list[RunSpec]]
 
 
 def first_policies(k0: tuple[float, float]) -> list[Policy]:

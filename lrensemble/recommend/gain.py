@@ -98,7 +98,7 @@ def divergence(finished: Array, failed: Array, candidates: Array) -> Array:
 
 
 def choose(
-    evidence: Evidence, candidates: Array, seconds: Array, n: int, seed: int, *, by: str = "gain"
+    evidence: Evidence, candidates: Array, seconds: Array, n: int, seed: int, *, by: str = "gain", first: int = 0
 ) -> list[tuple[int, Forecast]]:
     """The `n` candidates to train next, best first, each given that the ones before it are trained.
 
@@ -108,11 +108,17 @@ def choose(
     seconds : (Q,) that training each takes
     by : {"gain", "nll"}
         Expected gain of the team per second, or the candidate's own expected NLL.
+    first : int
+        So many of the candidates come first, in their order, whatever is expected of them.
     """
     diverges = divergence(evidence.features, evidence.failed, candidates)
     if not len(evidence.features) or len(evidence.features) + len(evidence.failed) < FEWEST:
         known = np.vstack([evidence.features, evidence.failed]) if len(evidence.failed) else evidence.features
-        spread = spread_out(known, candidates, n, weights=1 - diverges)
+        known = np.vstack([known, candidates[:first]])
+        spread = [
+            *range(first),
+            *(first + i for i in spread_out(known, candidates[first:], n - first, 1 - diverges[first:])),
+        ]
         return [(i, Forecast(diverges=float(diverges[i]))) for i in spread]
     evidence = evidence.thinned()
     rng = np.random.default_rng(seed)
@@ -133,7 +139,7 @@ def choose(
         expected = (1 - diverges[left]) * gains.mean(1)
         score = expected / seconds[left] if by == "gain" else -nll
         order = np.lexsort((nll, -score))  # of equal ones, the better model
-        best = int(order[0])
+        best = 0 if len(chosen) < first else int(order[0])
         i = int(left[best])
         chances = to_right(true[best])  # (draws, N)
         agree = (right @ chances.mean(0) + (1 - right) @ (1 - chances.mean(0))) / right.shape[1]
@@ -152,7 +158,7 @@ def choose(
         draw = true[best, k].astype(np.float64)
         model = model.extended(candidates[i], log_odds(draw))
         team = team + shares[best, k] * (draw - team)
-        left = left[order[1 : 1 + SHORTLIST]]
+        left = left[1:] if len(chosen) <= first else left[order[1 : 1 + SHORTLIST]]
     return chosen
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,10 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.metrics import correct_rows, nll_of, true_class
 from lrensemble.pool import Member, Pool, RunSpec
-from lrensemble.recommend.candidates import candidate_specs, peak_range
+from lrensemble.recommend.candidates import Candidates, candidate_specs, peak_range
 from lrensemble.recommend.features import PEAK, configuration, difference, spec_features
 from lrensemble.recommend.gain import FEWEST, Evidence, Forecast, choose
-from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs
-
-AGAIN = 3  # of the best runs may be trained again with a fresh seed
+from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs, took
 
 
 class Proposal(Forecast):
@@ -26,6 +24,42 @@ class Proposal(Forecast):
     spec: RunSpec
     explanation: str
     seconds: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known when the next runs are chosen: finished runs and their validation results, and nothing else.
+
+    Attributes
+    ----------
+    specs : M finished runs, with the policies that they followed
+    complete : (M,) bool; the others diverged or were stopped
+    seconds : (M,) that training took, NaN for the others and where unknown
+    true : (K, N) probability of the true class by the complete ones
+    right : (K, N) whether their most probable class is the true one
+    others : (L, N) probability of the true class by members whose policy is not known: they are in the team, too
+    chance : probability of the true class in a uniform guess
+    train_rows : rows of the training split
+    """
+
+    specs: Sequence[RunSpec]
+    complete: Array
+    seconds: Array
+    true: Array
+    right: Array
+    others: Array
+    chance: float
+    train_rows: int
+
+    @property
+    def good(self) -> list[RunSpec]:
+        """The complete runs."""
+        return [spec for spec, good in zip(self.specs, self.complete, strict=True) if good]
+
+    @property
+    def nll(self) -> Array:
+        """(K,) of the complete runs, on validation."""
+        return np.asarray(nll_of(self.true).mean(1))
 
 
 def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] | None = None) -> list[Proposal]:
@@ -45,40 +79,66 @@ def propose(pool: Pool, n: int = 5, *, seed: int = 0, bases: Sequence[RunSpec] |
     """
     if n < 1:
         raise UserError(f"n = {n} is not possible: propose 1 or more runs")
-    members = read_runs(pool, "val")
-    specs, complete = followed(members), are_complete(members)
-    rows = pool.task.rows["train"]
-    evidence, features = _evidence(pool, members, specs, complete)
-    scores = nll_of(evidence.true).mean(1)
-    good = [spec for spec, good in zip(specs, complete, strict=True) if good]
+    known = read_known(pool)
+    return propose_from(known, known.specs if bases is None else bases, n, seed)
+
+
+def propose_from(
+    known: Known,
+    bases: Sequence[RunSpec],
+    n: int,
+    seed: int,
+    *,
+    first: Sequence[RunSpec] = (),
+    candidates: Candidates = candidate_specs,
+    share: float = 0.5,
+) -> list[Proposal]:
+    """As `propose`, of what is known: a pure function.
+
+    Parameters
+    ----------
+    first : runs that are proposed before all others; what comes after them is chosen as if they were trained
+    candidates : function
+        What the others are chosen from, as `candidate_specs`.
+    share : float
+        Of the complete runs: the peak LRs of new policies are around those of the best.
+    """
+    features = spec_features(known.specs, known.train_rows)
     peaks = 10 ** features[:, PEAK]
-    low, high = peak_range(list(peaks[complete]), list(scores), list(peaks[~complete]))
-    ranked = [good[i] for i in np.argsort(scores, kind="stable")]
-    kinds = _distinct(specs if bases is None else bases)
+    low, high = peak_range(list(peaks[known.complete]), list(known.nll), list(peaks[~known.complete]), share)
+    good = known.good
+    kinds = _distinct(bases)
     models = [(kind.model, kind.training.freeze) for kind in kinds]  # a pool may have members of others
-    again = [spec for spec in ranked if (spec.model, spec.training.freeze) in models][:AGAIN]
-    candidates = candidate_specs(kinds, again, specs, low, high, seed)
-    together = spec_features([*specs, *candidates], rows)
-    known, new = together[: len(specs)], together[len(specs) :]
-    evidence = replace(evidence, features=known[complete], failed=known[~complete])
-    seconds = expected_seconds(members, candidates, rows)
+    ranked = [good[i] for i in np.argsort(known.nll, kind="stable")]
+    again = [spec for spec in ranked if (spec.model, spec.training.freeze) in models]
+    before = list(first[:n])
+    chosen = [*before, *(c for c in candidates(kinds, again, known.specs, low, high, seed) if c not in before)]
+    together = spec_features([*known.specs, *chosen], known.train_rows)
+    old, new = together[: len(known.specs)], together[len(known.specs) :]
+    evidence = Evidence(
+        features=old[known.complete],
+        true=known.true,
+        right=known.right,
+        failed=old[~known.complete],
+        others=known.others,
+        chance=known.chance,
+    )
+    seconds = expected_seconds(known.specs, known.seconds, chosen, known.train_rows)
     return [
         Proposal(
-            spec=candidates[i],
-            explanation=_explain(candidates[i], new[i], good, evidence.features, forecast, float(seconds[i])),
+            spec=chosen[i],
+            explanation=_explain(chosen[i], new[i], good, evidence.features, forecast, float(seconds[i])),
             seconds=float(seconds[i]),
             **vars(forecast),
         )
-        for i, forecast in choose(evidence, new, seconds, n, seed)
+        for i, forecast in choose(evidence, new, seconds, n, seed, first=len(before))
     ]
 
 
-def _evidence(
-    pool: Pool, members: Sequence[Member], specs: Sequence[RunSpec], is_complete: Array
-) -> tuple[Evidence, Array]:
-    """What the pool knows, and the features of all runs."""
-    labels = pool.labels("val")
-    features = spec_features(specs, pool.task.rows["train"])
+def read_known(pool: Pool) -> Known:
+    """What the finished runs of a pool say; `UserError` where there is none."""
+    members = read_runs(pool, "val")
+    labels, is_complete = pool.labels("val"), are_complete(members)
     complete = [member for member, good in zip(members, is_complete, strict=True) if good]
     mine = {member.id for member in complete}
     others = [member for member in pool.whole(pool.complete, "val") if member.id not in mine]
@@ -89,15 +149,16 @@ def _evidence(
         return np.array(rows, dtype=np.float64).reshape(len(members), len(labels))
 
     right = [correct_rows(p, labels) for p in pool.predictions("val", complete)]
-    evidence = Evidence(
-        features=features[is_complete],
+    return Known(
+        specs=followed(members),
+        complete=is_complete,
+        seconds=took(members),
         true=true(complete),
         right=np.array(right, dtype=bool).reshape(len(complete), len(labels)),
-        failed=features[~is_complete],
         others=true(others),
         chance=pool.chance("val"),
+        train_rows=pool.task.rows["train"],
     )
-    return evidence, features
 
 
 def _confidence(one_hot: Array, labels: Array) -> Array:

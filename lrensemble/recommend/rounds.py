@@ -8,7 +8,7 @@ any interruption is to begin again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from lrensemble.pool.files import clear_disk_errors, now, read_model, write_seal
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.locks import alone
 from lrensemble.pool.record import Strict
+from lrensemble.recommend.budget import next_runs
 from lrensemble.recommend.gain import greedy_weights
-from lrensemble.recommend.propose import Proposal, propose
+from lrensemble.recommend.propose import Proposal, read_known
 from lrensemble.training import Plan, train_pool
 from lrensemble.training.runner import create_pool
 from lrensemble.training.watcher import Watcher
@@ -53,13 +54,13 @@ class Limits:
     members: int | None = None
     seconds: float | None = None
 
-    def check(self, configured: int) -> None:
-        """Raise `UserError` for limits that allow nothing."""
+    def check(self, configured: int, ladder: bool = False) -> None:
+        """Raise `UserError` for limits that allow nothing; a ladder's first runs may be all."""
         if self.rounds < 1:
             raise UserError(
                 f"rounds = {self.rounds} is not possible: give 1 or more; the configuration alone is lrensemble train"
             )
-        if self.members is not None and self.members <= configured:
+        if self.members is not None and self.members < configured + (not ladder):
             raise UserError(
                 f"members = {self.members} leaves nothing to propose: the configuration itself has {configured}; give "
                 "more, or fewer policies"
@@ -91,6 +92,7 @@ def run_rounds(
     *,
     per_round: int = 4,
     seed: int = 0,
+    ladder: Sequence[RunSpec] = (),
     watcher: Watcher | None = None,
     tell: Callable[[Round], None] = lambda done: None,
     **options: Any,
@@ -107,6 +109,9 @@ def run_rounds(
         Proposals of a round; fewer where the limit of members is reached.
     seed : int
         Of the proposals. The same configuration and seed give the same rounds.
+    ladder : runs, optional
+        `lrensemble.recommend.budget.first_runs`, in place of the configuration's policies: these are round 0, and what
+        follows is chosen as by `next_runs`.
     tell : function
         Called with every round before it is trained.
     options
@@ -117,7 +122,8 @@ def run_rounds(
     UserError
         Impossible limits; rounds of another configuration; a pool in which nothing can be learned from.
     """
-    limits.check(len(plan.runs))
+    start = list(ladder) or plan.specs
+    limits.check(len(start), bool(ladder))
     if per_round < 1:
         raise UserError(f"{per_round} proposals a round are not possible: give 1 or more")
     end = None if limits.seconds is None else time.monotonic() + limits.seconds
@@ -131,10 +137,12 @@ def run_rounds(
                 return f"{planned} members"
             if timed.is_over():
                 raise _TimeIsUp
-            current = _round(pool, plan, number, most, seed)
+            current = _round(pool, plan, start, number, most, seed, bool(ladder))
             tell(current)
-            train_pool(plan.of(current.specs), watcher=timed, control=False, **options)
-            planned += len(current.proposals)
+            # Written with another limit, a round may have more runs than are wanted now.
+            wanted = current.specs if number == 0 else current.specs[:most]
+            train_pool(plan.of(wanted), watcher=timed, control=False, **options)
+            planned += len(wanted)
     except _TimeIsUp:
         return "the time is up"
     return f"{limits.rounds} rounds"
@@ -167,22 +175,23 @@ def _alone(pool: Pool) -> Iterator[None]:
         yield
 
 
-def _round(pool: Pool, plan: Plan, number: int, n: int, seed: int) -> Round:
+def _round(pool: Pool, plan: Plan, start: Sequence[RunSpec], number: int, n: int, seed: int, ladder: bool) -> Round:
     """Read a round, or make it and write it."""
     with _alone(pool):
         path = _path(pool, number)
         if path.exists():
             found = _read(path)
-            if number == 0 and {s.model_dump_json() for s in found.specs} != {s.model_dump_json() for s in plan.specs}:
+            if number == 0 and {s.model_dump_json() for s in found.specs} != {s.model_dump_json() for s in start}:
                 raise UserError(
                     f"{path.parent} holds the rounds of another configuration: choose another pool, or delete the "
                     "folder to begin again with what is trained"
                 )
             return found
         if number == 0:
-            proposals = [Proposal(spec=spec, explanation="from the configuration") for spec in plan.specs]
+            why = "the LR to begin with" if ladder else "from the configuration"
+            proposals = [Proposal(spec=spec, explanation=why) for spec in start]
         else:
-            proposals = propose(pool, n, seed=seed + number, bases=plan.specs)
+            proposals = next_runs(read_known(pool), plan.specs, n, seed + number, ladder=ladder)
         made = Round(number=number, seed=seed, proposals=tuple(proposals), created=now())
         write_sealed(path, made.model_dump(mode="json"))
         return made

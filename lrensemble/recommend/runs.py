@@ -216,24 +216,30 @@ def are_complete(members: Sequence[Member]) -> Array:
     return np.array([member.record.status == "complete" for member in members])
 
 
-def expected_seconds(members: Sequence[Member], specs: Sequence[RunSpec], train_rows: int) -> Array:
-    """Seconds that training each of `specs` takes: those of complete `members` per sample, of the most similar kind.
+def took(members: Sequence[Member]) -> Array:
+    """(M,) seconds that training took; NaN for runs that are not complete, or do not say."""
+    records = [member.record for member in members]
+    return np.array([float(r.costs.get("seconds", np.nan)) if r.status == "complete" else np.nan for r in records])
 
-    The median over runs of the same configuration, else of the same model, else of all.
+
+def expected_seconds(known: Sequence[RunSpec], took: Array, specs: Sequence[RunSpec], train_rows: int) -> Array:
+    """Seconds that training each of `specs` takes: those that runs `known` took per sample, of the nearest kind.
+
+    The median over runs of the same configuration, else of the same model, else of all; 1 where `took` is all NaN.
     """
-    known = [
-        (configuration(spec), float(member.record.costs["seconds"]) / _samples(spec, train_rows))
-        for member, spec in zip(members, followed(members), strict=True)
-        if member.record.status == "complete" and "seconds" in member.record.costs
+    paces = [
+        (configuration(spec), float(seconds) / _samples(spec, train_rows))
+        for spec, seconds in zip(known, took, strict=True)
+        if not np.isnan(seconds)
     ]
-    if not known:
+    if not paces:
         return np.ones(len(specs))
 
     def pace(spec: RunSpec) -> float:
         mine = configuration(spec)
-        same = [seconds for other, seconds in known if other == mine]
-        similar = [seconds for other, seconds in known if other[0] == mine[0]]
-        return float(np.median(same or similar or [seconds for _, seconds in known]))
+        same = [seconds for other, seconds in paces if other == mine]
+        similar = [seconds for other, seconds in paces if other[0] == mine[0]]
+        return float(np.median(same or similar or [seconds for _, seconds in paces]))
 
     return np.array([pace(spec) * _samples(spec, train_rows) for spec in specs])
 

@@ -256,6 +256,7 @@ def load_config(
     *,
     task: Task | None = None,
     model: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = None,
+    policies: Callable[[str], Sequence[str]] | None = None,
 ) -> Config:
     """Read a configuration from a YAML file (or a dict) and apply overrides such as ``training.epochs=5``.
 
@@ -266,6 +267,8 @@ def load_config(
     model : class, function or module, optional
         In place of ``model``'s name; its parameters may stand in the configuration. A class or function that can be
         imported is known to workers too, any other trains in this process.
+    policies : function, optional
+        Of the optimizer's name: the policies where the configuration has none.
 
     Raises
     ------
@@ -296,6 +299,10 @@ def load_config(
         if not equals or not key:
             raise UserError(f"{override!r} is not an override: write key.sub=value, for example training.epochs=5")
         data = _with(data, key, read_yaml(value, override))
+    if policies is not None and "policies" not in data:
+        given = data.get("optimizer", Config.model_fields["optimizer"].default.name)
+        name = given.get("name") if isinstance(given, dict) else given
+        data = {**data, "policies": list(policies(str(name)))}
     return validated(Config, _with_tokenizer(data), where)
 
 

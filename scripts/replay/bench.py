@@ -11,7 +11,7 @@ from lrensemble.errors import UserError
 from lrensemble.pool import Pool
 from lrensemble.pool.files import read_json
 from lrensemble.recommend.features import spec_features
-from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs
+from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs, took
 from lrensemble.training import load_config
 from scripts.replay.replay import START, Bench
 
@@ -47,7 +47,7 @@ def read_bench(pool: Pool) -> Bench:
         val_labels=pool.labels("val"),
         test_labels=pool.labels("test"),
         seconds=np.array([float(members[i].record.costs.get("seconds", 0.0)) for i in order]),
-        expected_seconds=expected_seconds(members, [specs[i] for i in order], train_rows),
+        expected_seconds=expected_seconds(specs, took(members), [specs[i] for i in order], train_rows),
     )
 
 

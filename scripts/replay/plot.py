@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lrensemble.report.drawing import COLOURS, AxisScale, Band, Panel, Picture, Polyline
 from lrensemble.report.figures import check_target, draw
 
-PANELS = (("val_nll", "Validation NLL of the team, nats", 1), ("test_accuracy", "Test accuracy of the team, %", 100))
+Panels = Sequence[tuple[str, str, float]]
+PANELS: Panels = (
+    ("val_nll", "Validation NLL of the team, nats", 1),
+    ("test_accuracy", "Test accuracy of the team, %", 100),
+)
 WIDTH, HEIGHT = 3.4, 2.5  # of one panel, in inches
 
 
-def draw_replays(pools: list[dict[str, Any]], path: Path) -> None:
+def draw_replays(pools: list[dict[str, Any]], path: Path, panels: Panels = PANELS) -> None:
     """Write the picture as png, svg or html.
 
     Parameters
@@ -20,24 +25,25 @@ def draw_replays(pools: list[dict[str, Any]], path: Path) -> None:
     pools : list of dict
         ``name``, ``members``, and ``strategies``: name -> measure -> ``{"budgets", "mean", "low", "high"}``; strategies
         whose name starts with ``clairvoyant`` peek, and are dashed.
+    panels : what is drawn of every pool: the measure, the label of its axis, and a factor
     """
     check_target(path)
     draw(
         path,
-        _picture(pools),
+        _picture(pools, panels),
         title="Replays: how good the team would have been",
         summary="Pools",
         items=[f"{pool['name']}: {pool['members']} members" for pool in pools],
     )
 
 
-def _picture(pools: list[dict[str, Any]]) -> Picture:
+def _picture(pools: list[dict[str, Any]], panels: Panels) -> Picture:
     return Picture(
-        [[_panel(pool, *panel, pool is pools[-1] and panel is PANELS[0]) for panel in PANELS] for pool in pools]
+        [[_panel(pool, *panel, pool is pools[-1] and panel is panels[0]) for panel in panels] for pool in pools]
     )
 
 
-def _panel(pool: dict[str, Any], measure: str, label: str, factor: int, named: bool) -> Panel:
+def _panel(pool: dict[str, Any], measure: str, label: str, factor: float, named: bool) -> Panel:
     bands, lines = [], []
     for i, (name, measures) in enumerate(pool["strategies"].items()):
         budgets, peeks = measures[measure]["budgets"], name.startswith("clairvoyant")

@@ -12,7 +12,7 @@ from lrensemble import Policy, Pool, UserError
 from lrensemble.pool import Named, RunSpec
 from lrensemble.recommend.candidates import PROPOSED, candidate_specs, peak_range
 from lrensemble.recommend.propose import propose
-from lrensemble.recommend.runs import expected_seconds, followed, read_runs
+from lrensemble.recommend.runs import expected_seconds, followed, read_runs, took
 from scripts.replay.bench import read_bench
 
 
@@ -100,7 +100,7 @@ def test_seconds_follow_the_budget(pool: Pool):
     specs = followed(runs)
     spec = specs[0]
     longer = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 8})})
-    once, twice = expected_seconds(runs, [spec, longer], 1010)
+    once, twice = expected(runs, [spec, longer], 1010)
     assert twice == pytest.approx(2 * once)
     assert once == pytest.approx(np.median([m.record.costs["seconds"] for m in runs]), rel=1e-6)
 
@@ -118,7 +118,7 @@ def test_the_pace_is_that_of_the_most_similar_runs(pool: Pool):
         member.write_record(member.record.model_copy(update=changed))
     third = spec.model_copy(update={"model": Named(name="mlp", hidden=[5])})
     nesterov = spec.model_copy(update={"optimizer": Named(name="Adam")})
-    found = expected_seconds(runs, [spec, wide, other, nesterov, third], 1010)
+    found = expected(runs, [spec, wide, other, nesterov, third], 1010)
     sizes = [expected_samples(one) for one in (spec, wide, other, nesterov, third)]
     np.testing.assert_allclose(found / sizes, [1.5, 6, 100, 2, 4])
 
@@ -127,13 +127,17 @@ def test_the_pace_is_that_of_complete_runs(pool: Pool):
     """One that was stopped tells no pace; where nothing does, all runs cost alike."""
     runs = read_runs(pool)
     specs = followed(runs)
-    known = expected_seconds(runs[1:], specs, 1010)
+    known = expected(runs[1:], specs, 1010)
     record = runs[0].record
     slow = {**record.costs, "seconds": 1e6}
     for changed in ({"status": "stopped", "costs": slow}, {"costs": {"steps": 1}}):
         runs[0].write_record(record.model_copy(update=changed))
-        np.testing.assert_array_equal(expected_seconds(runs, specs, 1010), known)
-        np.testing.assert_array_equal(expected_seconds(runs[:1], specs, 1010), np.ones(len(specs)))
+        np.testing.assert_array_equal(expected(runs, specs, 1010), known)
+        np.testing.assert_array_equal(expected(runs[:1], specs, 1010), np.ones(len(specs)))
+
+
+def expected(runs, specs, rows):
+    return expected_seconds(followed(runs), took(runs), specs, rows)
 
 
 def expected_samples(spec: RunSpec) -> int:

@@ -1,0 +1,134 @@
+"""Banks for ``scripts/bench_budget``: small tasks cut from real data, and every run that a strategy may ask for.
+
+A bank is an ordinary pool. Its configuration lists policies with a few seeds each; those written out (the ladder, the
+measured peaks) and the fixed defaults are trained with more, for strategies that repeat them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrensemble import Policy, Pool, load_config, train_pool
+from lrensemble.errors import UserError
+from lrensemble.pool import RunSpec
+from lrensemble.pool.files import write_atomic
+from lrensemble.tasks.idx import find_idx, read_idx
+from lrensemble.training import make_plan
+from lrensemble.training.config import Config
+
+Array = NDArray[Any]
+# What people train with when nobody chooses.
+DEFAULTS = ("ONECYCLE(k0=0.1)", "COS(k0=0.1, l=100%)", "COS(k0=0.01, l=100%)", "STEP(k0=0.1, gamma=0.1, l=33.3%)")
+
+
+def digits() -> dict[str, Array]:
+    """scikit-learn's 8x8 digits: 300 rows to train, 300 to validate, 1,197 to test."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return _cut("images", (found.images * 15).astype(np.uint8), found.target, (300, 300))
+
+
+def tabular() -> dict[str, Array]:
+    """A made table: 8 classes of two clusters each in 24 features, 8 of them informative, 5 % of labels wrong."""
+    from sklearn.datasets import make_classification
+
+    x, y = make_classification(
+        6000, 24, n_informative=8, n_redundant=6, n_classes=8, n_clusters_per_class=2, flip_y=0.05, random_state=0
+    )
+    return _cut("x", x.astype(np.float32), y, (800, 800))
+
+
+def fashion(root: Path) -> dict[str, Array]:
+    """Fashion-MNIST at 16x16 (means of pixels): 2,000 of train's rows, 1,500 others to validate, 5,000 of test."""
+    files = find_idx(root)
+    if len(files) < 4:
+        raise UserError(f"{root} does not have the four IDX files of Fashion-MNIST")
+    arrays = {key: read_idx(path) for key, path in files.items()}
+    train = _cut("images", _halved(arrays["train_images"]), arrays["train_labels"], (2000, 1500))
+    kept = {key: array for key, array in train.items() if not key.startswith("test")}
+    return {**kept, "test_images": _halved(arrays["test_images"][:5000]), "test_labels": arrays["test_labels"][:5000]}
+
+
+def _halved(images: Array) -> Array:
+    """(N, 28, 28) -> (N, 16, 16): 14x14 means of 2x2 pixels with a black border, the least that a LeNet takes."""
+    small = images.reshape(-1, 14, 2, 14, 2).mean((2, 4)).round().astype(np.uint8)
+    return np.pad(small, ((0, 0), (1, 1), (1, 1)))
+
+
+def cifar(path: Path, classes: int = 20) -> dict[str, Array]:
+    """The first classes of CIFAR-100 at 16x16: 2,500 rows to train, 2,000 to validate, 5,000 to test."""
+    with np.load(path) as file:
+        images = np.concatenate([file["train_images"], file["test_images"]])
+        labels = np.concatenate([file["train_labels"], file["test_labels"]]).ravel()
+    chosen = labels < classes
+    small = images[chosen].reshape(-1, 16, 2, 16, 2, 3).mean((2, 4)).round().astype(np.uint8)
+    return _cut("images", small, labels[chosen], (2500, 2000), 5000)
+
+
+def _cut(key: str, x: Array, y: Array, sizes: tuple[int, int], test: int | None = None) -> dict[str, Array]:
+    """Three splits in a fixed random order, the rest is test; named as npz and table files name them."""
+    order = np.random.default_rng(0).permutation(len(x))
+    parts = dict(
+        zip(("train", "val", "test"), np.split(order[: test and sum(sizes) + test], np.cumsum(sizes)), strict=True)
+    )
+    labels = "labels" if key == "images" else "y"
+    return {f"{split}_{name}": rows[part] for split, part in parts.items() for name, rows in ((key, x), (labels, y))}
+
+
+def write_data(folder: Path, fashion_root: Path, cifar_path: Path) -> list[Path]:
+    """Write ``folder/<bank>.npz``, those whose source is there; return the files."""
+    sources: dict[str, Callable[[], dict[str, Array]]] = {
+        "digits": digits,
+        "tabular": tabular,
+        "fashion": lambda: fashion(fashion_root),
+        "cifar": lambda: cifar(cifar_path),
+    }
+    there = {"fashion": fashion_root.exists(), "cifar": cifar_path.exists()}
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, make in sources.items():
+        if there.get(name, True):
+            arrays = make()
+            write_atomic(folder / f"{name}.npz", lambda file, arrays=arrays: np.savez(file, **arrays))
+            written.append(folder / f"{name}.npz")
+    return written
+
+
+def fixed() -> set[str]:
+    """`DEFAULTS` as members call them."""
+    return {str(Policy.parse(policy)) for policy in DEFAULTS}
+
+
+def bank_specs(config: Config, ladder: int, defaults: int) -> list[RunSpec]:
+    """All runs of a bank, one seed of every policy first: a bank that is not finished is a smaller bank.
+
+    `ladder` and `defaults` are the seeds of policies that are written out, and of `DEFAULTS`.
+    """
+    specs = config.specs()
+    written = {spec.policy for spec in config.model_copy(update={"policies": _written(config)}).specs()}
+    policies = dict.fromkeys(spec.policy for spec in specs)
+    counts = {p: defaults if p in fixed() else ladder if p in written else len(config.seeds) for p in policies}
+    base = specs[0]
+    return [
+        base.model_copy(update={"policy": policy, "seed": seed})
+        for seed in range(max(counts.values()))
+        for policy, count in counts.items()
+        if seed < count
+    ]
+
+
+def _written(config: Config) -> Sequence[str]:
+    return tuple(entry for entry in config.policies if isinstance(entry, str))
+
+
+def train_bank(path: Path, overrides: Sequence[str], pool: Path, ladder: int = 8, defaults: int = 24) -> Pool:
+    """Train a bank in this process, one thread; what is finished stays."""
+    config = load_config(path, overrides)
+    plan = make_plan(config, pool)
+    return train_pool(plan.of(bank_specs(config, ladder, defaults)), workers=1, threads=1, devices="cpu", control=False)
