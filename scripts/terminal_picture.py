@@ -1,4 +1,4 @@
-"""A picture of a terminal (SVG) from what commands print: docs/terminal.svg is made of the demo's pool.
+"""A picture of a terminal (SVG) from what commands print: docs/terminal.svg is made of the pool of configs/digits.yaml.
 
 usage: scripts/terminal_picture.py -o docs/terminal.svg "select checkpoints/digits" "evaluate checkpoints/digits"
 """
