@@ -21,7 +21,7 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w.])")
 # Command -> what its first two lines say, and the most lines of its default output on the small pool at 80 columns.
 COMMANDS = {
     "ls {pool}": ("4 members", 16),
-    "ls {folder}": ("1 pools", 6),
+    "ls {folder}": ("1 pool in", 6),
     "select {pool}": ("Team", 20),
     "evaluate {pool}": ("orth it", 25),
     "report {pool}": ("orth it", 14),
