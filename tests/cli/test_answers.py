@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import html
 import re
 import shutil
 from pathlib import Path
@@ -85,10 +86,12 @@ def test_the_verdict_is_the_same_everywhere(pool: Pool, capsys):
 
     select_teams(pool, ["all", "best-single"])
     words = evaluate(pool).verdicts["all"].split("\n")
-    for command in ("evaluate", "report"):
-        assert main([command, str(pool.path)]) == 0
+    for command in (["evaluate"], ["report", "-v"]):
+        assert main([*command, str(pool.path)]) == 0
         out = capsys.readouterr().out
         assert all(f"{line}." in out for line in words)
+    page = html.unescape((pool.path / "report.html").read_text()).replace("\u2212", "-")
+    assert all(line in page for line in words)
 
 
 def test_a_random_team_is_never_the_one_to_use(pool: Pool, capsys, tmp_path):
