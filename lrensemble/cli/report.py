@@ -70,10 +70,14 @@ def run(args: argparse.Namespace) -> int:
         output.print_json(found if several else found[0])
         return 0
     for report in reports:
-        lines = [report.answer.heading] if several else [report.answer.heading, *report.answer.lines]
-        for line in lines:
-            output.say(f"{report.pool}: " * several + line.removesuffix(".") + ".")
-        for note in () if several else report.notes:
+        output.say(f"{report.pool}: " * several + f"{report.answer.heading}.")
+        if several:
+            continue
+        gains, *more = report.answer.lines
+        output.say(gains.removesuffix(".") + ".")
+        for line in more:  # on the page, too
+            output.say_more(line.removesuffix(".") + ".")
+        for note in report.notes:
             output.say(f"note: {note}")
     output.say_next(f"open {path} in a browser")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 import shutil
@@ -21,7 +22,7 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w.])")
 # Command -> what its first two lines say, and the most lines of its default output on the small pool at 80 columns.
 COMMANDS = {
     "ls {pool}": ("4 members", 16),
-    "ls {folder}": ("1 pools", 6),
+    "ls {folder}": ("1 pool in", 6),
     "select {pool}": ("Team", 20),
     "evaluate {pool}": ("orth it", 25),
     "report {pool}": ("orth it", 14),
@@ -85,10 +86,12 @@ def test_the_verdict_is_the_same_everywhere(pool: Pool, capsys):
 
     select_teams(pool, ["all", "best-single"])
     words = evaluate(pool).verdicts["all"].split("\n")
-    for command in ("evaluate", "report"):
-        assert main([command, str(pool.path)]) == 0
+    for command in (["evaluate"], ["report", "-v"]):
+        assert main([*command, str(pool.path)]) == 0
         out = capsys.readouterr().out
         assert all(f"{line}." in out for line in words)
+    page = html.unescape((pool.path / "report.html").read_text()).replace("\u2212", "-")
+    assert all(line in page for line in words)
 
 
 def test_a_random_team_is_never_the_one_to_use(pool: Pool, capsys, tmp_path):
