@@ -84,6 +84,7 @@ def test_candidates_are_of_all_functions_around_what_worked(pool: Pool):
     low, high = peak_range([0.01, 0.1, 1.0], [0.5, 0.4, 2.3], [])
     assert (low, high) == pytest.approx((0.01 / 3, 0.3), rel=1e-2)
     assert peak_range([], [], [0.5, 2.0]) == (0.005, 0.25)
+    assert peak_range([0.01, 0.1, 1, 3], [4, 1, 2, 3], [], share=0.25) == pytest.approx((0.1 / 3, 0.3), rel=1e-2)
     found = candidate_specs(specs[:1], specs[:2], specs, low, high, 0)
     functions = {spec.policy.split("(")[0] for spec in found}
     assert functions >= {space.split("(")[0] for space in PROPOSED}
