@@ -3,9 +3,9 @@
   lrensemble run CONFIG --members 12
   lrensemble run CONFIG --time 2h --workers 4
 
-First cosines with peaks a decade apart (policies in CONFIG, where there are some, take their place), then the half
-decades around the best, then what is expected to help the team most: other policies, or the good ones with other
-seeds. As many runs are chosen at a time as there are workers. The test split is not read.
+First cosines with peaks a decade apart, or the policies in CONFIG, where it has some (policies=[] here: none). Then
+the half decades around the best cosine, then what is expected to help the team most: other policies, or the good ones
+with other seeds. As many runs are chosen at a time as there are workers. The test split is not read.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ def run(args: argparse.Namespace) -> int:
         MOST_RUNS, on=on, devices=args.devices, workers=args.workers, per_device=None, threads=args.threads
     )
     is_ladder = config.policies == ladder(config.optimizer.name)
+    if args.members is not None and not is_ladder and args.members <= len(plan.runs):
+        raise UserError(
+            f"--members {args.members}: the configuration's own policies are {len(plan.runs)} runs, which come first: "
+            "give more, or policies=[] to begin with decades"
+        )
     ended = run_rounds(
         plan,
         Limits(MOST_RUNS, args.members, args.time),

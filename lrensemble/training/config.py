@@ -268,7 +268,7 @@ def load_config(
         In place of ``model``'s name; its parameters may stand in the configuration. A class or function that can be
         imported is known to workers too, any other trains in this process.
     policies : function, optional
-        Of the optimizer's name: the policies where the configuration has none.
+        Of the optimizer's name: the policies where the configuration has none, or ``policies: []``.
 
     Raises
     ------
@@ -299,7 +299,7 @@ def load_config(
         if not equals or not key:
             raise UserError(f"{override!r} is not an override: write key.sub=value, for example training.epochs=5")
         data = _with(data, key, read_yaml(value, override))
-    if policies is not None and "policies" not in data:
+    if policies is not None and data.get("policies") in (None, []):
         given = data.get("optimizer", Config.model_fields["optimizer"].default.name)
         name = given.get("name") if isinstance(given, dict) else given
         data = {**data, "policies": list(policies(str(name)))}

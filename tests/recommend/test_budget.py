@@ -176,6 +176,14 @@ def test_policies_of_the_configuration_are_the_start_and_other_members_are_not_c
     assert [len(r.proposals) for r in read_rounds(Pool.open(pool))] == [3, 1]
 
 
+def test_policies_of_the_configuration_can_be_left_out(tmp_path, capsys):
+    file, pool = config(tmp_path, policies=["FIX(k0=[0.02, 0.05, 0.2])"]), tmp_path / "pool"
+    assert main(words(file, pool, "--members", "3")) == 2
+    assert "the configuration's own policies are 3 runs" in capsys.readouterr().err
+    assert main([*words(file, pool, "--members", "3"), "policies=[]"]) == 0
+    assert {m.record.spec.policy.split("(")[0] for m in Pool.open(pool).complete} == {"COS"}
+
+
 def test_a_config_without_policies_is_for_run_alone(tmp_path, capsys):
     assert main(["train", config(tmp_path), "--pool", str(tmp_path / "x")]) == 2
     assert "policies" in capsys.readouterr().err
