@@ -24,7 +24,7 @@ COMMANDS = {
     "ls {pool}": ("4 members", 16),
     "ls {folder}": ("1 pool in", 6),
     "select {pool}": ("Team", 20),
-    "evaluate {pool}": ("orth it", 25),
+    "evaluate {pool}": ("orth it", 40),  # with the bills of other ways to train beside each other
     "report {pool}": ("orth it", 14),
     "diversity {pool}": ("of all 4 members", 25),
     "propose {pool} -n 3": ("Train", 16),
