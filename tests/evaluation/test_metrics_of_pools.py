@@ -78,7 +78,7 @@ def test_a_task_and_a_configuration_bring_metrics(moons: Path, monkeypatch, caps
     # The report takes over what was found, and shows it.
     monkeypatch.setattr(info, "evaluate", lambda *a, **k: pytest.fail("evaluated again"))
     shown = page(report_info(Pool.open(moons)))
-    assert f'data-key="score.greedy-g_mean.{OWN}" value="{score.metrics[OWN]!r}"' in shown
+    assert f'data-key="score.greedy-g_mean.{OWN}" value="{score.metrics[OWN]:.9g}"' in shown
     assert main(["evaluate", str(moons), "--metric", "macro_f1"]) == 0
     table = capsys.readouterr().out
     assert all(word in table for word in ("macro_f1", "auroc", "g_mean", f"{score.metrics['macro_f1']:.4f}"))

@@ -195,7 +195,7 @@ def test_a_config_without_policies_is_for_run_alone(tmp_path, capsys):
         ([], "how much may be spent?"),
         (["--members", "2"], "--members 2: a team is chosen from 3 runs or more"),
         (["--members", "0"], "--members: 0 is not possible"),
-        (["--time", "0.05s"], "the time is up after 0 runs: a team is chosen from 3 or more"),
+        (["--time", "0.01s"], " a team is chosen from 3 or more; give more time than 3 runs take"),
     ],
 )
 def test_what_buys_no_team(tmp_path, capsys, options, message):
