@@ -175,7 +175,8 @@ def _comma_hint(data: dict[Any, Any], number: float) -> str:
 def _explain(kind: type[BaseModel], location: tuple[int | str, ...], error: Any) -> str:
     path = ".".join(map(str, location))
     if error["type"] == "missing":
-        return f"{path} is missing"
+        more = " (lrensemble run CONFIG --members N finds its own)" if path == "policies" else ""
+        return f"{path} is missing{more}"
     if error["type"] == "extra_forbidden":
         inside: type[BaseModel] | None = kind
         for part in location[:-1]:

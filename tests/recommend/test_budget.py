@@ -186,7 +186,7 @@ def test_policies_of_the_configuration_can_be_left_out(tmp_path, capsys):
 
 def test_a_config_without_policies_is_for_run_alone(tmp_path, capsys):
     assert main(["train", config(tmp_path), "--pool", str(tmp_path / "x")]) == 2
-    assert "policies" in capsys.readouterr().err
+    assert "policies is missing (lrensemble run CONFIG --members N finds its own)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
