@@ -160,13 +160,13 @@ def _print_bills(result: Evaluation, team: str) -> None:
     rows += [(TOGETHER, row) for row in result.equal_bills if row.name == team]
     if len(rows) > 1:
         output.print_rows(
-            f"What team {team} gains over other ways to train, and what all that either needed cost",
+            f"Team {team} over other ways to train, and the bills of both",
             [
                 {"<over": name}
                 | {"members": str(row.baseline_members), "<NLL gain": _gain(row.nll_gain, 4)}
                 | {"<points": _gain(row.accuracy_gain, 2), "accuracy %": output.percent(row.baseline_accuracy)}
                 | _cost(row.baseline_bill)
-                | {"team's trainings": _cost(row.bill)["trainings"]}
+                | {"its own": _cost(row.bill)["trainings"]}
                 for name, row in rows
             ],
         )

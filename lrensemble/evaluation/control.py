@@ -64,7 +64,8 @@ def seeds_of_default(pool: Pool) -> Seeds:
     runs = [run for run in _finished(control) if _is_default(run)] if control else []
     if not runs:
         return Seeds()
-    first = min(runs, key=lambda run: run.record.created)
+    # Records know the second: of small runs the files tell more.
+    first = min(runs, key=lambda run: (run.record.created, run.record_path.stat().st_mtime_ns))
     runs = [run for run in runs if _alike(run, first)]
     policy = str(first.record.spec.policy)
     if len(runs) < len(pool.runs):

@@ -170,6 +170,7 @@ def start(config: str, pool: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_killed_one_fill_one_pool(whole, tmp_path):
     """Two at a time; one is killed as soon as there is a round, its successor and the other end with one plan."""
     config, pool = config_file(tmp_path), tmp_path / "pool"

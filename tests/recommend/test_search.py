@@ -179,6 +179,7 @@ def test_killed_it_goes_on(tmp_path):
     assert len(members) == len(set(members)) == len(Pool.open(tmp_path / "pool").members)
 
 
+@pytest.mark.slow
 def test_what_is_claimed_are_fresh_seeds(tmp_path):
     config = load_config(tiny_config(control=False))
     plan = make_plan(config, tmp_path / "pool")
