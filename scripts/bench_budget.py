@@ -26,6 +26,7 @@ from lrensemble.pool.files import write_json
 from lrensemble.training.config import Config
 from scripts.replay import bank as banks
 from scripts.replay.plot import draw_replays
+from scripts.replay.shell import one_line
 from scripts.replay.spend import ANYTIME, STRATEGIES, Bank, Deck, Strategy, read_bank, score, seeds_of
 
 BUDGETS = (8, 12, 16, 24)
@@ -42,7 +43,7 @@ def drawn(config: Config) -> list[str]:
 
 def strategies_of(bank: Bank) -> dict[str, Strategy]:
     """All strategies, with those of the fixed defaults that the bank has."""
-    fixed = [policy for policy in bank.policies if policy in banks.fixed()]
+    fixed = [policy for policy in bank.runs_of if policy in banks.fixed()]
     return {**STRATEGIES, **{f"seeds of {policy}": partial(seeds_of, policy) for policy in fixed}}
 
 
@@ -155,7 +156,8 @@ def run(args: argparse.Namespace) -> None:
         draw_replays(results, args.plot, PANELS)
 
 
-def main() -> int:
+@one_line
+def main() -> None:
     parser = argparse.ArgumentParser("scripts/bench_budget", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True)
     data = jobs.add_parser("data", help="write the rows of the banks as FOLDER/NAME.npz")
@@ -175,12 +177,7 @@ def main() -> int:
     play.add_argument("--json", type=Path)
     play.add_argument("--csv", type=Path)
     play.add_argument("--plot", type=Path)
-    try:
-        run(parser.parse_args())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":

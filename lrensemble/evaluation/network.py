@@ -17,6 +17,7 @@ from lrensemble.models.adapters import souped
 from lrensemble.own import is_own, untrusted
 from lrensemble.pool import Member, MemberSpec, Named, Pool
 from lrensemble.tasks import SOURCES, Batch, Task, load_task
+from lrensemble.tasks.events import EventTask
 from lrensemble.tasks.inputs import Normalise
 from lrensemble.tasks.load import is_known
 from lrensemble.tasks.rows import raw_batches
@@ -52,6 +53,14 @@ Scores = Callable[[nn.Module, Tensor], Tensor]
 def _of_model(model: nn.Module, x: Tensor) -> Tensor:
     scores: Tensor = model(x)
     return scores
+
+
+def rows_by_rounding(task: Task, rows: int) -> int:
+    """How many of `rows` may have other predictions by the same network: of recordings 1 %, and one at least.
+
+    By rounding, a spiking neuron at its threshold fires or does not, and any row can have one.
+    """
+    return max(1, rows // 100) if isinstance(task, EventTask) else 0
 
 
 def load_network(pool: Pool, member: Member, *, trust: bool = False, task: Task | None = None) -> Network:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
-from lrensemble.evaluation.network import load_data, model_of, row_key
+from lrensemble.evaluation.network import load_data, model_of, row_key, rows_by_rounding
 from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import NAME, Card, Check, Frames, MemberCard, Preprocessing
 from lrensemble.export.ensemble import Ensemble
@@ -293,12 +293,14 @@ def _check_rows(
     rows = np.abs(np.concatenate(parts) - _stored(pool, team, members, "test")).max(1)
     wrong = ~(rows <= tolerance)  # NaN is wrong
     undecided = np.zeros_like(wrong)
-    if wrong.any() and (team.vote in JUMPING or isinstance(data, EventTask)):
-        undecided = wrong & ~np.isnan(rows)
-        if not isinstance(data, EventTask):  # a neuron at its threshold fires or not: any row can have one
-            undecided &= _undecided(pool.predictions("test", list(members.values())))
-        if undecided.sum() > max(1, FEW * len(rows)):
-            undecided[:] = False
+    most = 0.0
+    if wrong.any() and isinstance(data, EventTask):
+        undecided, most = wrong & ~np.isnan(rows), rows_by_rounding(data, len(rows))
+    elif wrong.any() and team.vote in JUMPING:
+        undecided = wrong & _undecided(pool.predictions("test", list(members.values())))
+        most = FEW * len(rows)
+    if undecided.sum() > most:
+        undecided[:] = False
     if (wrong & ~undecided).any():
         devices = sorted({str(member.record.environment.get("device")) for member in members.values()})
         raise UserError(

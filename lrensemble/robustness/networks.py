@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.evaluation.network import load_data, load_network
+from lrensemble.evaluation.network import load_data, load_network, rows_by_rounding
 from lrensemble.evaluation.teams import Entry, Teams, resolve, with_baselines
 from lrensemble.pool import Member, Pool
 from lrensemble.selection import VOTES
@@ -23,8 +23,7 @@ from lrensemble.training.device import pick_devices
 
 ROWS = 1000  # images in one pass of a network
 RECORDINGS = 100  # of event cameras: a row is many frames
-SAME = 0.01  # most that a probability may differ from the stored one ...
-FEW = 0.01  # ... but on so small a share of recordings: by rounding a spiking neuron at its threshold fires or not
+SAME = 0.01  # most that a probability may differ from the stored one, but for `rows_by_rounding`
 
 # Changes raw images (B, C, H, W), float, on the device; the number of the first row is for seeds.
 Change = Callable[[Tensor, int], Tensor]
@@ -86,7 +85,7 @@ class Networks:
         def check(member: Member, probabilities: Array) -> None:
             rows = np.abs(probabilities - stored[member.id]).max(1)
             other, worst = ~(rows <= SAME), float(rows.max())
-            if other.sum() > (max(1, FEW * len(rows)) if isinstance(self.data, EventTask) else 0):
+            if other.sum() > rows_by_rounding(self.data, len(rows)):
                 raise UserError(
                     f"member {member.id}: its network gives other predictions than the pool has (they differ by up "
                     f"to {worst:.3g}): the code of its model, or a library, has changed since it was trained"

@@ -27,6 +27,7 @@ from lrensemble.pool.files import write_json
 from scripts.replay import replay
 from scripts.replay.bench import read_bench
 from scripts.replay.plot import draw_replays
+from scripts.replay.shell import one_line
 from scripts.replay.tpe import tpe
 
 BUDGETS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100, 130, 160, 200)
@@ -129,7 +130,8 @@ def show(result: dict[str, Any]) -> None:
         )
 
 
-def main() -> int:
+@one_line
+def main() -> None:
     parser = argparse.ArgumentParser(
         "scripts/bench_replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,26 +144,21 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="png, svg or html")
     args = parser.parse_args()
     names = args.strategies or list(STRATEGIES)
-    try:
-        for name in names:
-            if name not in STRATEGIES:
-                raise UserError(f"unknown strategy {name!r}: {did_you_mean(name, STRATEGIES)}")
-        if args.starts < 2:
-            raise UserError(f"--starts {args.starts} is not possible: an interval needs 2 or more")
-        if args.budget is not None and args.budget <= replay.START:
-            raise UserError(f"--budget {args.budget} is not possible: the first {replay.START} members are random")
-        results = []
-        for path in args.pools:
-            results.append(run(path, names, args.starts, args.budget, args.jobs))
-            show(results[-1])
-        if args.json:
-            write_json(args.json, results)
-        if args.plot:
-            draw_replays(results, args.plot)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for name in names:
+        if name not in STRATEGIES:
+            raise UserError(f"unknown strategy {name!r}: {did_you_mean(name, STRATEGIES)}")
+    if args.starts < 2:
+        raise UserError(f"--starts {args.starts} is not possible: an interval needs 2 or more")
+    if args.budget is not None and args.budget <= replay.START:
+        raise UserError(f"--budget {args.budget} is not possible: the first {replay.START} members are random")
+    results = []
+    for path in args.pools:
+        results.append(run(path, names, args.starts, args.budget, args.jobs))
+        show(results[-1])
+    if args.json:
+        write_json(args.json, results)
+    if args.plot:
+        draw_replays(results, args.plot)
 
 
 if __name__ == "__main__":

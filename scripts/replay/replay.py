@@ -57,6 +57,23 @@ class Bench:
         right = np.stack([correct_rows(np.asarray(p), val_labels) for p in val]).astype(bool)
         return cls(val=val, val_labels=val_labels, true=true, right=right, **rest)
 
+    def only(self, runs: Sequence[int]) -> Bench:
+        """Some of the runs."""
+        chosen = np.asarray(runs, dtype=int)
+        return Bench(
+            features=self.features[chosen],
+            policies=[self.policies[i] for i in runs],
+            complete=self.complete[chosen],
+            val=[self.val[i] for i in runs],
+            test=[self.test[i] for i in runs],
+            val_labels=self.val_labels,
+            test_labels=self.test_labels,
+            seconds=self.seconds[chosen],
+            expected_seconds=self.expected_seconds[chosen],
+            true=self.true[chosen],
+            right=self.right[chosen],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Known:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
-from lrensemble.metrics import correct_rows, nll_of, nll_rows, true_class
+from lrensemble.metrics import correct_rows, nll_of, nll_rows
 from lrensemble.pool import Pool, RunSpec
 from lrensemble.recommend.budget import first_runs, half_decades, next_runs
 from lrensemble.recommend.candidates import AGAIN
@@ -32,33 +32,22 @@ LEFT_OUT = 0.3  # share of the random policies that an order does not have
 
 
 @dataclass(frozen=True, eq=False)
-class Bank:
-    """A fully trained pool with several seeds of every policy.
+class Bank(Bench):
+    """A fully trained pool with several seeds of every policy; `seconds` are NaN for runs that are not complete.
 
     Attributes
     ----------
-    policies : policy -> its runs, numbers from 0 to M - 1
+    name : of the task
+    runs_of : policy -> its runs, numbers from 0 to M - 1
     drawn : the policies that are random
     specs : M, with the policies that were followed
-    features : (M, F)
-    complete, seconds : (M,)
-    true, right : (M, N) of the true class on validation
-    val, test : (M, N, C) probabilities; zeros for runs that are not complete
+    train_rows : rows of the training split
     """
 
     name: str
-    policies: dict[str, list[int]]
+    runs_of: dict[str, list[int]]
     drawn: list[str]
     specs: list[RunSpec]
-    features: Array
-    complete: Array
-    seconds: Array
-    val: Array
-    test: Array
-    val_labels: Array
-    test_labels: Array
-    true: Array
-    right: Array
     train_rows: int
 
     def known(self, runs: Sequence[int], specs: Sequence[RunSpec]) -> Known:
@@ -70,7 +59,7 @@ class Bank:
             complete=self.complete[done],
             seconds=np.where(self.complete[done], self.seconds[done], np.nan),
             true=self.true[good],
-            right=self.right[good].astype(bool),
+            right=self.right[good],
             others=np.empty((0, self.true.shape[1])),
             chance=1 / self.val.shape[2],
             train_rows=self.train_rows,
@@ -81,32 +70,32 @@ def read_bank(pool: Pool, drawn: Sequence[str]) -> Bank:
     """The finished runs of a pool; `drawn` are its random policies."""
     members = read_runs(pool, "val", "test")
     complete = are_complete(members)
-    policies: dict[str, list[int]] = {}
-    for i, member in enumerate(members):
-        policies.setdefault(str(member.record.spec.policy), []).append(i)
+    policies = [str(member.record.spec.policy) for member in members]
+    runs_of: dict[str, list[int]] = {}
+    for i, policy in enumerate(policies):
+        runs_of.setdefault(policy, []).append(i)
     arrays = {}
     for split in ("val", "test"):
         arrays[split] = np.zeros((len(members), pool.task.rows[split], len(pool.task.class_names)), dtype=np.float32)
         for i in np.flatnonzero(complete):
             arrays[split][i] = next(iter(pool.predictions(split, [members[i]])))
-    labels = pool.labels("val")
     specs = followed(members)
-    kept = [policy for policy in drawn if policy in policies]
+    kept = [policy for policy in drawn if policy in runs_of]
     if not kept:
         raise UserError(f"{pool.path} has no run of the random policies of its configuration: train it first")
-    return Bank(
+    return Bank.of(
         name=pool.task.name,
         policies=policies,
+        runs_of=runs_of,
         drawn=kept,
         specs=specs,
         features=spec_features(specs, pool.task.rows["train"]),
         complete=complete,
         seconds=took(members),
+        expected_seconds=np.ones(len(members)),
         **arrays,
-        val_labels=labels,
+        val_labels=pool.labels("val"),
         test_labels=pool.labels("test"),
-        true=np.stack([true_class(p, labels) for p in arrays["val"]]).astype(np.float64),
-        right=np.stack([correct_rows(p, labels) for p in arrays["val"]]),
         train_rows=pool.task.rows["train"],
     )
 
@@ -117,7 +106,7 @@ class Deck:
     def __init__(self, bank: Bank, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.bank, self.seed = bank, seed
-        self.seeds = {policy: rng.permutation(runs).tolist() for policy, runs in bank.policies.items()}
+        self.seeds = {policy: rng.permutation(runs).tolist() for policy, runs in bank.runs_of.items()}
         order = [bank.drawn[i] for i in rng.permutation(len(bank.drawn))]
         self.drawn = order[: round((1 - LEFT_OUT) * len(order))]
         self.used: Counter[str] = Counter()
@@ -141,22 +130,8 @@ def random_runs(deck: Deck, budget: int) -> list[int]:
 
 def tpe_runs(deck: Deck, budget: int) -> list[int]:
     """Optuna's TPE over the random policies, one seed of each."""
-    runs = np.array([deck.take(policy) for policy in deck.drawn])
-    bank = deck.bank
-    bench = Bench(
-        features=bank.features[runs],
-        policies=deck.drawn,
-        complete=bank.complete[runs],
-        val=bank.val[runs],
-        test=bank.test[runs],
-        val_labels=bank.val_labels,
-        test_labels=bank.test_labels,
-        seconds=bank.seconds[runs],
-        expected_seconds=np.ones(len(runs)),
-        true=bank.true[runs],
-        right=bank.right[runs],
-    )
-    return [int(runs[i]) for i in replay(tpe, bench, budget=budget, seed=deck.seed)]
+    runs = [deck.take(policy) for policy in deck.drawn]
+    return [runs[i] for i in replay(tpe, deck.bank.only(runs), budget=budget, seed=deck.seed)]
 
 
 def seeds_of(policy: str, deck: Deck, budget: int) -> list[int]:
@@ -169,10 +144,6 @@ def _best_first(deck: Deck, runs: Sequence[int]) -> list[int]:
     bank = deck.bank
     good = [i for i, run in enumerate(runs) if bank.complete[run]]
     return sorted(good, key=lambda i: float(nll_of(bank.true[runs[i]]).mean()))
-
-
-def _policy_of(bank: Bank, run: int) -> str:
-    return next(policy for policy, runs in bank.policies.items() if run in runs)
 
 
 def _ladder(deck: Deck, budget: int) -> list[int]:
@@ -196,7 +167,7 @@ def half_and_half(deck: Deck, budget: int) -> list[int]:
 
 
 def _and_seeds(deck: Deck, runs: list[int], budget: int) -> list[int]:
-    ranked = [_policy_of(deck.bank, runs[i]) for i in _best_first(deck, runs)]
+    ranked = [deck.bank.policies[runs[i]] for i in _best_first(deck, runs)]
     more = [deck.take(policy) for policy in ranked for _ in range(budget) if deck.has(policy)]
     return [*runs, *more][:budget]
 
@@ -208,8 +179,8 @@ def hyper_deep(deck: Deck, budget: int) -> list[int]:
     if not good:
         return runs
     weights = greedy_weights(deck.bank.true[good])
-    chosen = [_policy_of(deck.bank, good[i]) for i in np.argsort(-weights, kind="stable") if weights[i]]
-    rest = [_policy_of(deck.bank, run) for run in good]
+    chosen = [deck.bank.policies[good[i]] for i in np.argsort(-weights, kind="stable") if weights[i]]
+    rest = [deck.bank.policies[run] for run in good]
     for policies in (chosen, rest):  # the bank's seeds may end before the budget
         while len(runs) < budget and any(map(deck.has, policies)):
             runs += [deck.take(policy) for policy in policies if deck.has(policy)]
@@ -220,11 +191,11 @@ def ours(deck: Deck, budget: int, *, workers: int = 1, start: str = "decades") -
     """`lrensemble.recommend.budget`, whose candidates are what the bank has: `workers` runs at a time."""
     bank = deck.bank
     base = bank.specs[0].model_copy(update={"seed": 0})
-    peak = {policy: float(10 ** bank.features[runs[0], PEAK]) for policy, runs in bank.policies.items()}
-    asked = {str(bank.specs[run].policy): policy for policy, runs in bank.policies.items() for run in runs}
+    peak = {policy: float(10 ** bank.features[runs[0], PEAK]) for policy, runs in bank.runs_of.items()}
+    asked = {str(bank.specs[run].policy): policy for policy, runs in bank.runs_of.items() for run in runs}
     allowed = {
         *deck.drawn,
-        *(policy for policy in bank.policies if policy.startswith("COS(") and policy not in bank.drawn),
+        *(policy for policy in bank.runs_of if policy.startswith("COS(") and policy not in bank.drawn),
     }
     runs: list[int] = []
     specs: list[RunSpec] = []
@@ -247,7 +218,7 @@ def ours(deck: Deck, budget: int, *, workers: int = 1, start: str = "decades") -
     if start == "decades":
         train([spec.policy for spec in first_runs([base])])
     else:
-        train(sorted(policy for policy in bank.policies if policy.startswith("LRTUNER(")))
+        train(sorted(policy for policy in bank.runs_of if policy.startswith("LRTUNER(")))
     rng = np.random.default_rng(deck.seed)
     while len(runs) < budget:
         n = min(workers, budget - len(runs))

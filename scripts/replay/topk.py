@@ -29,6 +29,7 @@ from lrensemble.recommend.runs import followed, read_runs, run_of
 from lrensemble.recommend.setting import Setting
 from scripts.replay.bench import read_bench
 from scripts.replay.replay import Bench, team_of
+from scripts.replay.shell import one_line
 
 RUNS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 MEASURES = {"accuracy": (correct_rows, 100, 2), "nll": (nll_rows, 1, 4)}
@@ -212,7 +213,8 @@ def _padded(cells: list[str], points: Sequence[int]) -> list[str]:
     return cells + [""] * (len(points) - len(cells))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@one_line
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "scripts/bench_topk", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -222,27 +224,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--by", choices=MEASURES, default="accuracy", help="on validation (default: accuracy)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    try:
-        if len(args.pools) < 2:
-            raise UserError(
-                f"{args.pools[0]} alone: the policies of a task are recommended by others: give their pools"
-            )
-        tasks = [read_task(path, args.by) for path in args.pools]
-        pairs = zip(args.pools, tasks, strict=True)
-        if twice := [
-            path for path, task in pairs if task.fingerprint in [t.fingerprint for t in tasks if t is not task]
-        ]:
-            raise UserError(f"{' and '.join(twice)} are of the same task: it would recommend itself")
-        results = []
-        for task in tasks:
-            results.append(compare(task, [one for one in tasks if one is not task], args.top, args.orders, args.by))
-            show(results[-1])
-        if args.json:
-            write_json(args.json, results)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if len(args.pools) < 2:
+        raise UserError(f"{args.pools[0]} alone: the policies of a task are recommended by others: give their pools")
+    tasks = [read_task(path, args.by) for path in args.pools]
+    pairs = zip(args.pools, tasks, strict=True)
+    if twice := [path for path, task in pairs if task.fingerprint in [t.fingerprint for t in tasks if t is not task]]:
+        raise UserError(f"{' and '.join(twice)} are of the same task: it would recommend itself")
+    results = []
+    for task in tasks:
+        results.append(compare(task, [one for one in tasks if one is not task], args.top, args.orders, args.by))
+        show(results[-1])
+    if args.json:
+        write_json(args.json, results)
 
 
 if __name__ == "__main__":

@@ -38,23 +38,25 @@ def small_bank(seed: int = 0) -> Bank:
         return P
 
     val, test = predictions(labels["val"]), predictions(labels["test"])
-    policies: dict[str, list[int]] = {}
+    runs_of: dict[str, list[int]] = {}
     for i, spec in enumerate(specs):
-        policies.setdefault(spec.policy, []).append(i)
+        runs_of.setdefault(spec.policy, []).append(i)
     return Bank(
         name="small",
-        policies=policies,
-        drawn=[policy for policy in policies if policy.startswith("FIX")],
+        policies=[spec.policy for spec in specs],
+        runs_of=runs_of,
+        drawn=[policy for policy in runs_of if policy.startswith("FIX")],
         specs=specs,
         features=features,
         complete=features[:, 1] < 0,
         seconds=np.ones(len(specs)),
+        expected_seconds=np.ones(len(specs)),
         val=val,
         test=test,
         val_labels=labels["val"],
         test_labels=labels["test"],
         true=np.stack([true_class(p, labels["val"]) for p in val]),
-        right=np.stack([correct_rows(p, labels["val"]) for p in val]),
+        right=np.stack([correct_rows(p, labels["val"]) for p in val]).astype(bool),
         train_rows=1010,
     )
 
