@@ -163,10 +163,10 @@ def _print_bills(result: Evaluation, team: str) -> None:
             f"Team {team} over other ways to train, and the bills of both",
             [
                 {"<over": name}
-                | {"trainings": _cost(row.baseline_bill)["trainings"], "its own": _cost(row.bill)["trainings"]}
-                | {"<NLL gain": _gain(row.nll_gain, 4), "<points": _gain(row.accuracy_gain, 2)}
-                | {"members": str(row.baseline_members), "accuracy %": output.percent(row.baseline_accuracy)}
-                | {"time": _cost(row.baseline_bill)["time"]}
+                | {"members": str(row.baseline_members), "<NLL gain": _gain(row.nll_gain, 4)}
+                | {"<points": _gain(row.accuracy_gain, 2), "accuracy %": output.percent(row.baseline_accuracy)}
+                | _cost(row.baseline_bill)
+                | {"its own": _cost(row.bill)["trainings"]}
                 for name, row in rows
             ],
         )
