@@ -8,7 +8,7 @@ from typing import Any
 from lrensemble.errors import UserError
 from lrensemble.plugins import Registry
 from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, team_vote
-from lrensemble.selection.base import Incompatible, Selector, Step, score_teams, soft_vote
+from lrensemble.selection.base import Incompatible, Selector, Step, smallest_within_one_se
 from lrensemble.selection.brute_force import BruteForce
 from lrensemble.selection.cma_es import CMAES
 from lrensemble.selection.convex import Convex
@@ -17,12 +17,10 @@ from lrensemble.selection.enumerate import Enumerating
 from lrensemble.selection.focal import Focal
 from lrensemble.selection.greedy import Greedy
 from lrensemble.selection.hierarchical import Hierarchical
-from lrensemble.selection.one_se import smallest_within_one_se
 from lrensemble.selection.pareto import Pareto
 from lrensemble.selection.simple import All, BestSingle, Random, TopK
 from lrensemble.selection.stability import Stability, stability
-from lrensemble.selection.temperature import fit_temperature
-from lrensemble.selection.votes import VOTES, Vote
+from lrensemble.selection.votes import VOTES, Vote, fit_temperature
 from lrensemble.votes import ALIASES, canonical_vote
 
 
@@ -102,9 +100,7 @@ __all__ = [
     "fit_temperature",
     "make_selector",
     "register_selector",
-    "score_teams",
     "smallest_within_one_se",
-    "soft_vote",
     "stability",
     "team_vote",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -13,12 +13,9 @@ from sklearn.base import BaseEstimator
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.selection.ballots import MEMORY, OBJECTIVES, Ballots, check_objective, checked_inputs, team_vote
-from lrensemble.selection.one_se import smallest_within_one_se
-from lrensemble.selection.temperature import fit_temperature
+from lrensemble.selection.ballots import MEMORY, Ballots, check_objective, checked_inputs, team_vote
+from lrensemble.selection.votes import fit_temperature
 from lrensemble.votes import canonical_vote
-
-__all__ = ["OBJECTIVES", "Selector", "Step", "deadline", "score_teams", "soft_vote", "team_of"]
 
 
 class Step(NamedTuple):
@@ -43,6 +40,22 @@ class Selector(BaseEstimator):  # type: ignore[misc]
 
     A selector stores its arguments untouched and implements ``_choose(ballots)``, or, where it needs all
     probabilities in memory and knows the soft vote only, ``_select(P, y)``.
+
+    Parameters
+    ----------
+    objective : {"nll", "accuracy"} or name of a metric
+    size : int, optional
+        Number of members.
+    vote : str
+        The vote that is optimised, and used; see `VOTES`.
+    temperature : bool
+        Scale every member's confidence on the same rows first.
+    time_limit : float, optional
+        Seconds; then the best so far is returned and `stopped_` says so.
+    one_se : bool
+        Return the smallest team of the trajectory within one standard error of the best.
+
+    Most selectors have some of these; their own descriptions name what is particular to them.
 
     Attributes
     ----------
@@ -167,22 +180,21 @@ def _checked_costs(costs: ArrayLike | None, total: int) -> Array:
     return values
 
 
-def score_teams(
-    weights: Array, predictions: Any, labels: ArrayLike, objective: str, vote: str = "soft", *, memory: int = MEMORY
+def smallest_within_one_se(
+    candidates: Sequence[Step], ballots: Ballots, objective: str, *, costs: Array | None = None
 ) -> Array:
-    """Score the votes of many teams, higher is better: (T,) from weights (T, M) and predictions (M, N, C).
+    """Weights of the smallest candidate whose score is within one standard error of the best (Breiman et al. 1984).
 
-    ``accuracy`` is the share of rows right, ``nll`` minus the mean negative log-likelihood in nats; else the name of a
-    metric (`lrensemble.metrics.find_metric`; those of which lower is better with a minus). Every row of
-    `weights` sums to 1. Memory stays bounded for any number of teams.
+    Ties of size go to the better score, then to the earlier candidate; with `costs` (M,) the cheapest is taken instead
+    of the smallest. `UserError` without candidates.
     """
-    return Ballots(predictions, labels, vote=vote, memory=memory).scores(weights, objective)
-
-
-def soft_vote(weights: Array, predictions: Any) -> Array:
-    """Weighted mean of the probabilities (S, N, C) -> (N, C), in float64."""
-    vote: Array = np.tensordot(np.asarray(weights, dtype=np.float64), np.asarray(predictions, dtype=np.float64), axes=1)
-    return vote
+    if not candidates:
+        raise UserError("the one-standard-error rule needs teams of several sizes: use it with greedy, top-k or pareto")
+    best = max(candidates, key=lambda step: step.score)  # of equals the first
+    error = ballots.standard_error(ballots.cast(best.weights), objective)
+    price = np.ones(ballots.total) if costs is None else costs
+    ranked = sorted(candidates, key=lambda step: (price[step.weights > 0].sum(), -step.score))
+    return np.asarray(next(step for step in ranked if best.score - step.score <= error).weights)
 
 
 def team_of(members: ArrayLike, total: int) -> Array:

@@ -27,17 +27,14 @@ class BruteForce(Enumerating):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
-        Number of members; any number when not given (up to 24 members).
+        Any number when not given (up to 24 members).
     max_teams : int
         Refuse (`UserError`) rather than run for minutes.
     vote : str
-        See `VOTES`; other votes than soft, and other objectives, are 30 times slower.
-    temperature : bool
-        Scale every member's confidence on the same rows first.
+        Other votes than soft, and other objectives, are 30 times slower.
     time_limit : float, optional
-        Seconds; then, and on Ctrl-C, the best so far is returned and `stopped_` says so.
+        Ctrl-C ends it too.
     """
 
     title = "brute force"

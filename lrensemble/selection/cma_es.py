@@ -23,19 +23,10 @@ class CMAES(Selector):
     ----------
     objective : {"nll", "accuracy"} or name of a metric
         Accuracy overfits more the freer the weights are; for NLL `Convex` is exact and faster.
-    size : int, optional
-        At most so many members.
+    size : at most so many members
     generations : int
         Of 4 + 3 ln(M) teams each.
     seed : int
-    vote : str
-        See `VOTES`.
-    temperature : bool
-        Scale every member's confidence on the same rows first.
-    time_limit : float, optional
-        Seconds; then the best so far is returned and `stopped_` says so.
-    one_se : bool
-        Return the smallest team of the trajectory within one standard error of the best.
 
     Attributes
     ----------

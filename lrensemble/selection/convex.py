@@ -33,12 +33,8 @@ class Convex(Selector):
     Parameters
     ----------
     vote : {"soft", "logit", "plurality", "borda"}
-    temperature : bool
-        Scale every member's confidence on the same rows first.
     steps : int
         Newton steps at most; 10 are usual.
-    time_limit : float, optional
-        Seconds; then the best so far is returned and `stopped_` says so.
 
     Attributes
     ----------

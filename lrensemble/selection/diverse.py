@@ -26,15 +26,10 @@ class DiverseGreedy(Selector):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"} or name of a metric
-    size : int, optional
-        Number of members.
     metric : str
         A name of `lrensemble.diversity.METRICS`.
     strength : float
         Nats (or shares of rows) that one unit of the metric is worth; 0 leaves plain forward selection.
-    time_limit : float, optional
-        Seconds; then the best so far is returned and `stopped_` says so.
 
     The scores of its trajectory are the regularised ones.
     """

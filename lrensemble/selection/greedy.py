@@ -12,7 +12,9 @@ from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
 from lrensemble.selection.base import Selector, Step
 from lrensemble.selection.flips import RunningAccuracy
-from lrensemble.selection.running import Running, RunningNLL, RunningVote
+from lrensemble.selection.running import RunningNLL, RunningVote
+
+Running = RunningNLL | RunningAccuracy | RunningVote
 
 
 @dataclass(eq=False, repr=False)
@@ -31,8 +33,7 @@ class Greedy(Selector):
     ----------
     objective : {"nll", "accuracy"} or name of a metric
         Accuracy on a few hundred rows overfits; NLL, the default, much less.
-    size : int, optional
-        At most so many different members.
+    size : at most so many different members
     steps : int
         Additions, 25 to 40 in the literature.
     replacement : bool
@@ -45,14 +46,8 @@ class Greedy(Selector):
         Share of the members in a bag.
     seed : int
         Of the bags.
-    vote : str
-        The vote that is optimised, and used; see `VOTES`.
-    temperature : bool
-        Scale every member's confidence on the same rows first.
     time_limit : float, optional
-        Seconds; then the best so far is returned and `stopped_` says so. At least one step is made.
-    one_se : bool
-        Return the smallest team of the trajectory within one standard error of the best.
+        At least one step is made.
 
     Attributes
     ----------

@@ -29,17 +29,14 @@ class Hierarchical(Enumerating):
 
     Parameters
     ----------
-    objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
-        Number of members; any number from 2 when not given.
+        Any number from 2 when not given.
     metric : str
         A name of `lrensemble.diversity.METRICS`, or "EQ".
     beta : float
         Share pruned at every size, in [0, 1); the paper's 0.1.
     max_teams : int
         Refuse (`UserError`) rather than run for minutes.
-    time_limit : float, optional
-        Seconds; then the best of the smaller teams is returned and `stopped_` says so.
 
     Attributes
     ----------

@@ -9,8 +9,7 @@ import numpy as np
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.base import Selector, Step
-from lrensemble.selection.one_se import smallest_within_one_se
+from lrensemble.selection.base import Selector, Step, smallest_within_one_se
 
 _EXACT = 10  # members up to which all teams are scored
 _KEPT = 5  # teams of a size that grow although they are not on the front
@@ -30,17 +29,9 @@ class Pareto(Selector):
     budget : float, optional
         Return the best team of the front that costs no more. Without it: the cheapest team within one standard error
         of the best.
-    objective : {"nll", "accuracy"} or name of a metric
-    size : int, optional
-        At most so many members.
+    size : at most so many members
     width : int
         At most so many teams of the front grow at a time, evenly spread over it.
-    vote : str
-        See `VOTES`.
-    temperature : bool
-        Scale every member's confidence on the same rows first.
-    time_limit : float, optional
-        Seconds; then the front so far is used and `stopped_` says so.
 
     Attributes
     ----------

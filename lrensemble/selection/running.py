@@ -1,7 +1,7 @@
 """Which member to add next: the score of a running sum of ballots with each candidate added.
 
-Three of a kind, with ``ties(candidates)``, ``add(member)`` and ``reset()``. ``ties`` gives the candidates with the best
-score and that score, to the last bit what the plain loop over all candidates gives:
+Three of a kind, with ``ties(candidates)``, ``add(member)`` once (more), and ``reset()`` to nothing. ``ties`` gives the
+candidates with the best score after their addition and that score, to the last bit what the plain loop over all gives:
 
 - `RunningNLL` for linear votes: needs the true class's probabilities only, and evaluates few candidates in full;
 - `RunningAccuracy` (module `flips`) for votes that keep the order of the classes;
@@ -11,30 +11,17 @@ score and that score, to the last bit what the plain loop over all candidates gi
 from __future__ import annotations
 
 import functools
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from lrensemble.array import Array
 from lrensemble.metrics import TINY
 from lrensemble.selection.ballots import Ballots
-from lrensemble.selection.screens import Screen, make_screen
+from lrensemble.selection.screens import Bounds, Products, make_screen
 
 _CACHE = 60_000  # numbers of candidates that are evaluated together: 480 KB
 _FEW = 4  # candidates that cost less than a screen of all
-
-
-class Running(Protocol):
-    """The score of a vote that grows by one ballot at a time."""
-
-    def ties(self, candidates: Array) -> tuple[Array, float]:
-        """Those of the candidates with the best score after their addition, and the score."""
-
-    def add(self, member: int) -> None:
-        """Add the ballots of a member once (more)."""
-
-    def reset(self) -> None:
-        """Start again from nothing."""
 
 
 class RunningNLL:
@@ -49,7 +36,7 @@ class RunningNLL:
         self.reset()
 
     @functools.cached_property
-    def _screen(self) -> Screen:
+    def _screen(self) -> Products | Bounds:
         return make_screen(self.true)
 
     def reset(self) -> None:

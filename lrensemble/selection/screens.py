@@ -1,14 +1,14 @@
 """Which candidates can have the best NLL after their addition: few of many, found faster than the plain loop would.
 
 `Products`, compiled by numba (extra ``fast``), knows every candidate's score to 1e-12; `Bounds`, in NumPy, bounds them.
-Either returns all candidates with the best score, and a few more.
+Either has ``near(running, step, candidates)``: those of the candidates that can be best when added to the sum `running`
+(N,) as the `step`-th, all that are best and a few more.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Protocol
 
 import numpy as np
 
@@ -23,15 +23,8 @@ _FLOAT32 = 4e-6  # error of a mean logarithm in float32, beside its size
 _FLOAT64 = 1e-12  # the same of a product in float64: N roundings of 2^-53 in the product, 4 a row before, over N
 
 
-class Screen(Protocol):
-    """Made once from the true class's probabilities (M, N)."""
-
-    def near(self, running: Array, step: int, candidates: Array) -> Array:
-        """Those of the `candidates` that can be best when added to the sum `running` (N,) as the `step`-th."""
-
-
-def make_screen(true: Array) -> Screen:
-    """`Products` where its code is loaded already, or worth loading and numba installed; else `Bounds`."""
+def make_screen(true: Array) -> Products | Bounds:
+    """Of the true class's probabilities (M, N): `Products` where its code is loaded, or there and worth it."""
     worth = true.size >= _WORTH_COMPILED and importlib.util.find_spec("numba") is not None
     return Products(true) if worth or _COMPILED in sys.modules else Bounds(true)
 

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from lrensemble import Pool, UserError, evaluate, import_members, select_teams
 from lrensemble.cli.main import main
 from lrensemble.pool.sources import gather_sources
-from lrensemble.selection import VOTES, Ballots, fit_temperature, make_selector, score_teams, team_vote
+from lrensemble.selection import VOTES, Ballots, fit_temperature, make_selector, team_vote
 from lrensemble.selection.votes import scaled
 
 ROWS, MOST = 60, 5
@@ -70,7 +70,7 @@ def test_scores_of_many_teams_are_those_of_their_votes(vote):
     for objective in ("nll", "accuracy"):
         ballots = Ballots(p, labels, vote=vote)
         expected = [ballots.score(ballots.cast(w), objective) for w in weights]
-        np.testing.assert_allclose(score_teams(weights, p, labels, objective, vote), expected, rtol=1e-9)
+        np.testing.assert_allclose(Ballots(p, labels, vote=vote).scores(weights, objective), expected, rtol=1e-9)
 
 
 @pytest.fixture

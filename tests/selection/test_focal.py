@@ -12,7 +12,7 @@ from lrensemble import UserError
 from lrensemble.diversity import all_masks, diversity, focal_diversity, mask_of, members_of
 from lrensemble.metrics import nll_rows
 from lrensemble.selection import BruteForce, DiverseGreedy, Focal, Hierarchical, make_selector
-from lrensemble.selection.two_means import diverse_and_accurate
+from lrensemble.selection.focal import diverse_and_accurate
 from tests.diversity.data import make_probabilities
 
 

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
 from lrensemble import UserError, selection
-from lrensemble.selection import SELECTORS, BestSingle, BruteForce, Greedy, Random, TopK, make_selector, score_teams
+from lrensemble.selection import SELECTORS, Ballots, BestSingle, BruteForce, Greedy, Random, TopK, make_selector
 
 
 def make(members=6, rows=60, classes=3, seed=0, quality=1.0):
@@ -32,7 +32,7 @@ def naive(weights, P, y, objective):
 
 
 @pytest.mark.parametrize("objective", selection.OBJECTIVES)
-def test_score_teams_in_chunks_equals_naive(objective, monkeypatch):
+def test_scores_in_chunks_equals_naive(objective, monkeypatch):
     P, y = make()
     monkeypatch.setattr(selection.ballots, "_TEAMS", 5)
     monkeypatch.setattr(selection.ballots, "_ROWS", 7)
@@ -40,7 +40,7 @@ def test_score_teams_in_chunks_equals_naive(objective, monkeypatch):
     weights = np.stack([[(i in team) / len(team) for i in range(6)] for team in teams])
     expected = [naive(w, P, y, objective) for w in weights]
     for memory in (2**20, 2**14):
-        np.testing.assert_allclose(score_teams(weights, P, y, objective, memory=memory), expected, rtol=1e-6)
+        np.testing.assert_allclose(Ballots(P, y, memory=memory).scores(weights, objective), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("objective", selection.OBJECTIVES)

@@ -9,8 +9,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from lrensemble.selection import Greedy, fit_temperature
-from lrensemble.selection.temperature import HIGHEST, LOWEST
-from lrensemble.selection.votes import scaled
+from lrensemble.selection.votes import HIGHEST, LOWEST, scaled
 from tests.selection.oracles import make
 
 

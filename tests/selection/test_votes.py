@@ -18,7 +18,6 @@ from lrensemble.selection import (
     TopK,
     canonical_vote,
     make_selector,
-    score_teams,
     team_vote,
 )
 from tests.selection.oracles import make, plain_score, plain_vote
@@ -97,7 +96,8 @@ def test_scores_in_pieces_equal_the_plain_loop(vote, objective):
     weights = np.random.default_rng(0).dirichlet(np.ones(6), 20)
     expected = [plain_score(w, P, y, objective, vote) for w in weights]
     for memory in (2**30, 5000):
-        np.testing.assert_allclose(score_teams(weights, P, y, objective, vote, memory=memory), expected, rtol=1e-5)
+        scores = Ballots(P, y, vote=vote, memory=memory).scores(weights, objective)
+        np.testing.assert_allclose(scores, expected, rtol=1e-5)
     ballots = Ballots(P, y, vote=vote)
     np.testing.assert_allclose(
         ballots.singles(objective), [plain_score(w, P, y, objective, vote) for w in np.eye(6)], rtol=1e-5
