@@ -60,7 +60,7 @@ def read_beside(checkpoint: Checkpoint, content: Any, tell: Callable[[str], obje
     ``run3.yaml``, ``run3.json`` beside ``run3.pt``. What is nearer holds. What cannot be read is named and left out.
     """
     folders = [checkpoint.folder.parent, checkpoint.folder]
-    run = RunFacts(_run_name(checkpoint))
+    run = RunFacts("/".join(checkpoint.path.absolute().parts[-3:]))  # its folder's name may say which run it is
     for key in ("hyper_parameters", "hparams", "config", "args"):
         run.facts |= facts_of(content.get(key)) if isinstance(content, Mapping) else {}
     lines: History = []
@@ -79,11 +79,6 @@ def read_beside(checkpoint: Checkpoint, content: Any, tell: Callable[[str], obje
     elif run.history:
         run.steps = max((int(line["step"]) for line in run.history if "step" in line), default=None)
     return run
-
-
-def _run_name(checkpoint: Checkpoint) -> str:
-    """The checkpoint's name, after its folder's where that alone says which run it is."""
-    return "/".join(checkpoint.path.absolute().parts[-3:])
 
 
 def _steps(content: Any) -> int | None:

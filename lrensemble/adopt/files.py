@@ -42,13 +42,12 @@ class Checkpoint:
     def read(self) -> Any:
         """What its files hold, nothing executed (`read_checkpoint`)."""
         contents = [read_checkpoint(file) for file in self.files]
-        if len(contents) > 1 and (bad := [f for f, c in zip(self.files, contents, strict=True) if not _is_map(c)]):
-            raise damaged(bad[0], "a part of a checkpoint is tensors by name")
-        return contents[0] if len(contents) == 1 else {key: value for part in contents for key, value in part.items()}
-
-
-def _is_map(content: Any) -> bool:
-    return isinstance(content, Mapping)
+        if len(contents) == 1:
+            return contents[0]
+        for file, content in zip(self.files, contents, strict=True):
+            if not isinstance(content, Mapping):
+                raise damaged(file, "a part of a checkpoint is tensors by name")
+        return {key: value for part in contents for key, value in part.items()}
 
 
 def find_checkpoints(paths: Sequence[Path]) -> list[Checkpoint]:

@@ -125,7 +125,9 @@ def adopt(
     """
     path, device = Path(path), pick_devices(devices)[0]
     data, named = _asked(config)
-    named = named if model is None else _named(model, named)
+    if model is not None:  # its parameters stand in the configuration
+        name = model if isinstance(model, str) else name_of(model)
+        named = Named.model_validate({**(named.parameters if named else {}), "name": name})
     if named is None:
         raise UserError("which model? --model package.module:callable, or model in the configuration")
     named = Named.model_validate({"name": named.name, **identified(**named.build)})
@@ -216,12 +218,6 @@ def _asked(config: str | Path | dict[str, Any] | None) -> tuple[DataConfig | Non
         raise UserError(f"{where}: unknown key {unknown[0]!r}: {did_you_mean(unknown[0], Config.model_fields)}")
     model = None if given.get("model") is None else validated(Named, given["model"], f"{where}: model")
     return validated(DataConfig, given["data"], f"{where}: data"), model
-
-
-def _named(model: Any, given: Named | None) -> Named:
-    """The model by its name; parameters stand in the configuration."""
-    name = model if isinstance(model, str) else name_of(model)
-    return Named.model_validate({**(given.parameters if given else {}), "name": name})
 
 
 def _check_pool(pool: Pool | None, task: Task) -> None:

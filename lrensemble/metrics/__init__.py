@@ -1,11 +1,11 @@
 """Pure functions from probabilities and labels to scores and intervals."""
 
-from lrensemble.metrics.bootstrap import bootstrap_means, percentile_interval
 from lrensemble.metrics.calibration import (
     Reliability,
     adaptive_calibration_error,
     expected_calibration_error,
     reliability,
+    risk_coverage,
 )
 from lrensemble.metrics.classes import PerClass, confusion, most_confused, per_class
 from lrensemble.metrics.detection import Auroc, auroc, uncertainty
@@ -33,12 +33,13 @@ from lrensemble.metrics.scores import (
     true_class,
     winners,
 )
-from lrensemble.metrics.selective import risk_coverage
 from lrensemble.metrics.significance import (
     McNemar,
+    bootstrap_means,
     holm,
     mcnemar,
     paired_interval,
+    percentile_interval,
     share_interval,
     standard_error,
     t_interval,

@@ -1,4 +1,7 @@
-"""Does a confidence of 80 % mean right in 80 % of the cases? Bins of a reliability diagram, and errors made of them."""
+"""Does a confidence of 80 % mean right in 80 % of the cases? Bins of a reliability diagram, and errors made of them.
+
+And what a prediction gets wrong where it may leave the rows that it is least sure of to somebody else.
+"""
 
 from __future__ import annotations
 
@@ -56,3 +59,17 @@ def adaptive_calibration_error(probabilities: Array, labels: Array, bins: int = 
     Equal widths put nearly all rows of a confident network in the last bin, where over- and underconfidence cancel.
     """
     return reliability(probabilities, labels, bins, equal_mass=True).error
+
+
+def risk_coverage(probabilities: Array, labels: Array) -> tuple[Array, Array]:
+    """Error among the k rows that one (N, C) prediction is surest of, for every k (Geifman and El-Yaniv 2017).
+
+    Rows of the same confidence have no order: they count with the error that all of them have. Two (N,) arrays:
+    coverage, the share k / N, and risk, the share of the k rows that is wrong. The mean of the risk is the area under
+    the curve (AURC).
+    """
+    wrong = 1.0 - correct_rows(probabilities, labels)
+    _, group = np.unique(-np.asarray(probabilities).max(-1), return_inverse=True)
+    of_group = np.bincount(group, wrong) / np.bincount(group)
+    k = np.arange(1, len(wrong) + 1)
+    return k / len(wrong), np.cumsum(of_group[np.sort(group)]) / k

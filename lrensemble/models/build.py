@@ -21,9 +21,8 @@ from lrensemble.models.memory import MemoryLimit
 from lrensemble.models.mlp import mlp
 from lrensemble.models.objects import OBJECTS, is_users_own
 from lrensemble.models.pretrained import FOLDERS, KEYS, identified, read_weights, start_from, weights_file
-from lrensemble.models.resnet import resnet
+from lrensemble.models.resnet import resnet, wide_resnet
 from lrensemble.models.spiking import carsnn, event_resnet
-from lrensemble.models.wide_resnet import wide_resnet
 from lrensemble.own import calling, current_folder, load_own, untrusted
 from lrensemble.plugins import Registry
 

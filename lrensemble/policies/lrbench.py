@@ -143,6 +143,18 @@ def cos(x: Steps) -> Steps:
     return 0.5 * (1 + np.cos(math.pi * x))
 
 
+def _register_falling(name: str, plain: Shape, periods: str, count: Shape, length: Parameter, source: str) -> None:
+    """The 2 and EXP forms of a wave; `count` of the steps and l gives the `periods` that are over."""
+
+    @wave(f"{name}2", f"{name} / 2^floor({periods})", K0, K1, length, source=source)
+    def halving(t: Steps, span: float, l: float) -> Steps:  # noqa: E741
+        return plain(t, span, l) * power(0.5, np.floor(count(t, l)))
+
+    @wave(f"{name}EXP", f"{name} * gamma^(t / per)", K0, K1, length, GAMMA, PER, source=source)
+    def decaying(t: Steps, span: float, l: float, gamma: float, per: float) -> Steps:  # noqa: E741
+        return plain(t, span, l) * power(gamma, t / per)
+
+
 def _register_cyclic(name: str, formula: str, g: LR, ahead: float, halving_ahead: float) -> None:
     """The plain wave and its 2 and EXP forms; `ahead` of the step by so many half periods."""
     source = PAPER if name in ("TRI", "SIN") else CODE
@@ -152,14 +164,9 @@ def _register_cyclic(name: str, formula: str, g: LR, ahead: float, halving_ahead
         return span * g((t + ahead * l) % (2 * l) / l)
 
     moment = "(t + l)" if halving_ahead else "t"
-
-    @wave(f"{name}2", f"{name} / 2^floor({moment} / 2l)", K0, K1, HALF, source=source)
-    def halving(t: Steps, span: float, l: float) -> Steps:  # noqa: E741
-        return plain(t, span, l) * power(0.5, np.floor((t + halving_ahead * l) / (2 * l)))
-
-    @wave(f"{name}EXP", f"{name} * gamma^(t / per)", K0, K1, HALF, GAMMA, PER, source=source)
-    def decaying(t: Steps, span: float, l: float, gamma: float, per: float) -> Steps:  # noqa: E741
-        return plain(t, span, l) * power(gamma, t / per)
+    _register_falling(
+        name, plain, f"{moment} / 2l", lambda t, half: (t + halving_ahead * half) / (2 * half), HALF, source
+    )
 
 
 _register_cyclic("TRI", "(2/pi) |asin(sin(pi t / 2l))|", tri, 0, 0)
@@ -190,13 +197,7 @@ def _register_restarts(name: str, formula: str, g: LR) -> None:
     def plain(t: Steps, span: float, l: float) -> Steps:  # noqa: E741
         return span * g(1 - t % l / l)
 
-    @wave(f"{name}2", f"{name} / 2^floor(t / l)", K0, K1, CYCLE, source=CODE)
-    def halving(t: Steps, span: float, l: float) -> Steps:  # noqa: E741
-        return plain(t, span, l) * power(0.5, np.floor(t / l))
-
-    @wave(f"{name}EXP", f"{name} * gamma^(t / per)", K0, K1, CYCLE, GAMMA, PER, source=CODE)
-    def decaying(t: Steps, span: float, l: float, gamma: float, per: float) -> Steps:  # noqa: E741
-        return plain(t, span, l) * power(gamma, t / per)
+    _register_falling(name, plain, "t / l", lambda t, cycle: t / cycle, CYCLE, CODE)
 
 
 _register_restarts("RSW", "u", rsw)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from lrensemble.errors import UserError
 from lrensemble.pool.files import clear_disk_errors, now
 from lrensemble.pool.links import delete, link_above
 from lrensemble.pool.member import Member
-from lrensemble.pool.pool import CONTROL, Pool
+from lrensemble.pool.pool import CONTROL, Pool, by_accuracy
 from lrensemble.pool.record import FINISHED
 
 WEIGHTS = "weights.safetensors"
@@ -116,7 +116,7 @@ def plan_gc(
     for part in parts:
         members = _readable(part, skipped)
         in_teams = {i for team in part.teams for i in team.members}
-        ranked = sorted((m for m in members if m.record.status in FINISHED), key=_accuracy)
+        ranked = sorted((m for m in members if m.record.status in FINISHED), key=by_accuracy, reverse=True)
         best = {m.id for m in ranked[::-1][: keep_best if part is pool else 0]}
         whole = best | in_teams
         with_weights = best | (in_teams if keep_teams else set())
@@ -146,8 +146,7 @@ def collect(plan: Sweep) -> Sweep:
                 delete(item.path)
                 done.append(item)
                 continue
-            folder = item.path if item.path.name == item.member else _folder(item)
-            member = Member(folder)
+            member = Member(next(path for path in (item.path, *item.path.parents) if path.name == item.member))
             try:
                 with member.hold(wait=False):
                     if reason := _changed(member, item):
@@ -158,10 +157,6 @@ def collect(plan: Sweep) -> Sweep:
             except Timeout:
                 skipped.append(f"member {item.member}: a process is training it")
     return Sweep(plan.pool, plan.bytes, plan.limit, done, skipped)
-
-
-def _folder(item: Item) -> Path:
-    return next(parent for parent in item.path.parents if parent.name == item.member)
 
 
 def _changed(member: Member, item: Item) -> str:
@@ -215,13 +210,6 @@ def _readable(pool: Pool, skipped: list[str]) -> list[Member]:
     return members
 
 
-def _accuracy(member: Member) -> tuple[float, float, str]:
-    """The worst first, so that the last is `Pool.best_single`; a diverged member has no accuracy: nothing is worse."""
-    val = member.record.metrics.get("val", {})
-    accuracy, nll = val.get("accuracy"), val.get("nll")
-    return (-1.0 if accuracy is None else accuracy, -(nll or 0.0), member.id)
-
-
 def _weights(member: Member, in_teams: set[str]) -> Item | None:
     path = member.path / WEIGHTS
     if WEIGHTS not in member.record.files or not path.is_file():
@@ -248,7 +236,9 @@ def _leftovers(pool: Pool, members: Sequence[Member]) -> list[Item]:
         orphan = member.path / WEIGHTS
         if WEIGHTS in member.record.removed and orphan.is_file():
             items.append(Item("leftover", orphan, _bytes(orphan), member.id, "weights that were removed before"))
-    for folder in _folders(pool.path / "members"):
+    there = pool.path / "members"
+    entries = sorted(there.iterdir()) if there.is_dir() and not there.is_symlink() else []
+    for folder in (entry for entry in entries if entry.is_dir() and not entry.is_symlink()):
         if not os.path.lexists(folder / "record.json") and not Member(folder).is_held():
             items.append(Item("leftover", folder, _bytes(folder), folder.name, "folder without a record"))
     own = [pool.path, *(pool.path / name for name in ("labels", "teams", "evaluations"))]
@@ -258,11 +248,6 @@ def _leftovers(pool: Pool, members: Sequence[Member]) -> list[Item]:
             if path.stat().st_mtime < old:
                 items.append(Item("leftover", path, _bytes(path), None, "temporary file of a killed process"))
     return items
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    if path.is_dir() and not path.is_symlink():
-        yield from sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
 def _bytes(path: Path) -> int:

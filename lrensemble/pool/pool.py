@@ -34,9 +34,9 @@ CONTROL = "control"  # folder of the seeds-only pool inside the pool
 
 
 def by_accuracy(member: Member) -> tuple[float, float, str]:
-    """Where a complete member stands: by validation accuracy, of equals by the lower NLL, then by the id."""
-    val = member.record.metrics["val"]
-    return -(val["accuracy"] or 0.0), val["nll"] or 0.0, member.id
+    """Where a member stands: by validation accuracy (diverged: none), of equals by the lower NLL, then the id."""
+    val = member.record.metrics.get("val", {})
+    return -(val.get("accuracy", -1.0) or 0.0), val.get("nll") or 0.0, member.id
 
 
 class Pool:

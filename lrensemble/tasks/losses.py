@@ -66,7 +66,8 @@ def row_losses(scores: Tensor, batch: dict[str, Tensor], training: Any, class_co
     check_loss(training.loss.name, training.loss.parameters)
     options = dict(training.loss.parameters)
     wanted = options.pop("weights", None)
-    weights = None if wanted is None else class_weights(tuple(class_counts), wanted, scores.device)
+    key = wanted if isinstance(wanted, str) else tuple(wanted or ())
+    weights = _class_weights(tuple(class_counts), key, scores.device) if key else None
 
     def of(y: Tensor) -> Tensor:
         rows = LOSSES[training.loss.name](scores, y, label_smoothing=training.label_smoothing, **options)
@@ -77,14 +78,9 @@ def row_losses(scores: Tensor, batch: dict[str, Tensor], training: Any, class_co
     return batch["share"] * of(batch["y"]) + (1 - batch["share"]) * of(batch["other_y"])
 
 
-def class_weights(counts: tuple[int, ...], wanted: str | Sequence[float], device: torch.device) -> Tensor:
-    """Weights of the classes (C,): ``balanced`` is one over how often a class is (scikit-learn's)."""
-    key = wanted if isinstance(wanted, str) else tuple(wanted)
-    return _class_weights(counts, key, device)
-
-
 @functools.lru_cache(maxsize=64)
 def _class_weights(counts: tuple[int, ...], wanted: str | tuple[float, ...], device: torch.device) -> Tensor:
+    """Weights of the classes (C,): ``balanced`` is one over how often a class is (scikit-learn's)."""
     if not isinstance(wanted, str) and len(wanted) != len(counts):
         raise UserError(f"training.loss.weights has {len(wanted)} numbers, but there are {len(counts)} classes")
     rows = torch.tensor(counts, dtype=torch.float64)

@@ -14,12 +14,11 @@ import numpy as np
 
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.opening import check_array, check_packed, clear_read_errors, open_regular
-from lrensemble.tasks.dataset import Images, Split, cut, make_split
+from lrensemble.tasks.dataset import LAYOUTS, Images, Split, cut, make_split
 from lrensemble.tasks.folder import read_folder
 from lrensemble.tasks.groups import as_groups, check_groups, groups_of_paths, read_groups
 from lrensemble.tasks.idx import FILES, find_idx, read_idx
 from lrensemble.tasks.labels import check_classes, few, lacking_classes, numbered_classes
-from lrensemble.tasks.layout import LAYOUTS
 from lrensemble.tasks.splits import check_splits, find_splits
 from lrensemble.tasks.task import SPLITS
 

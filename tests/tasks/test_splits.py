@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from lrensemble import Images, UserError, load_task
-from lrensemble.tasks.layout import channels_first
+from lrensemble.tasks.dataset import channels_first
 
 RNG = np.random.default_rng(0)
 
