@@ -7,7 +7,6 @@ folder once, in the cache. Nothing in them is executed, and no package of a mode
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from lrensemble.errors import UserError, first_line
 from lrensemble.installing import install
-from lrensemble.opening import clear_read_errors, open_regular
+from lrensemble.opening import known_hash
 
 PACKAGE = "package:"
 CONFIG = "config.json"
@@ -114,13 +113,5 @@ def weights_bytes(folder: Path) -> int:
 
 
 def _hash(paths: Iterable[Path]) -> str:
-    return _hash_of(tuple((path, (info := path.stat()).st_mtime_ns, info.st_size) for path in paths))
-
-
-@functools.lru_cache(maxsize=64)
-def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        with open_regular(path) as file, clear_read_errors(path):
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()};".encode())
-    return digest.hexdigest()[:16]
+    text = "".join(f"{path.name} {known_hash(path)};" for path in paths)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

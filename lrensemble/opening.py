@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import io
 import math
 import os
@@ -143,3 +145,21 @@ def array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], Liter
     if any(n < 0 for n in shape):
         raise ValueError(f"shape {shape}")
     return shape, dtype, "F" if fortran else "C"
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open_regular(path) as file, clear_read_errors(path):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_hash(path: Path) -> str:
+    """`file_hash`, computed once a process as long as the file stays as it is."""
+    with clear_read_errors(path):
+        info = path.stat()
+    return _hash_of(path, info.st_mtime_ns, info.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_of(path: Path, changed: int, size: int) -> str:
+    return file_hash(path)

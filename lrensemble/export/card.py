@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lrensemble.errors import UserError
+from lrensemble.opening import file_hash
 from lrensemble.pool import Named
-from lrensemble.pool.files import file_hash, read_model
+from lrensemble.pool.files import read_model
 from lrensemble.pool.record import FileInfo
 from lrensemble.tabular import Column
 from lrensemble.tasks.text import TextForm

@@ -26,7 +26,7 @@ from lrensemble.export.swap import new_folder
 from lrensemble.export.team import team_module, voters
 from lrensemble.export.texts import TextTeam, team_of_pool
 from lrensemble.pool import Member, Pool, Team
-from lrensemble.pool.files import clear_disk_errors, file_hash, now, write_atomic, write_json
+from lrensemble.pool.files import clear_disk_errors, now, write_atomic, write_json
 from lrensemble.pool.given import given_pool
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
@@ -115,7 +115,7 @@ def export_team(
             names = module.write(temporary)
         else:
             names = _write_files(module, formats, card, temporary, tell)
-        card = card.model_copy(update={"files": {name: _info(temporary / name) for name in names}})
+        card = card.model_copy(update={"files": {name: FileInfo.of(temporary / name) for name in names}})
         write_json(temporary / NAME, card.model_dump(mode="json"))  # what reading it back for the checks needs
         checks = {}
         for format in formats:
@@ -177,10 +177,6 @@ def _data(pool: Pool, trust: bool) -> tuple[Task | None, str]:
         return load_data(pool, trust=trust), ""
     except UserError as error:
         return None, f"not checked against the stored predictions: {error}"
-
-
-def _info(path: Path) -> FileInfo:
-    return FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))
 
 
 # The card

@@ -5,7 +5,6 @@ Nothing in a file is executed: safetensors, or ``torch.load(weights_only=True)``
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import re
@@ -26,7 +25,7 @@ from lrensemble.model_folder import PACKAGE, find_folder
 from lrensemble.model_folder import weights_hash as folder_hash
 from lrensemble.models.checkpoints import Groups, listed, misfits, places, read_checkpoint, tensor_groups
 from lrensemble.models.objects import is_users_own
-from lrensemble.opening import clear_read_errors, open_regular
+from lrensemble.opening import known_hash
 
 FOLDERS = ("hf",)  # models whose weights are folders, which they load themselves
 KEYS = ("weights", "weights_hash")  # of a model, beside the parameters of its builder
@@ -66,7 +65,7 @@ def identified(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {**found, "weights": place, "weights_hash": folder_hash(folder)}
     path = weights_file(name, weights, fetch=True)
     known = weights if _is_word(name, weights) else str(path.absolute())
-    return {**found, "weights": known, "weights_hash": _hash_of(path)}
+    return {**found, "weights": known, "weights_hash": known_hash(path)[:16]}
 
 
 def weights_file(name: str, weights: str, *, fetch: bool = False) -> Path:
@@ -86,7 +85,7 @@ def weights_file(name: str, weights: str, *, fetch: bool = False) -> Path:
 def read_weights(name: str, weights: str, expected: str | None) -> Groups:
     """The tensors of a file; `UserError` unless it has the hash `expected` and holds nothing but plain values."""
     path = weights_file(name, weights)
-    if expected is not None and (found := _hash_of(path)) != expected:
+    if expected is not None and (found := known_hash(path)[:16]) != expected:
         raise UserError(
             f"model {name}: {path} is not the file that the model started from (its hash is {found}, not {expected}): "
             "put that one back"
@@ -215,21 +214,6 @@ def _check_fetch(what: str, address: str, cache: Path, fetch: bool) -> None:
 def _not_fetched(what: str, address: str, error: Exception) -> UserError:
     reason = first_line(getattr(error, "reason", None) or error)
     return UserError(f"{what}: its weights cannot be fetched from {address} ({reason}): give a file, weights=FILE")
-
-
-# Hashes
-
-
-def _hash_of(path: Path) -> str:
-    with clear_read_errors(path):
-        info = path.stat()
-    return _file_hash(path, info.st_mtime_ns, info.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _file_hash(path: Path, changed: int, size: int) -> str:
-    with open_regular(path) as file, clear_read_errors(path):
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:

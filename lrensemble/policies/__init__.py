@@ -20,7 +20,6 @@ from lrensemble.policies.control import (
 )
 from lrensemble.policies.lrbench import LRBENCH
 from lrensemble.policies.policy import Policy
-from lrensemble.policies.ranges import Range
 from lrensemble.policies.registry import (
     ALIASES,
     CONTROLS,
@@ -32,7 +31,7 @@ from lrensemble.policies.registry import (
     register,
 )
 from lrensemble.policies.space import Space, parse_policies
-from lrensemble.policies.units import Length
+from lrensemble.policies.units import Length, Range
 
 __all__ = [
     "ALIASES",

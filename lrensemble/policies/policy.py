@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
 from lrensemble.notebook import block, curve, line
-from lrensemble.policies.from_lrbench import from_lrbench
+from lrensemble.policies.lrbench import from_lrbench
 from lrensemble.policies.registry import LR, Control, Definition, Function, Value, find_definition
 from lrensemble.policies.schedule import Schedule
 from lrensemble.policies.units import Length

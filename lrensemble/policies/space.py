@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from lrensemble.policies.policy import Policy
-from lrensemble.policies.ranges import Range
 from lrensemble.policies.text import Call, at, axes_of, grid, read, singles
+from lrensemble.policies.units import Range
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrensemble.errors import UserError
-from lrensemble.policies.ranges import RANGES, Range
 from lrensemble.policies.registry import find_definition
-from lrensemble.policies.units import NUMBER, Length
+from lrensemble.policies.units import NUMBER, RANGES, Length, Range
 
 _TOKEN = re.compile(
     rf"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<length>{NUMBER}(?:e(?![\w.])|%)?)|(?P<mark>[()\[\],=]))", re.ASCII

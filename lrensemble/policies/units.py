@@ -1,4 +1,4 @@
-"""Lengths of training with a unit: optimizer steps, epochs, or a share of the budget."""
+"""Lengths of training with a unit: optimizer steps, epochs, or a share of the budget; and random ranges of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from lrensemble.errors import UserError
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+RANGES = ("log", "uniform")
 _LENGTH = re.compile(rf"({NUMBER})(e|%)?", re.ASCII)
 
 
@@ -64,3 +68,31 @@ def may_ascend(lengths: Sequence[Length]) -> bool:
 def steps_per_epoch(train_rows: int, batch_size: int) -> int:
     """Whole batches only: the order is new in every epoch, so the rows left out are others each time."""
     return max(1, train_rows // batch_size)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Random values between two ends, evenly spread (``uniform``) or evenly in their logarithm (``log``)."""
+
+    kind: str
+    low: float
+    high: float
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise UserError(f"{self}: the first end must be below the second")
+        if self.kind == "log" and self.low <= 0:
+            raise UserError(f"{self}: a log range must start above 0")
+
+    def __str__(self) -> str:
+        return f"{self.kind}({format_number(self.low)}{self.unit}, {format_number(self.high)}{self.unit})"
+
+    def sample(self, rng: np.random.Generator) -> Any:
+        """One value: a `Length`, which serves as a number where one is needed."""
+        if self.kind == "log":
+            value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        else:
+            value = rng.uniform(self.low, self.high)
+        # Four digits say as much, and read better in the texts of members.
+        return Length(min(max(float(f"{value:.4g}"), self.low), self.high), self.unit)

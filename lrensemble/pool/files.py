@@ -223,8 +223,3 @@ class Once:
             self._found[path] = state, read()
         found: T = self._found[path][1]
         return found
-
-
-def file_hash(path: Path) -> str:
-    with open_regular(path) as file, clear_read_errors(path):
-        return hashlib.file_digest(file, "sha256").hexdigest()

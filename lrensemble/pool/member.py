@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lrensemble.errors import MachineError, UserError
-from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged
-from lrensemble.pool.files import Once, clear_disk_errors, file_hash, read_model, read_text, write_sealed
+from lrensemble.opening import MOST_HISTORY, MOST_LINE, clear_read_errors, damaged, file_hash
+from lrensemble.pool.files import Once, clear_disk_errors, read_model, read_text, write_sealed
 from lrensemble.pool.links import link_above, refuse_links
 from lrensemble.pool.locks import alone, is_held
 from lrensemble.pool.record import FINISHED, Record

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lrensemble.errors import UserError
 from lrensemble.metrics import TINY
+from lrensemble.opening import file_hash
 from lrensemble.policies import Controlled, Policy, parse_schedule
 from lrensemble.pool.files import now
 from lrensemble.tabular import Column
@@ -214,6 +215,10 @@ class FileInfo(Strict):
 
     bytes: int
     sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        return cls(bytes=path.stat().st_size, sha256=file_hash(path))
 
 
 class Record(BaseModel):

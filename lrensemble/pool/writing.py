@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.metrics import is_one_hot, summary
-from lrensemble.pool.files import file_hash, json_text, now, write_array, write_atomic, write_bytes
+from lrensemble.pool.files import json_text, now, write_array, write_atomic, write_bytes
 from lrensemble.pool.links import delete
 from lrensemble.pool.member import HISTORY, Member
 from lrensemble.pool.record import FileInfo, Record
@@ -85,10 +85,7 @@ def write_end(member: Member, *, history: History, files: Iterable[str] = (), **
     if history:
         write_history(member, history)
         names.append(HISTORY)
-    infos = {
-        name: FileInfo(bytes=(member.path / name).stat().st_size, sha256=file_hash(member.path / name))
-        for name in names
-    }
+    infos = {name: FileInfo.of(member.path / name) for name in names}
     # What an earlier attempt left (a reason, a traceback) goes; what is known of the member stays.
     record = member.record.model_copy(
         update={"finished": now(), "reason": None, "traceback": None, "files": infos, **values}

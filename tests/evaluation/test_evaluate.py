@@ -228,7 +228,7 @@ def test_every_team_has_a_verdict(pool: Pool):
 
 
 def test_test_predictions_that_are_not_finite(pool: Pool):
-    from lrensemble.pool.files import file_hash, write_array
+    from lrensemble.pool.files import write_array
     from lrensemble.pool.record import FileInfo
 
     member = pool.members[0]
@@ -236,7 +236,7 @@ def test_test_predictions_that_are_not_finite(pool: Pool):
     array = np.load(path)
     array[3] = np.nan
     write_array(path, array)
-    files = {**member.record.files, "predictions/test.npy": FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))}
+    files = {**member.record.files, "predictions/test.npy": FileInfo.of(path)}
     member.write_record(member.record.model_copy(update={"files": files}))
     select_teams(pool, ["all"])
     with pytest.raises(UserError, match=f"member {member.id} are not finite"):

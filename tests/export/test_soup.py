@@ -169,11 +169,10 @@ def test_what_does_not_hold_up_is_not_written(soups_pool: Pool, capsys):
 
 def reseal(member) -> None:
     """Give a record the hash of the changed weights."""
-    from lrensemble.pool.files import file_hash
     from lrensemble.pool.record import FileInfo
 
     path = member.path / "weights.safetensors"
-    info = FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))
+    info = FileInfo.of(path)
     files = {**member.record.files, "weights.safetensors": info}
     member.write_record(member.record.model_copy(update={"files": files}))
 

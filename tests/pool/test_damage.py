@@ -20,8 +20,8 @@ import pytest
 from lrensemble import Pool, UserError, evaluate, export_team
 from lrensemble.cli.main import main
 from lrensemble.errors import MachineError
-from lrensemble.opening import clear_read_errors, read_bytes
-from lrensemble.pool.files import array_bytes, file_hash, read_array, read_json, read_text
+from lrensemble.opening import clear_read_errors, file_hash, read_bytes
+from lrensemble.pool.files import array_bytes, read_array, read_json, read_text
 from lrensemble.pool.select import select_teams
 
 

@@ -38,7 +38,7 @@ def words_of(command: str, pool: Pool, folder: Path) -> list[str]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter[Path]]:
     """How often each file is hashed, and each record read, from now on."""
     counts: dict[str, Counter[Path]] = {"hashes": Counter(), "records": Counter()}
-    file_hash, read_bytes = files_room.file_hash, files_room.read_bytes
+    file_hash, read_bytes = member_room.file_hash, files_room.read_bytes
 
     def counting_hash(path: Path) -> str:
         counts["hashes"][path] += 1

@@ -11,7 +11,7 @@ from lrensemble import Pool, UserError
 from lrensemble.metrics import summary
 from lrensemble.pool import Predictions
 from lrensemble.pool.costs import inference_costs
-from lrensemble.pool.files import file_hash, write_array
+from lrensemble.pool.files import write_array
 from lrensemble.pool.record import FileInfo
 from lrensemble.pool.select import select_teams
 from lrensemble.selection import make_selector, team_vote
@@ -98,7 +98,7 @@ def test_the_damaged_member_is_named(pool: Pool):
     array = np.load(path)
     array[5, 1] = np.nan
     write_array(path, array)
-    files = {**member.record.files, "predictions/val.npy": FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))}
+    files = {**member.record.files, "predictions/val.npy": FileInfo.of(path)}
     member.write_record(member.record.model_copy(update={"files": files}))
     with pytest.raises(UserError, match=f"predictions of member {member.path}, row 5: .*are not probabilities"):
         select_teams(pool)

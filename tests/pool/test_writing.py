@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrensemble import Pool, UserError
+from lrensemble.opening import file_hash
 from lrensemble.pool import writing
-from lrensemble.pool.files import file_hash
 from lrensemble.pool.record import loop_spec
 
 ACCURACIES = st.lists(st.one_of(st.none(), st.floats(0, 1), st.just(float("nan"))), max_size=8)

@@ -19,7 +19,7 @@ from PIL import Image
 from lrensemble import Pool, load_task, select_teams
 from lrensemble.cli.main import main
 from lrensemble.pool import best_team
-from lrensemble.pool.files import file_hash, json_text
+from lrensemble.pool.files import json_text
 from lrensemble.pool.record import FileInfo
 from lrensemble.pool.writing import write_end
 from lrensemble.report.page import charts, page, report_info, svg
@@ -312,7 +312,7 @@ def test_predictions_that_are_not_finite(pool: Pool, capsys, split):
     array = np.load(file)
     array[3, 0] = np.nan
     np.save(file, array)
-    info = FileInfo(bytes=file.stat().st_size, sha256=file_hash(file))
+    info = FileInfo.of(file)
     files = {**member.record.files, f"predictions/{split}.npy": info}
     member.write_record(member.record.model_copy(update={"files": files}))
     assert main(["report", str(pool.path)]) == 2

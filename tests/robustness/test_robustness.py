@@ -118,13 +118,12 @@ def test_corruption_equals_a_plain_loop(pool: Pool):
 def test_a_network_that_gives_other_predictions_is_found(pool: Pool):
     from safetensors.torch import load_file, save_file
 
-    from lrensemble.pool.files import file_hash
     from lrensemble.pool.record import FileInfo
 
     member = pool.best_single()
     path = member.path / "weights.safetensors"
     save_file({k: v + 0.05 for k, v in load_file(path).items()}, path)
-    files = {**member.record.files, path.name: FileInfo(bytes=path.stat().st_size, sha256=file_hash(path))}
+    files = {**member.record.files, path.name: FileInfo.of(path)}
     member.write_record(member.record.model_copy(update={"files": files}))
     with pytest.raises(UserError, match="gives other predictions than the pool has"):
         corruption(networks(pool, device="cpu"))
