@@ -82,15 +82,11 @@ def begin(name: str, target: Path, data: Path | None = None, column: str | None 
             raise UserError(f"there is no folder {path.parent} for {path.name}: make it first")
     made = []
     if data is None and sample is not None:
-        root = Path(_value(text, "root"))
+        root = Path(re.findall(r"(?m)^  root: (\S+)", text)[0])
         made = [sample(root)] if not root.exists() else [f"{root}: there already, left alone"]
     for path, content in copies.items():
         path.write_text(content, encoding="utf-8")
     return [*(f"{path}: the model, in PyTorch" for path in copies if path != target), *made]
-
-
-def _value(text: str, key: str) -> str:
-    return str(re.findall(rf"(?m)^  {key}: (\S+)", text)[0])
 
 
 def _with(text: str, key: str, value: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import os
 import secrets
 import shutil
@@ -70,13 +71,9 @@ def _clean(out: Path) -> None:
     """What a process left that was killed: the team that was on its way out comes back where it has no successor."""
     if _old(out).is_dir() and not out.exists():
         _old(out).replace(out)
-    for path in (_old(out), *out.parent.glob(f".{_literal(out.name)}.*.tmp")):
+    for path in (_old(out), *out.parent.glob(f".{glob.escape(out.name)}.*.tmp")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
 def _exchange(one: Path, other: Path) -> bool:

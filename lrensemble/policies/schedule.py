@@ -93,7 +93,8 @@ class Schedule:
     def __str__(self) -> str:
         def text(value: Value) -> str:
             if isinstance(value, tuple):
-                return f"[{', '.join(map(text, value))}]" if _has_policies(value) else f"[{','.join(map(text, value))}]"
+                comma = ", " if any(isinstance(item, Schedule) for item in value) else ","
+                return f"[{comma.join(map(text, value))}]"
             return format_number(value) if isinstance(value, float) else str(value)
 
         return f"{self.function}({', '.join(f'{name}={text(value)}' for name, value in self._given())})"
@@ -154,7 +155,3 @@ class Schedule:
         values = {name: bind_inner(name, value) for name, value in values.items()}
         definition.check(values)  # lengths of different units can be compared now
         return type(self)(self.function, tuple(values.items()))
-
-
-def _has_policies(value: tuple[Any, ...]) -> bool:
-    return any(isinstance(item, Schedule) for item in value)

@@ -11,7 +11,6 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -19,6 +18,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from lrensemble.errors import MachineError, UserError
 from lrensemble.opening import MOST_JSON, array_header, clear_read_errors, damaged, open_regular, read_bytes
@@ -87,22 +87,13 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool
 def json_text(data: Any, *, indent: int | None = 2) -> str:
     """Strict JSON: models and dataclasses are objects; numbers that JSON does not know (NaN, infinity) become null."""
 
-    def clean(value: Any) -> Any:
-        if isinstance(value, float):  # most of what is written: first
-            return value if math.isfinite(value) else None
-        if isinstance(value, dict):
-            return {str(k): clean(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [clean(v) for v in value]
+    def plain(value: Any) -> Any:
         if isinstance(value, np.generic):
-            return clean(value.item())
-        if isinstance(value, BaseModel):
-            return clean(value.model_dump(mode="json"))
-        if is_dataclass(value):
-            return clean(vars(value))
-        return str(value) if isinstance(value, Path) else value
+            return value.item()
+        raise TypeError(f"{type(value).__name__} is no JSON: {value!r:.60}")
 
-    return json.dumps(clean(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    values = to_jsonable_python(to_jsonable_python(data, fallback=plain), inf_nan_mode="null")  # models first
+    return json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -27,8 +27,9 @@ def pool_html(pool: Pool) -> str:
     shown = []
     for number, member in enumerate(done[:MOST], 1):
         spec, val = member.record.spec, member.record.val
-        scores = _percent(val["accuracy"], rows), _nats(val["nll"])
-        shown.append((number, spec.label, spec.seed, *scores, member.id))
+        accuracy, nll = val["accuracy"] or 0.0, val["nll"]
+        percent = f"{100 * accuracy:.2f} ± {100 * standard_error(accuracy, rows):.2f}"
+        shown.append((number, spec.label, spec.seed, percent, None if nll is None else f"{nll:.4f}", member.id))
     columns = ("#", "<policy", "seed", "validation accuracy %", "validation NLL", "<id")
     more = f"; the best {MOST}" if len(done) > MOST else ""
     what = f"Pool {header.name}: {len(done)} of {len(members)} members are complete"
@@ -98,11 +99,3 @@ def members_frame(pool: Pool) -> pandas.DataFrame:
             }
         )
     return frame(rows)
-
-
-def _percent(share: float | None, rows: int) -> str | None:
-    return None if share is None else f"{100 * share:.2f} ± {100 * standard_error(share, rows):.2f}"
-
-
-def _nats(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4f}"

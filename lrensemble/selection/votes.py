@@ -114,10 +114,6 @@ def _first_choice(p: Array) -> Array:
     return ballots
 
 
-def _majority_ballot(p: Array) -> Array:
-    return np.concatenate([_first_choice(p), p], axis=-1)
-
-
 def _majority(x: Array) -> Array:
     shares, soft = np.split(x, 2, axis=-1)
     return np.asarray(np.where(shares.max(-1, keepdims=True) > 0.5 + _MORE, shares, soft))
@@ -142,7 +138,7 @@ VOTES: dict[str, Vote] = {
     "soft": Vote(_same, _same),
     "logit": Vote(logarithm, _softmax, linear=False),
     "plurality": Vote(_first_choice, _same),
-    "majority": Vote(_majority_ballot, _majority, linear=False, ordered=False),
+    "majority": Vote(lambda p: np.concatenate([_first_choice(p), p], axis=-1), _majority, linear=False, ordered=False),
     "borda": Vote(_points, _share_of_points),
 }
 

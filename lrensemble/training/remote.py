@@ -106,12 +106,12 @@ def train_remotely(request: str, *files: Mapping[str, bytes]) -> dict[str, Any]:
         job = asked.job.model_copy(update={"pool": pool})
         answered = answer(job)
         ended = [member for member_id in job.members for member in job.all_of(member_id)]
-        sent = {m.id: _files(m) for m in ended if m.record.status != "planned"}
+        sent = {
+            m.id: _read(m.path, [m.record_path, *(m.path / name for name in m.record.files)])
+            for m in ended
+            if m.record.status != "planned"
+        }
         return {"host": host, **answered, "sent": sent}
-
-
-def _files(member: Member) -> Files:
-    return _read(member.path, [member.record_path, *(member.path / name for name in member.record.files)])
 
 
 def receive(job: Job, sent: Mapping[str, Files]) -> list[str]:
