@@ -135,7 +135,9 @@ def _of_group(
     best = _score(group[:1], np.asarray(pool.predictions("val", group[:1])[0]), labels)
     model = load_model(group[0], data.task.facts, trust=trust).to(data.device)
     data = with_lower(data, model, group[0].record.base)
-    batch_size = _batch_size(group[0], data)
+    training = group[0].record.spec.training
+    assert training is not None  # our trainer's members have one
+    batch_size = min(training.batch_size, len(data.train))
 
     def brew(total: Weights, members: Sequence[Member]) -> Soup:
         mixed = _souped(model, total, members, data, batch_size)
@@ -179,12 +181,6 @@ def _label(spec: MemberSpec) -> str:
 def _nll(member: Member) -> float:
     value = member.record.metrics["val"]["nll"]
     return float("inf") if value is None else value
-
-
-def _batch_size(member: Member, data: DeviceData) -> int:
-    training = member.record.spec.training
-    assert training is not None  # our trainer's members have one
-    return min(training.batch_size, len(data.train))
 
 
 # Weights

@@ -214,11 +214,6 @@ def _rows_of(vote: Array, labels: Array, objective: str) -> Array:
     return -nll_rows(vote, labels) if objective == "nll" else np.asarray(winners(vote) == labels, float)
 
 
-def check_objective(objective: str) -> None:
-    """Raise `UserError` for an objective that is no known metric."""
-    find_metric(objective, "objective")
-
-
 def checked_inputs(predictions: Any, labels: ArrayLike) -> tuple[Any, Array]:
     """Predictions and labels of matching shapes, labels within the classes; else `UserError`."""
     P, y = predictions if hasattr(predictions, "shape") else np.asarray(predictions), np.asarray(labels)

@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator
 
 from lrensemble.array import Array
 from lrensemble.errors import UserError
-from lrensemble.selection.ballots import MEMORY, Ballots, check_objective, checked_inputs, team_vote
+from lrensemble.metrics import find_metric
+from lrensemble.selection.ballots import MEMORY, Ballots, checked_inputs, team_vote
 from lrensemble.selection.votes import fit_temperature
 from lrensemble.votes import canonical_vote
 
@@ -139,7 +140,7 @@ class Selector(BaseEstimator):  # type: ignore[misc]
 
     def _check(self, total: int) -> None:
         """Raise `UserError` for parameters that are impossible with `total` members."""
-        check_objective(self.objective)
+        find_metric(self.objective, "objective")
         canonical_vote(self.vote)
         if self.size is not None and not 1 <= self.size <= total:
             raise UserError(f"size {self.size} is not possible: the pool has {total} members to choose from")

@@ -74,11 +74,11 @@ def test_bootstrap_is_paired_and_repeatable():
 
 
 def test_bootstrap_in_chunks_equals_one_piece(monkeypatch):
-    from lrensemble.metrics import bootstrap
+    from lrensemble.metrics import significance
 
     rows = np.random.default_rng(4).normal(size=(2, 100))
     whole = metrics.bootstrap_means(rows, resamples=50)
-    monkeypatch.setattr(bootstrap, "CHUNK", 700)
+    monkeypatch.setattr(significance, "CHUNK", 700)
     np.testing.assert_allclose(metrics.bootstrap_means(rows, resamples=50), whole, rtol=1e-12)
 
 
