@@ -22,6 +22,8 @@ from lrensemble.tasks.transforms import NORMALISED, Pixels, for_each_image
 
 LAYOUTS = {"nchw": "channels, height, width", "nhwc": "height, width, channels"}
 USUAL = (1, 3, 4)  # channels: grey, RGB, RGBA
+Parts = dict[str, tuple[str, Array]]  # split -> the split of the files that its rows are of, and their numbers
+Shares = Mapping[str, float | None]  # of test and val, as the user says them
 
 
 @dataclass(frozen=True)
@@ -168,22 +170,37 @@ def cut(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Spl
 
     Where rows have groups, whole groups, and about that share.
     """
-    if split.groups is None:
-        rest, off = cut_rows(split.labels, fraction, seed, what)
-    else:
-        rest, off = cut_groups(split.labels, split.groups, fraction, seed, what)
+    rest, off = cut_rows(split.labels, fraction, seed, what, split.groups)
     return split.rows(rest), split.rows(off)
 
 
-def cut_rows(labels: Array, fraction: float, seed: int, what: str) -> tuple[Array, Array]:
+def cut_rows(labels: Array, fraction: float, seed: int, what: str, groups: Array | None = None) -> tuple[Array, Array]:
     """The numbers of the rows that stay and of those that a stratified cut takes off, both ascending."""
     from sklearn.model_selection import train_test_split
 
+    if groups is not None:
+        return cut_groups(labels, groups, fraction, seed, what)
     try:
         rest, off = train_test_split(np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
     except ValueError as error:
         raise UserError(f"cannot cut {what} = {fraction} of {len(labels)} rows, stratified: {error}") from None
     return np.sort(rest), np.sort(off)
+
+
+def cut_missing(parts: Parts, labels: Mapping[str, Array], shares: Shares, seed: int, where: object) -> None:
+    """Cut off train what `parts` lacks: test (a quarter, always the same), and then val (a tenth).
+
+    `UserError` for the share of a split that is there.
+    """
+    for split, default, seed_of in (("test", 0.25, 0), ("val", 0.1, seed)):
+        share = shares[split]
+        if split not in parts:
+            source, rows = parts["train"]
+            share = default if share is None else share
+            rest, off = cut_rows(labels[source][rows], share, seed_of, f"data.{split}_fraction")
+            parts["train"], parts[split] = (source, rows[rest]), (source, rows[off])
+        elif share is not None:
+            raise UserError(f"data.{split}_fraction = {share}: {where} has a {split} split of its own; leave it out")
 
 
 def channels_first(images: Array, where: str, layout: str | None = None) -> Array:

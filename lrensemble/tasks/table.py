@@ -11,7 +11,7 @@ from lrensemble.array import Array
 from lrensemble.errors import UserError, did_you_mean
 from lrensemble.tabular import Cells, Column, encode, fit_columns, read_csv
 from lrensemble.tasks.arrays import ArrayTask, checked_arrays
-from lrensemble.tasks.dataset import cut_rows
+from lrensemble.tasks.dataset import Parts, Shares, cut_missing
 from lrensemble.tasks.labels import few, in_order
 from lrensemble.tasks.sources import read_npz
 from lrensemble.tasks.splits import find_splits
@@ -68,7 +68,8 @@ def load_table(
         if name not in tables["train"]:
             raise UserError(f"data.{what} = {name}: no such column in {path}: {did_you_mean(name, tables['train'])}")
     labels, class_names = _classes(tables, target, paths)
-    parts = _cut(labels, shares, split_seed, str(path))
+    parts: Parts = {split: (split, np.arange(len(y))) for split, y in labels.items()}
+    cut_missing(parts, labels, shares, split_seed, path)
     cells = {
         split: {name: [column[i] for i in rows] for name, column in tables[source].items()}
         for split, (source, rows) in parts.items()
@@ -109,25 +110,6 @@ def _classes(tables: Mapping[str, Cells], target: str, paths: Mapping[str, Path]
     return labels, classes
 
 
-Shares = Mapping[str, float | None]  # of test and val, as the user says them
-
-
-def _cut(labels: Mapping[str, Array], shares: Shares, seed: int, where: str) -> dict[str, tuple[str, Array]]:
-    """Which rows of which given split are in train, val and test: what is not given is cut off train."""
-    parts = {split: (split, np.arange(len(y))) for split, y in labels.items()}
-    for split, default, seed_of in (("test", 0.25, 0), ("val", 0.1, seed)):
-        share = shares[split]
-        if split not in parts:
-            rows = parts["train"][1]
-            rest, off = cut_rows(
-                labels["train"][rows], default if share is None else share, seed_of, f"data.{split}_fraction"
-            )
-            parts["train"], parts[split] = ("train", rows[rest]), ("train", rows[off])
-        elif share is not None:
-            raise UserError(f"data.{split}_fraction = {share}: {where} has a {split} split of its own; leave it out")
-    return parts
-
-
 def _from_npz(path: Path) -> tuple[dict[str, dict[str, Array]], list[str] | None]:
     arrays = read_npz(path)
     class_names = [str(name) for name in np.atleast_1d(arrays.pop("class_names", []))]
@@ -155,7 +137,9 @@ def _of_arrays(
     names: Sequence[str] = (),
 ) -> ArrayTask:
     """The task of arrays x and y, whose features may have names."""
-    parts = _cut({split: arrays["y"] for split, arrays in splits.items()}, shares, split_seed, where)
+    labels = {split: arrays["y"] for split, arrays in splits.items()}
+    parts: Parts = {split: (split, np.arange(len(y))) for split, y in labels.items()}
+    cut_missing(parts, labels, shares, split_seed, where)
     rows = {split: {key: a[index] for key, a in splits[source].items()} for split, (source, index) in parts.items()}
     task = ArrayTask(rows["train"], rows["val"], rows["test"], class_names=class_names)
     means = rows["train"]["x"].mean(0) if names else ()

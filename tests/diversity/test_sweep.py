@@ -19,11 +19,11 @@ from lrensemble.diversity import (
     all_teams,
     lattice,
     lattice_votes,
-    list_votes,
     margins,
     members_of,
     team_diversity,
     top_teams,
+    votes,
 )
 from lrensemble.metrics import nll_rows
 from tests.diversity.data import make_classes, make_probabilities
@@ -73,7 +73,7 @@ def test_votes_of_all_teams_equal_the_naive_ones(backend, dtype):
 def test_any_chunks_and_threads(backend, chunk, monkeypatch):
     monkeypatch.setattr(lattice_votes, "COMPILED_BITS", 3)
     monkeypatch.setattr(lattice_votes, "NUMPY_BITS", 3)
-    monkeypatch.setattr(list_votes, "_CHUNK", 200)
+    monkeypatch.setattr(votes, "_CHUNK", 200)
     monkeypatch.setattr(margins, "_CHUNK", 100)
     p, y = make_probabilities(members=6, rows=33)
     for threads in (1, 3):

@@ -15,7 +15,7 @@ from lrensemble.tasks.dataset import cut_rows
 from lrensemble.tasks.events.formats import READERS, read_events
 from lrensemble.tasks.events.recording import Recording, Sensor, check_memory, check_sensor, recording
 from lrensemble.tasks.events.tables import event_columns, microseconds
-from lrensemble.tasks.groups import as_groups, check_groups, cut_groups, groups_of_paths
+from lrensemble.tasks.groups import as_groups, check_groups, groups_of_paths
 from lrensemble.tasks.labels import few
 from lrensemble.tasks.sources import read_npz
 from lrensemble.tasks.splits import find_splits
@@ -211,9 +211,6 @@ def divided(found: EventSet, test_fraction: float | None, val_fraction: float | 
 def _cut(found: EventSet, rows: Array, fraction: float, seed: int, what: str) -> tuple[Array, Array]:
     if not 0 < fraction < 1:
         raise UserError(f"{what} = {fraction} is not possible: a share between 0 and 1")
-    labels = found.labels[rows]
-    if found.groups is not None:
-        rest, off = cut_groups(labels, found.groups[rows], fraction, seed, what)
-    else:
-        rest, off = cut_rows(labels, fraction, seed, what)
+    groups = None if found.groups is None else found.groups[rows]
+    rest, off = cut_rows(found.labels[rows], fraction, seed, what, groups)
     return rows[rest], rows[off]

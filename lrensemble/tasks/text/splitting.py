@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrensemble.errors import UserError
-from lrensemble.tasks.dataset import cut_rows
+from lrensemble.tasks.dataset import Parts, cut_missing, cut_rows
 from lrensemble.tasks.task import SPLITS
 
 Overlap = Literal["refuse", "drop", "allow"]
-Parts = dict[str, tuple[str, NDArray[Any]]]  # split -> the split of the files that its rows are of, and their numbers
 
 
 def same_text(text: str) -> str:
@@ -78,16 +77,7 @@ def divide(
                     raise UserError(f"{where}: {what}: none is left to choose teams by")
             notes.append(f"{where}: {what}{', and dropped from val' if overlap == 'drop' else ''}")
     parts["train"] = ("train", kept)
-    for split, share, default, seed in (("test", test_fraction, 0.25, 0), ("val", val_fraction, 0.1, split_seed)):
-        if split in keys:
-            if share is not None:
-                raise UserError(
-                    f"data.{split}_fraction = {share}: {where} has a {split} split of its own; leave it out"
-                )
-            continue
-        held = parts["train"][1]
-        rest, off = cut_rows(labels["train"][held], default if share is None else share, seed, f"data.{split}_fraction")
-        parts["train"], parts[split] = ("train", held[rest]), ("train", held[off])
+    cut_missing(parts, labels, {"test": test_fraction, "val": val_fraction}, split_seed, where)
     if rows is not None:
         if len(rows) != 3 or not all(type(n) is int and n > 0 for n in rows):
             raise UserError(f"data.rows = {list(rows)}: how many rows of train, val and test, as in [600, 150, 150]")
