@@ -76,7 +76,7 @@ def find_fastest(
         raise UserError(f"the baseline {base.policy} did not finish with every seed: give another one")
     target = float(base_curves.mean_before(epochs).mean())
     largest, killed = largest_lr(trainer, lrs, plan, tell)
-    search_policies(trials, largest, epochs, tell)
+    search_policies(trials, largest, epochs, target, finalists, tell)
 
     steps = steps_per_epoch(plan.task.rows("train"), trainer.base.training.batch_size)
     peak = (shape_and_peak(base.policy, steps, steps * epochs) or (b"", largest))[1]

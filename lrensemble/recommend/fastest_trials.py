@@ -26,8 +26,11 @@ SHORT = 6  # epochs of a run that asks whether an LR kills
 CONSTANTS = 5
 FLOOR = 0.01  # of the peak, of waves and restarts
 FAMILIES_KEPT = 3
-RUNGS = (0.1, 0.2, 0.4, 1.0)  # of the baseline's epochs
+RUNGS = (0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28, 0.4, 1.0)  # of the baseline's epochs
+KEPT = 3  # settings that always go on to the next budget
 SCREEN = 0.2
+WARMED = "ONECYCLE"
+ABOVE = (2, 3)  # times the largest constant LR that lives: a long warm-up stands more (Smith & Topin 2019)
 # Settings of every family, the one to begin with first; lengths are shares of the run's own budget.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "STEP": tuple(
@@ -38,7 +41,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "RSW": tuple(f"RSW(k0={{k0}}, k1={{k1}}, l={length})" for length in ("20%", "50%", "100%")),
     "TRI": tuple(f"TRI(k0={{k0}}, k1={{k1}}, l={length})" for length in ("12.5%", "25%", "50%")),
     "TRI2": tuple(f"TRI2(k0={{k0}}, k1={{k1}}, l={length})" for length in ("12.5%", "25%", "50%")),
-    "ONECYCLE": ("ONECYCLE(k0={k0})", "ONECYCLE(k0={k0}, up=0.1)", "ONECYCLE(k0={k0}, up=0.5)"),
+    # What comes after l is trained at the lowest LR: evaluations that the rule looks back on are quiet there.
+    WARMED: tuple(f"ONECYCLE(k0={{k0}}, {rest})" for rest in ("up=0.5, l=85%", "l=85%", "up=0.5")),
 }
 
 
@@ -177,14 +181,19 @@ class Trials:
     def best_constant(self) -> str:
         return max((c for c in self.scores if c.policy.startswith("FIX(")), key=self.scores.__getitem__).policy
 
-    def finalists(self, target: float, most: int) -> list[Contestant]:
-        """Of every budget the run that is first steadily at the target; where none is, those with the best scores."""
-        steady = {}
+    def steady(self, target: float) -> dict[Contestant, float]:
+        """Seconds until the mean of the last evaluations is at the target, of those that get there."""
+        found = {}
         for candidate, curves in self.curves.items():
             looks = range(WINDOW, candidate.epochs + 1)
             epoch = next((e for e in looks if curves.mean_before(e)[0] >= target), None)
             if epoch and not candidate.policy.startswith("FIX("):
-                steady[candidate] = curves.time_of(epoch)
+                found[candidate] = curves.time_of(epoch)
+        return found
+
+    def finalists(self, target: float, most: int) -> list[Contestant]:
+        """Of every budget the run that is first steadily at the target; where none is, those with the best scores."""
+        steady = self.steady(target)
         ranked = sorted(steady, key=steady.__getitem__)
         budgets = dict[int, Contestant]()
         for candidate in ranked:
@@ -195,7 +204,9 @@ class Trials:
         return [c.model_copy(update={"why": "finalist"}) for c in order[:most]]
 
 
-def search_policies(trials: Trials, largest: float, epochs: int, tell: Callable[[str], None]) -> None:
+def search_policies(
+    trials: Trials, largest: float, epochs: int, target: float, finalists: int, tell: Callable[[str], None]
+) -> None:
     """Steps 1 and 2."""
     short = max(WINDOW, round(SCREEN * epochs))
     values = [_rounded(k0) for k0 in np.geomspace(largest / 10, largest, CONSTANTS)]
@@ -203,8 +214,8 @@ def search_policies(trials: Trials, largest: float, epochs: int, tell: Callable[
     constants = trials.run(Contestant(policy=f"FIX(k0={k0:g})", epochs=short) for k0 in values)
     best = [Policy.parse(candidate.policy)["k0"] for candidate in constants[:2]]
     origin: dict[str, tuple[str, float]] = {}
-    for k0 in best:
-        for name, settings in FAMILIES.items():
+    for name, settings in FAMILIES.items():
+        for k0 in [*best, *(_rounded(largest * times) for times in ABOVE if name == WARMED)]:
             origin[_text(settings[0], k0)] = name, k0
     ranked = trials.run(Contestant(policy=text, epochs=short) for text in origin)
     kept = list(dict(origin[c.policy] for c in reversed(ranked)).items())  # of every family its better LR
@@ -212,10 +223,11 @@ def search_policies(trials: Trials, largest: float, epochs: int, tell: Callable[
     kept = kept[:FAMILIES_KEPT]
     tell(f"2. settings and budgets of {', '.join(f'{name} (k0={k0:g})' for name, k0 in kept)}")
     policies = [_text(setting, k0) for name, k0 in kept for setting in FAMILIES[name]]
-    for rung in RUNGS:
-        budget = max(WINDOW, round(rung * epochs))
+    for budget in sorted({max(WINDOW, round(rung * epochs)) for rung in RUNGS}):
         ranked = trials.run(Contestant(policy=policy, epochs=budget) for policy in policies)
-        policies = [candidate.policy for candidate in ranked[: -(-len(ranked) // 2)]]
+        policies = [candidate.policy for candidate in ranked[: max(KEPT, -(-len(ranked) // 2))]]
+        if len({candidate.epochs for candidate in trials.steady(target) if candidate.epochs <= budget}) >= finalists:
+            break  # a longer budget cannot be faster
 
 
 def _text(template: str, k0: float) -> str:
