@@ -26,7 +26,16 @@ from lrensemble.pool import Member, Pool
 from lrensemble.pool.fastest import FILE, Confirmation, Contestant, Contested, Fastest
 from lrensemble.pool.files import now, write_sealed
 from lrensemble.recommend.fastest_trials import Trainer, Trials, largest_lr, search_policies
-from lrensemble.recommend.iso_accuracy import WINDOW, Curves, Verdict, decide, judge, non_inferior, row_error
+from lrensemble.recommend.iso_accuracy import (
+    WINDOW,
+    Curves,
+    Verdict,
+    decide,
+    judge,
+    non_inferior,
+    row_error,
+    worth_trying,
+)
 from lrensemble.recommend.ranking import shape_and_peak
 from lrensemble.training import Plan
 
@@ -76,13 +85,14 @@ def find_fastest(
         raise UserError(f"the baseline {base.policy} did not finish with every seed: give another one")
     target = float(base_curves.mean_before(epochs).mean())
     largest, killed = largest_lr(trainer, lrs, plan, tell)
-    search_policies(trials, largest, epochs, target, finalists, tell)
+    wanted = worth_trying(base_curves)
+    search_policies(trials, largest, epochs, wanted, finalists, tell)
 
     steps = steps_per_epoch(plan.task.rows("train"), trainer.base.training.batch_size)
     peak = (shape_and_peak(base.policy, steps, steps * epochs) or (b"", largest))[1]
     plain = Contestant(policy=f"FIX(k0={peak:g})", epochs=epochs, why="baseline without its decay")
     constant = Contestant(policy=trials.best_constant, epochs=epochs, why="best constant LR")
-    chosen = [base, plain, constant, *trials.finalists(target, finalists)]
+    chosen = [base, plain, constant, *trials.finalists(wanted, finalists)]
     tell(f"3. {len(chosen) - 1} candidates with {seeds} seeds")
     members = trainer.train(chosen, known)
     curves = [trainer.curves(group, c.epochs) for group, c in zip(members, chosen, strict=True)]

@@ -181,19 +181,19 @@ class Trials:
     def best_constant(self) -> str:
         return max((c for c in self.scores if c.policy.startswith("FIX(")), key=self.scores.__getitem__).policy
 
-    def steady(self, target: float) -> dict[Contestant, float]:
-        """Seconds until the mean of the last evaluations is at the target, of those that get there."""
+    def steady(self, wanted: float) -> dict[Contestant, float]:
+        """Seconds until the mean of the last evaluations is what is wanted, of those that get there."""
         found = {}
         for candidate, curves in self.curves.items():
             looks = range(WINDOW, candidate.epochs + 1)
-            epoch = next((e for e in looks if curves.mean_before(e)[0] >= target), None)
+            epoch = next((e for e in looks if curves.mean_before(e)[0] >= wanted), None)
             if epoch and not candidate.policy.startswith("FIX("):
                 found[candidate] = curves.time_of(epoch)
         return found
 
-    def finalists(self, target: float, most: int) -> list[Contestant]:
-        """Of every budget the run that is first steadily at the target; where none is, those with the best scores."""
-        steady = self.steady(target)
+    def finalists(self, wanted: float, most: int) -> list[Contestant]:
+        """Of every budget the run that is first steadily as accurate as is wanted; where none is, those with the best scores."""
+        steady = self.steady(wanted)
         ranked = sorted(steady, key=steady.__getitem__)
         budgets = dict[int, Contestant]()
         for candidate in ranked:
@@ -205,7 +205,7 @@ class Trials:
 
 
 def search_policies(
-    trials: Trials, largest: float, epochs: int, target: float, finalists: int, tell: Callable[[str], None]
+    trials: Trials, largest: float, epochs: int, wanted: float, finalists: int, tell: Callable[[str], None]
 ) -> None:
     """Steps 1 and 2."""
     short = max(WINDOW, round(SCREEN * epochs))
@@ -226,7 +226,7 @@ def search_policies(
     for budget in sorted({max(WINDOW, round(rung * epochs)) for rung in RUNGS}):
         ranked = trials.run(Contestant(policy=policy, epochs=budget) for policy in policies)
         policies = [candidate.policy for candidate in ranked[: max(KEPT, -(-len(ranked) // 2))]]
-        if len({candidate.epochs for candidate in trials.steady(target) if candidate.epochs <= budget}) >= finalists:
+        if len({candidate.epochs for candidate in trials.steady(wanted) if candidate.epochs <= budget}) >= finalists:
             break  # a longer budget cannot be faster
 
 

@@ -110,6 +110,16 @@ def non_inferior(candidate: Array, baseline: Array, rows: float = 0.0) -> tuple[
     return mean - float(student.ppf(1 - LEVEL, seeds - 1)) * error, p
 
 
+def worth_trying(baseline: Curves) -> float:
+    """Accuracy of one run from which on its policy can be expected to hold with as many seeds as the baseline has.
+
+    The target, and what the bound will ask for if the policy's seeds vary as the baseline's do.
+    """
+    final = baseline.mean_before(baseline.epochs)
+    error = math.sqrt(2 / len(final)) * float(final.std(ddof=1))
+    return float(final.mean() + max(0.0, float(student.ppf(1 - LEVEL, len(final) - 1)) * error - MARGIN))
+
+
 def judge(candidate: Curves, epoch: int, baseline: Curves, rows: float = 0.0) -> Verdict:
     """The rule, after one epoch that was chosen before."""
     final = baseline.mean_before(baseline.epochs)
