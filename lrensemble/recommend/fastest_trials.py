@@ -192,7 +192,7 @@ class Trials:
         return found
 
     def finalists(self, wanted: float, most: int) -> list[Contestant]:
-        """Of every budget the run that is first steadily as accurate as is wanted; where none is, those with the best scores."""
+        """Of every budget the run that is first as accurate as is wanted; where none is, those with the best scores."""
         steady = self.steady(wanted)
         ranked = sorted(steady, key=steady.__getitem__)
         budgets = dict[int, Contestant]()

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lrensemble import Pool, UserError, load_config
+from lrensemble import Policy, Pool, UserError, load_config
 from lrensemble.cli.main import main
 from lrensemble.pool.fastest import Contestant, read_fastest
 from lrensemble.recommend import fastest_trials
 from lrensemble.recommend.fastest import find_fastest
+from lrensemble.recommend.iso_accuracy import Curves
 from lrensemble.training import make_plan
 from lrensemble.training.meter import Meter
 from tests.conftest import tiny_config
@@ -107,6 +108,34 @@ def test_a_baseline_that_nothing_beats_is_kept(tmp_path, reads, capsys):
     assert found.winner is None and found.confirmation is None and found.repaid_after is None
     assert found.recommended is found.rows[0] and set(found.speed_ups.values()) == {1.0}
     assert "test" not in reads
+
+
+def test_budgets_grow_until_enough_of_them_are_accurate_and_a_warm_up_is_tried_above_the_largest_lr(monkeypatch):
+    monkeypatch.undo()  # all families
+
+    class Imagined:
+        """More accurate at the end with the budget, and the higher ONECYCLE's peak is."""
+
+        def train(self, candidates, seeds):
+            return [[candidate] for candidate in candidates]
+
+        def curves(self, members, epochs):
+            [candidate] = members
+            peak = Policy.parse(candidate.policy)["k0"] if candidate.policy.startswith("ONECYCLE(") else 0.01
+            ends = np.where(np.arange(epochs) < epochs - 5, 0.0, epochs / 100 + peak)
+            return Curves(ends[None], np.arange(1.0, epochs + 1)[None])
+
+    trials = fastest_trials.Trials(Imagined())
+    fastest_trials.search_policies(trials, 0.1, 100, 0.42, 2, lambda text: None)
+    peaks = {
+        name: {Policy.parse(c.policy)["k0"] for c in trials.scores if c.policy.startswith(f"{name}(")}
+        for name in fastest_trials.FAMILIES
+    }
+    assert max(peaks.pop("ONECYCLE")) == 0.3 and max(map(max, peaks.values())) <= 0.1
+    finalists = trials.finalists(0.42, 2)
+    assert [c.epochs for c in finalists] == [12, 14]  # 0.3 + 0.12: the first two budgets that have what is wanted
+    assert max(c.epochs for c in trials.scores if c.epochs != 20) == 14  # 20: the screening
+    assert all(Policy.parse(c.policy)["k0"] == 0.3 for c in finalists)
 
 
 def test_there_is_one_clock_for_all(tmp_path, monkeypatch):

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrensemble.recommend.iso_accuracy import LEVEL, MARGIN, WINDOW, Curves, decide, judge, non_inferior, row_error
+from lrensemble.recommend.iso_accuracy import (
+    LEVEL,
+    MARGIN,
+    WINDOW,
+    Curves,
+    decide,
+    judge,
+    non_inferior,
+    row_error,
+    worth_trying,
+)
 
 
 def curves(seed: int, seeds: int, epochs: int, top: float, pace: float, noise: float) -> Curves:
@@ -52,6 +62,18 @@ def test_the_error_by_rows_is_that_of_the_share_of_rows_that_differ():
     drawn = rng.integers(0, 400, (4000, 400))
     spread = np.std([right[:, rows].mean() - base[:, rows].mean() for rows in drawn])
     assert row_error(right, base) == pytest.approx(spread, rel=0.05)
+
+
+@given(st.integers(0, 1000), st.integers(2, 12), st.floats(0.001, 0.05))
+def test_worth_trying_is_where_seeds_that_vary_as_the_baseline_s_are_just_shown_to_be_as_accurate(seed, seeds, noise):
+    baseline = curves(seed, seeds, 10, 0.8, 2.0, noise)
+    final = baseline.mean_before(10)
+    wanted = worth_trying(baseline)
+    # Differences of two independent groups of such seeds have twice their variance.
+    spread = math.sqrt(2) * (final - final.mean()) + wanted
+    test = stats.ttest_1samp(spread - (final.mean() - MARGIN), 0, alternative="greater")
+    assert wanted >= final.mean()
+    assert test.pvalue == pytest.approx(LEVEL, abs=1e-6) or (wanted == final.mean() and test.pvalue < LEVEL)
 
 
 def by_loops(baseline: Curves, candidates: list[Curves], rows: list[float]):
