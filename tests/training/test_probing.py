@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import json
-import random
-import shutil
-import subprocess
-import sys
-import time
 import weakref
 
 import numpy as np
@@ -17,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from lrensemble import Policy, Pool, load_config, train_pool
+from lrensemble import Policy, load_config, train_pool
 from lrensemble.errors import UserError
 from lrensemble.policies.control import parse_schedule, register_control, trace_policy
 from lrensemble.policies.registry import CONTROLS
 from lrensemble.training.loop import Run, fit
 from lrensemble.training.probing import steady_update
 from lrensemble.training.tuned import TunedLR
-from tests.conftest import PATIENCE, tiny_config
+from tests.conftest import tiny_config
 from tests.training.runs import assert_equal, digits, specs_of, train
 
 DROPOUT = {"name": "mlp", "hidden": [16], "dropout": 0.2}
@@ -255,51 +249,6 @@ def test_in_a_pool(tmp_path):
     records = {m.record.spec.policy: m.record for m in pool.complete}
     assert records["FIX(k0=0.1)"].control is None and "probe_seconds" not in records["FIX(k0=0.1)"].costs
     assert records["LRTUNER()"].control["probes"][0]["step"] == 0 and records["LRTUNER()"].costs["probe_seconds"] > 0
-
-
-CHILD = """
-import sys
-from lrensemble import load_config, train_pool
-from lrensemble.training import member
-member.CHECKPOINT_SECONDS, member.CHECKPOINT_SHARE = 0.0, 1e9  # a state after every epoch
-train_pool(load_config(sys.argv[2]), sys.argv[1], workers=1, threads=1)
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_is_bit_equal(tmp_path):
-    """40 kills of runs that probe all the time: in the end the members are those of a quiet run."""
-    config = tmp_path / "config.json"
-    schedules = ["LRTUNER()", "AUTOLRS(stages=6, trials=6)"]
-    changes = {"policies": schedules, "control": False, "model": DROPOUT, "training": {"epochs": 12, "batch_size": 64}}
-    config.write_text(json.dumps(tiny_config(**changes)))
-
-    def begin(pool: str) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / pool), str(config)])
-
-    start = time.monotonic()
-    assert begin("quiet").wait(PATIENCE) == 0
-    usual, rng = time.monotonic() - start, random.Random(0)
-    kills = 0
-    for _ in range(400):
-        if kills == 40:
-            break
-        path = tmp_path / "killed"
-        if (path / "pool.json").exists() and {m.status for m in Pool.open(path).members} == {"complete"}:
-            shutil.rmtree(path)  # done before it was killed often enough: once more
-        process = begin("killed")
-        try:
-            assert process.wait(rng.uniform(0.3, 1.0) * usual) == 0
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    assert kills == 40 and begin("killed").wait(PATIENCE) == 0
-    for member in Pool.open(tmp_path / "quiet").complete:
-        other = Pool.open(tmp_path / "killed").find(member.id)
-        assert (other.record.trace, other.record.control) == (member.record.trace, member.record.control)
-        for name in ("weights.safetensors", "predictions/val.npy", "predictions/test.npy"):
-            assert (other.path / name).read_bytes() == (member.path / name).read_bytes()
 
 
 def test_probes_draw_the_rows_of_the_loaders_sampler_alone():
