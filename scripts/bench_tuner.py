@@ -25,6 +25,7 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from lrensemble import load_config
+from lrensemble.policies.control import parse_schedules
 from lrensemble.tasks import load_task
 from lrensemble.tasks.rows import DeviceData
 from lrensemble.training.loop import Outcome, Run, fit
@@ -136,7 +137,8 @@ def untuned(pair: str, names: list[str]) -> list[Way]:
         "schedulefree": Way("schedulefree", f"FIX({lr:g})", {"name": package}),
         "prodigy": Way("prodigy", "COS(1, l=100%)", {"name": "prodigyopt.Prodigy"}),
     }
-    return [ways.get(name) or Way(name, name, base) for name in names]
+    texts = [text for name in names for text in ([name] if name in ways else map(str, parse_schedules(name)))]
+    return [ways.get(text) or Way(text, text, base) for text in texts]
 
 
 @cache
@@ -261,6 +263,8 @@ def steps_to(row: Row, accuracy: float) -> float:
 
 def report(args: argparse.Namespace) -> None:
     console = Console(width=140)
+    score = {"test": lambda row: row["test"], "val": lambda row: row["val"][-1]}[args.split]
+    differences: dict[str, list[float]] = {}  # of every way: a pair's mean
     for pair in args.pairs:
         rows = [r for r in read(args.out).values() if r["pair"] == pair and r["budget"] == args.budget]
         ways: dict[str, dict[int, Row]] = {}
@@ -268,31 +272,37 @@ def report(args: argparse.Namespace) -> None:
             if row["seed"] >= FRESH:
                 ways.setdefault(row["way"], {})[row["seed"]] = row
         hand = [name for name in args.tuned if name in ways]
-        if not hand:
+        mean = {name: statistics.mean(map(score, ways[name].values())) for name in ways}
+        best = args.against or max(hand, key=lambda name: mean[name], default="")
+        if best not in ways:
             continue
-        mean = {name: statistics.mean(row["test"] for row in ways[name].values()) for name in ways}
-        best = max(hand, key=lambda name: mean[name])
-        goal = statistics.mean(row["val"][-1] for row in ways[hand[0] if "STEP" not in hand else "STEP"].values())
+        goal = statistics.mean(row["val"][-1] for row in ways["STEP" if "STEP" in hand else best].values())
         step = {name: statistics.median(steps_to(row, goal) for row in ways[name].values()) for name in ways}
-        total = rows[0]["steps"][-1]
-        table = Table(title=f"{pair}: {total:,} steps; best tuned {best}; goal {goal:.4f} (tuned STEP, validation)")
-        for column in ("way", "policy", "seeds", "test, %", "minus best tuned", "steps to goal", "probes, % of time"):
+        total = max(row["steps"][-1] for row in rows)
+        table = Table(title=f"{pair}: {total:,} steps; goal {goal:.4f} (tuned STEP, else {best}; validation)")
+        columns = ("way", "policy", "seeds", f"{args.split}, %", f"minus {best}", "steps to goal", "probes, % of time")
+        for column in columns:
             table.add_column(column, overflow="fold")
         for name in sorted(ways, key=lambda name: -mean[name]):
             own = list(ways[name].values())
-            shared = [s for s in ways[name] if s in ways[best]]
-            paired = [ways[name][s]["test"] - ways[best][s]["test"] for s in shared]
+            paired = [score(ways[name][s]) - score(ways[best][s]) for s in ways[name] if s in ways[best]]
+            if name != best and paired:
+                differences.setdefault(name, []).append(100 * statistics.mean(paired))
             probes = [100 * r["costs"].get("probe_seconds", 0) / r["costs"]["seconds"] for r in own]
             table.add_row(
                 name,
                 own[0]["policy"],
                 str(len(own)),
-                interval([row["test"] for row in own]),
+                interval([*map(score, own)]),
                 interval(paired) if paired and name != best else "",
                 f"{step[name] / total:.2f}" if math.isfinite(step[name]) else "never",
                 f"{statistics.mean(probes):.1f}",
             )
         console.print(table)
+    for name, values in differences.items():
+        error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        mean_of_all = f"{statistics.mean(values):+.2f} ± {error:.2f} (standard error)"
+        console.print(f"{name} minus {args.against or 'the best tuned'}, over {len(values)} pairs: {mean_of_all}")
     spent = sum(row["cpu_seconds"] for row in read(args.out).values())
     console.print(f"{len(read(args.out))} runs, {spent / 3600:.2f} CPU hours")
 
@@ -303,14 +313,16 @@ def main() -> None:
     every = [f"{setting}/{optimizer}" for setting in SETTINGS for optimizer in OPTIMIZERS]
     names = lambda text: text.split(",") if text else []  # noqa: E731
     parser.add_argument("--pairs", type=names, default=every[:12] + every[12:14], help=f"of {', '.join(every)}")
-    ways = "LRTUNER(),SWITCH,AUTOLRS,schedulefree,prodigy"
-    parser.add_argument("--ways", type=names, default=ways.split(","), help="untuned; also any policy without commas")
+    ways = ["LRTUNER()", "SWITCH", "AUTOLRS", "schedulefree", "prodigy"]
+    parser.add_argument("--ways", nargs="*", default=ways, help="untuned; also any policy, or grid of them")
     parser.add_argument("--tuned", type=names, default=list(TUNED))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=float, default=1.0, help="times the usual number of epochs")
     parser.add_argument("--cifar100", default="/tmp/cifar100.npz", help="of shared/data/unpack.py")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shard", default="0/1", help="I/N: this process does its N-th of the runs")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="whose accuracy is reported")
+    parser.add_argument("--against", help="the way that the others are compared with, for the best tuned policy")
     parser.add_argument("--report", action="store_true", help="only print what OUT holds")
     args = parser.parse_args()
     global DEVICE

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -123,6 +124,12 @@ class Commands:
         status, cpu = json.loads(self.server.stdout.readline())
         out, err = (path.read_text(errors="replace") if path.exists() else "" for path in (self.out, self.err))
         return Done(os.waitstatus_to_exitcode(status), out, err, cpu)
+
+    def wait_until(self, cpu: float) -> None:
+        """Until the command has used so many seconds of CPU, or has ended: no clock, for slow machines."""
+        ticks = cpu * os.sysconf("SC_CLK_TCK")
+        while (look := self._look())[0] not in ("Z", "gone") and int(look[1]) + int(look[2]) < ticks:
+            time.sleep(0.005)
 
     def _go_on(self) -> None:
         self.server.stdin.write("\n")

@@ -29,6 +29,8 @@ from lrensemble.policies.registry import (
 from lrensemble.policies.schedule import Schedule
 from lrensemble.policies.text import Call, singles
 
+CONSTANT = "constant"  # in an epoch's line: the model answers every validation row the same
+
 
 @dataclass(frozen=True)
 class Line:

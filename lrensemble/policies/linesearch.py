@@ -15,6 +15,7 @@ from lrensemble.policies.control import Line, Probing
 COARSE = range(-20, 8, 4)  # LRs of the first look, as powers of 2
 REACH = 2  # powers of 2 to both sides of the best of them
 MOST_LOOKS = 12  # at a window that moves while the lowest loss is at its end, and at more draws
+ROUNDING = 1e-6  # of the loss: by less it does not fall
 CAP = 4.0  # times the loss before: what a step that explodes counts at most, so that one batch does not decide
 SURE = 2.0  # standard errors by which the loss must fall
 LEVEL = 0.95  # of the interval
@@ -69,12 +70,17 @@ class LineFit:
 def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> LineFit:
     """Measure along `draws` updates, numbered from `first` on, and fit the mean.
 
-    The first of them says where, while the result is doubtful the draws are doubled, to at most `most`.
+    The first of them that falls says where, while the result is doubtful the draws are doubled, to at most `most`.
     """
-    rough = capped(probing.along([2.0**k for k in COARSE], first))
+    curves: list[dict[int, float]] = []  # of every draw: the change of the loss at LR 2^k
+    while True:
+        line = probing.along([2.0**k for k in COARSE], first + len(curves))
+        curves.append(dict(zip(COARSE, capped(line).tolist(), strict=True)))
+        rough = np.mean([list(curve.values()) for curve in curves], axis=0)
+        if rough.min() < -ROUNDING * abs(line.before) or len(curves) >= max(draws, most):
+            break
     centre = COARSE[int(np.argmin(rough))]
-    curves = [dict(zip(COARSE, rough.tolist(), strict=True))]  # of every draw: the change of the loss at LR 2^k
-    wanted, draws = draws, 1
+    wanted, draws = draws, len(curves)
     for _ in range(MOST_LOOKS):
         window = list(range(centre - REACH, centre + REACH + 1))
         for draw in range(draws):
@@ -86,7 +92,7 @@ def line_search(probing: Probing, draws: int, first: int = 0, most: int = 0) -> 
         table = np.array([[curve[k] for k in window] for curve in curves])
         found = _fitted([2.0**k for k in window], table, line)
         best = int(np.argmin(table.mean(0)))
-        if best in (0, 2 * REACH):
+        if best in (0, 2 * REACH) and window[best] > COARSE[0]:  # below it are roundings
             centre = window[best]
         elif draws < wanted:
             draws = wanted

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lrensemble.errors import UserError
-from lrensemble.policies.control import Controller, Probing, register_control
+from lrensemble.policies.control import CONSTANT, Controller, Probing, register_control
 from lrensemble.policies.linesearch import line_search
 from lrensemble.policies.registry import Parameter
 from lrensemble.policies.sweep import sweep_curve
@@ -20,6 +21,7 @@ LOOKS = 50  # of the guard in a run
 FEWEST = 10  # steps between two of them
 SNAPSHOTS = 10  # in a run, at most
 RISE, SHARE = 1.2, 0.3  # of the best loss, and of the first: above their sum the guard acts
+LEARNT, CHANCE = 0.8, 0.95  # of the first loss: from below the one to above the other, all that was learnt is gone
 FEWEST_DRAWS = 4
 COST = 0.05  # of the steps may go into the first measurement ...
 COARSE_STEPS, DRAW_STEPS = 8.0, 5.0  # ... of which the rough look and every draw cost so many: a forward pass is 1 / 3
@@ -79,7 +81,7 @@ class Tuner(Controller):
         self.apart = math.ceil(l.value / SNAPSHOTS)
         # Losses: the first, the best, that of the confirmed snapshot, and that of one which waits for it.
         losses = {"first": 0.0, "best": 0.0, "good": 0.0, "waiting": None}
-        super().__init__(peak=k0 or UNKNOWN, hold=self.explore, **losses, kept=0, probes=[], returns=[])
+        super().__init__(peak=k0 or UNKNOWN, hold=self.explore, **losses, dead=False, kept=0, probes=[], returns=[])
 
     def begin(self, probing: Probing) -> None:
         fit = line_search(probing, min(FEWEST_DRAWS, self.draws), most=self.draws)
@@ -109,28 +111,34 @@ class Tuner(Controller):
         return float(self.known["peak"] * share * min(1.0, (step + 1) / max(self.warmup, 1.0)))
 
     def observe(self, step: int, loss: float | None, probing: Probing) -> None:
-        """Go back and divide the LR where the mean loss is not finite, or far above the best that it was.
+        """Go back and divide the LR where the mean loss is not finite, far above the best that it was, or back where it
+        began; and where the model answers all rows the same.
 
         The loss does not show what the last step did: a snapshot counts once the next look is good as well.
         """
         if loss is None:
             return
         now = self.known
+        gone = now["dead"] or (0 < now["best"] < LEARNT * now["first"] and loss > CHANCE * now["first"])
         # Of losses below 0 too (densities): a share of the size of the best one above it.
         limit = now["best"] + (RISE - 1) * abs(now["best"]) + SHARE * abs(now["first"])
-        if not math.isfinite(loss) or loss > limit:
+        if not math.isfinite(loss) or loss > limit or gone:
             probing.restore()
             now["returns"].append({"step": step, "loss": loss if math.isfinite(loss) else None, "lr": self.lr(step)})
-            now |= {"peak": now["peak"] / self.guard, "best": now["good"], "waiting": None}
+            now |= {"peak": now["peak"] / self.guard, "best": now["good"], "waiting": None, "dead": False}
             return
         if now["waiting"] is not None:
             probing.confirm()
             now |= {"good": now["waiting"], "waiting": None}
         if loss < now["best"]:
             now["best"] = loss
-            if step >= now["kept"] + self.apart:
+            # A dead model's loss may be the best one so far, too.
+            if step >= now["kept"] + self.apart and not CHANCE * now["first"] < loss <= now["first"]:
                 probing.keep()
                 now |= {"kept": step, "waiting": loss}
+
+    def after_epoch(self, step: int, line: Mapping[str, Any]) -> None:
+        self.known["dead"] = self.looks > 0 and CONSTANT in line
 
     def report(self) -> dict[str, Any]:
         return {"probes": self.known["probes"], "returns": self.known["returns"]}

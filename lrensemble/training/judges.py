@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lrensemble.errors import UserError, did_you_mean
+from lrensemble.policies.control import CONSTANT
 from lrensemble.pool import Named, RunSpec
 from lrensemble.pool.record import Training
 from lrensemble.training.totals import Ended
@@ -40,14 +41,17 @@ def hopeless(spec: RunSpec, history: History, *, accuracy: float, after: float) 
 
 
 def dead(spec: RunSpec, history: History) -> str | None:
-    """A layer of spiking neurons has fallen silent, or fires at every step: nothing more is learnt through it."""
+    """Nothing more is learnt: a layer of spiking neurons has fallen silent, or fires at every step; or the model has
+    answered every validation row the same two epochs in a row (units that are 0 for all rows have no gradient)."""
     line = history[-1]
+    when = f"after epoch {line['epoch']} (LR {line['lr']:.3g})"
+    if all(CONSTANT in one for one in history[-2:]) and len(history) > 1:
+        return f"dead: the model answers every validation row the same {when}: try a lower LR"
     rates = {key.removeprefix("rate_"): value for key, value in line.items() if key.startswith("rate_")}
     stuck = [(name, rate) for name, rate in rates.items() if not SILENT < rate < 1 - SILENT]
     if not stuck:
         return None
     name, rate = stuck[0]
-    when = f"after epoch {line['epoch']} (LR {line['lr']:.3g})"
     return (
         f"dead: the neurons of {name} fire in {rate:.2%} of steps {when}: try a lower LR, or calibrated first weights"
     )

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrensemble.models import hash_of_tensors
+from lrensemble.policies.control import CONSTANT
 from lrensemble.policies.units import steps_per_epoch
 from lrensemble.pool import Named, RunSpec
 from lrensemble.tasks.losses import cross_entropy
@@ -189,7 +190,7 @@ class Run:
             refresh_norms(self.model, self.data, max(1, self.batch_size // self.micro_batches))
         for average in self.averages.values():
             average.after_epoch(self.model, self.epoch)
-        val_loss, val_accuracy = self._validate()
+        val_loss, val_accuracy, is_constant = self._validate()
         self.history.append(
             {
                 "epoch": self.epoch,
@@ -199,6 +200,7 @@ class Run:
                 "train_accuracy": totals.accuracy,
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
+                **({CONSTANT: 1.0} if is_constant else {}),
                 **self.rounded,
                 **measured(self.task, self.model, self.data.val),
             }
@@ -287,10 +289,13 @@ class Run:
         """Scores (N, C) of every row, in order; in float32, whatever the training's precision."""
         return self.data.scores(model or self.model, rows, max(1, self.engine.eval_rows // self.micro_batches))
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self) -> tuple[float, float, bool]:
+        """Loss and accuracy, and whether the scores of all rows are the same bits."""
         scores, labels = self.scores(self.data.val), self.data.val.labels
         # In float32, 405 of 450 would be less than 0.9 and miss that target.
-        return float(cross_entropy(scores, labels).mean()), int(right_rows(scores, labels).sum()) / len(labels)
+        accuracy = int(right_rows(scores, labels).sum()) / len(labels)
+        is_constant = len(scores) > 1 and bool((scores == scores[:1]).all())
+        return float(cross_entropy(scores, labels).mean()), accuracy, is_constant
 
     def outcome(self, model: nn.Module | None = None) -> Outcome:
         """The run as it stands (or an averaged `model` of it) as a complete member."""

@@ -48,6 +48,25 @@ def test_its_interval_covers():
     assert np.mean([one.low <= best <= one.high for one in found]) >= 0.93
 
 
+def test_a_first_draw_that_rises_does_not_decide():
+    """Noise of one pair of batches is often larger than what their gradients share: others say where to look."""
+
+    class Unlucky(Quadratic):
+        def along(self, lrs, draw):
+            line = super().along(lrs, draw)
+            return line if draw >= 2 else Line(line.before, [abs(change) for change in line.differences], 1.0, 0.0)
+
+    found = line_search(Unlucky(3.0), draws=4, most=32)
+    assert found.lr == pytest.approx(1 / 3, rel=0.5) and found.draws >= 4
+
+    class Flat(Quadratic):
+        def along(self, lrs, draw):
+            return Line(2.0, [lr + 1e-7 * (draw % 2 - 0.5) for lr in lrs], 1.0, 0.0)  # it rises, but for rounding
+
+    found = line_search(Flat(1.0), draws=4, most=32)
+    assert found.lr is None and min(found.lrs) > 2.0**-25
+
+
 def test_a_loss_that_does_not_fall_is_no_estimate():
     lrs = [0.5, 1.0, 2.0]
     assert fit(lrs, np.array([[0.1, 0.2, 0.4], [0.1, 0.3, 0.5]])) == (None, 0.0, math.inf)  # rises

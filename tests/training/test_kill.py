@@ -8,10 +8,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lrensemble import Pool, load_config, train_pool
+from lrensemble.pool.gc import collect, plan_gc
 from tests.commands import Commands
 from tests.conftest import tiny_config
 from tests.training.test_runner import contents
@@ -24,10 +26,26 @@ CONFIG = tiny_config(
     training={"epochs": 40, "batch_size": 32},
 )
 MEMBERS, CONTROL = 7, 4
+PROBED = tiny_config(
+    policies=["LRTUNER()", "AUTOLRS(stages=6, trials=6)"], control=False, training={"epochs": 24, "batch_size": 64}
+)
 # Save, and be killed while saving, often. Workers save less often: they are processes of their own.
 OFTEN = """
 from lrensemble.training import member
 member.CHECKPOINT_SECONDS, member.CHECKPOINT_SHARE = 0.02, 1e9
+"""
+# Say, by a file, that the process is in the middle of a probe.
+MARKED = """
+import contextlib, pathlib
+from lrensemble.training.probing import Prober
+measured = Prober._measured
+@contextlib.contextmanager
+def marked(self):
+    with measured(self):
+        pathlib.Path("probing").touch()
+        yield
+        pathlib.Path("probing").unlink()
+Prober._measured = marked
 """
 
 
@@ -62,19 +80,30 @@ def finished(path: Path) -> dict[str, bytes]:
     return records
 
 
-def kill(commands: Commands, folder: Path, quiet: Path, workers: int, kills: int, longest: float, seed: int) -> int:
-    """Kill `kills` trainers while they train, on as many pools as that takes; return the number of pools."""
+def kill(
+    commands: Commands,
+    folder: Path,
+    quiet: Path,
+    workers: int,
+    kills: int,
+    longest: float,
+    seed: int,
+    config: dict[str, Any] = CONFIG,
+    before: str = OFTEN,
+) -> tuple[int, int]:
+    """Kill `kills` trainers while they train; return on how many pools, and how often it was within a probe."""
     rng = random.Random(seed)
-    (folder / "config.yaml").write_text(json.dumps(CONFIG), encoding="utf-8")
+    (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
     options = ["--workers", str(workers), "--threads", "1", "--devices", "cpu"]
-    hits, pools = 0, 0
+    hits, pools, probing = 0, 0, 0
     while hits < kills:
         pools += 1
-        path, before, code = folder / str(pools), {}, 1
+        path, earlier, code = folder / str(pools), {}, 1
         while code:
-            commands.start(["train", "config.yaml", "--pool", str(path), *options], folder, before=OFTEN)
+            commands.start(["train", "config.yaml", "--pool", str(path), *options], folder, before=before)
             if hits < kills:
-                time.sleep(rng.uniform(0, longest))
+                # Of CPU, where one process does everything.
+                (commands.wait_until if workers == 1 else time.sleep)(rng.uniform(0, longest))
                 if workers == 1 or rng.random() < 0.5:
                     commands.kill()
                 commands.kill(alone=True)
@@ -82,12 +111,17 @@ def kill(commands: Commands, folder: Path, quiet: Path, workers: int, kills: int
             code = done.code
             assert code in (0, -signal.SIGKILL), done.err
             hits += code != 0
+            if (folder / "probing").exists():
+                (folder / "probing").unlink()
+                probing += 1
             now = finished(path)
-            assert before.items() <= now.items()  # what was finished is so, and was not trained again
-            before = now
+            assert earlier.items() <= now.items()  # what was finished is so, and was not trained again
+            earlier = now
         assert contents(path) == contents(quiet)
-        assert not list(path.rglob("state.pt")) + list(path.rglob("members/**/*.tmp"))
-    return pools
+        assert not list(path.rglob("members/**/*.tmp"))
+        collect(plan_gc(Pool.open(path)))  # where the kill came between a member's last record and the end of its state
+        assert not list(path.rglob("state.pt"))
+    return pools, probing
 
 
 def test_killed_and_resumed_equals_quiet(commands: Commands, quiet: Path, tmp_path: Path):
@@ -98,3 +132,21 @@ def test_killed_and_resumed_equals_quiet(commands: Commands, quiet: Path, tmp_pa
 @pytest.mark.parametrize(("workers", "kills", "longest"), [(1, 170, 0.8), (2, 30, 8.0)])
 def test_killed_200_times(commands: Commands, quiet: Path, tmp_path: Path, workers: int, kills: int, longest: float):
     print(kill(commands, tmp_path, quiet, workers, kills, longest, seed=100 + workers), "pools")
+
+
+@pytest.mark.slow
+def test_killed_40_times_while_probing(commands: Commands, tmp_path: Path):
+    """Also in the middle of probes; the members have the weights, traces and measurements of those of a quiet run."""
+
+    def found(pool: Pool) -> dict[str, tuple[Any, ...]]:
+        return {member.id: (member.record.trace, member.record.control) for member in pool.complete}
+
+    (tmp_path / "config.yaml").write_text(json.dumps(PROBED), encoding="utf-8")
+    options = ["--workers", "1", "--threads", "1", "--devices", "cpu"]
+    commands.start(["train", "config.yaml", "--pool", "quiet", *options], tmp_path)
+    done, quiet = commands.wait(), Pool.open(tmp_path / "quiet")
+    assert len(found(quiet)) == 2 and all(control["probes"] for _, control in found(quiet).values())
+    pools, probing = kill(commands, tmp_path, quiet.path, 1, 40, 0.9 * done.cpu, 13, PROBED, OFTEN + MARKED)
+    assert all(found(Pool.open(tmp_path / str(number + 1))) == found(quiet) for number in range(pools))
+    print(pools, "pools;", probing, "kills within a probe")
+    assert probing >= 4
