@@ -213,7 +213,7 @@ def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp
             ).logits
         else:
             scores = loaded.module.task.scores(
-                lambda ids, mask, keep: adapted(input_ids=ids, attention_mask=mask).logits[:, keep], batch
+                lambda ids, mask, keep: adapted(input_ids=ids, attention_mask=mask).logits[keep], batch
             )
     one = loaded.module
     one.learnt, one.counts, one.temperatures = one.learnt[:1], one.counts[:1], one.temperatures[:1]

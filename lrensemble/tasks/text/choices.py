@@ -73,11 +73,8 @@ class ChoiceTask(TextTask):
 
 def log_likelihoods(model: Callable[..., Tensor], part: Batch) -> Tensor:
     """Sum of the log-probabilities of the wanted tokens of every sequence, each given those before it: (n,)."""
-    wanted = part["wanted"][:, 1:]
-    at = wanted.any(0).nonzero()[:, 0]  # places before a wanted token of some sequence
-    inputs = {name: value for name, value in part.items() if name != "wanted"}
-    found = token_logs(model(**inputs, keep=at), part["ids"][:, 1:][:, at])
-    return torch.where(wanted[:, at], found, 0).sum(1)
+    sequences = {name: value for name, value in part.items() if name != "wanted"}
+    return token_logs(model, sequences, part["wanted"]).sum(1)
 
 
 def choice_task(
