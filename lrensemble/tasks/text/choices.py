@@ -38,8 +38,11 @@ class ChoiceTask(TextTask):
     """
 
     def choices(self, name: str) -> Array | None:
-        mask = np.stack([row.values["choices"] for row in self.rows_of[name]])
-        return None if mask.all() else mask
+        """(N, C); None where all rows of val and test have all choices."""
+        masks = {
+            split: np.stack([row.values["choices"] for row in self.rows_of[split]]) for split in {"val", "test", name}
+        }
+        return masks[name] if not all(masks[split].all() for split in ("val", "test")) else None
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
