@@ -21,6 +21,7 @@ from torch.func import functional_call, vmap
 
 from lrensemble.errors import UserError
 from lrensemble.evaluation.network import load_model, model_of
+from lrensemble.lengths import TOKENS, alike
 from lrensemble.models import build_model
 from lrensemble.models.adapters import read_adapter, write_adapter
 from lrensemble.models.hf import TextModel
@@ -30,7 +31,6 @@ from lrensemble.tasks.task import Batch
 from lrensemble.tasks.text import TextForm, TextTask
 from lrensemble.tasks.text.reading import SUFFIXES, TextRow, read_rows
 from lrensemble.tasks.text.task import TokenRow
-from lrensemble.tasks.text.tokens import TOKENS, alike
 
 FOLDER = "members"
 WHOLE = "weights.safetensors"  # of a member without adapters

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, first_line
+from lrensemble.lengths import alike
 from lrensemble.model_folder import CONFIG, TOKENIZER, find_folder, tokenizer_hash, weights_hash
 from lrensemble.models.adapters import inject, library
 from lrensemble.models.lower import LowerLayers
@@ -48,10 +49,12 @@ class TextModel(nn.Module):
     def lower(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the frozen lower layers make of sequences: ids and mask (..., T) -> (..., T, H), 0 for empty ones."""
         assert self.below is not None
-        present = mask.any(-1)
-        found = self.below.output(lambda: self(ids[present], mask[present]))
-        lower = found.new_zeros(*mask.shape, found.shape[-1])
-        lower[present] = found
+        lengths = mask.sum(-1)
+        lower = torch.zeros(*mask.shape, self.inner.config.get_text_config().hidden_size, device=ids.device)
+        for piece in alike(lengths[present := lengths > 0].tolist()):
+            rows = tuple(at[piece] for at in present.nonzero(as_tuple=True))
+            short = (*rows, slice(int(lengths[rows].max())))
+            lower[short] = self.below.output(lambda short=short: self(ids[short], mask[short]))
         return lower
 
     def train(self, mode: bool = True) -> TextModel:

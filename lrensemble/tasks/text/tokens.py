@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from torch import Tensor
 from lrensemble.array import Array
 from lrensemble.errors import UserError, first_line
 from lrensemble.installing import needed
+from lrensemble.lengths import TOKENS, alike
 from lrensemble.model_folder import TOKENIZER, find_folder, tokenizer_hash
 from lrensemble.tasks.task import Batch
 
-TOKENS = 4_096  # of one forward pass without gradients
 PADDING = 0  # a token that no model attends to: `mask` says what is one
 
 
@@ -89,18 +89,6 @@ def by_length(sequences: Mapping[str, Tensor], forward: Callable[[Batch], Tensor
     pieces = [torch.tensor(piece, device=lengths.device) for piece in alike(lengths.tolist(), most)]
     found = [forward(_part(sequences, piece, lengths)) for piece in pieces]
     return torch.cat(found)[torch.cat(pieces).argsort()]
-
-
-def alike(sizes: Sequence[int], most: int = TOKENS) -> Iterator[list[int]]:
-    """Numbers of rows of similar sizes, as many together as are at most `most` when each is as large as the largest."""
-    piece: list[int] = []
-    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
-        if piece and (len(piece) + 1) * sizes[i] > most:
-            yield piece
-            piece = []
-        piece.append(i)
-    if piece:
-        yield piece
 
 
 def token_logs(model: Callable[..., Tensor], sequences: Batch, wanted: Tensor) -> Tensor:
