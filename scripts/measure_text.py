@@ -77,9 +77,9 @@ def main() -> None:
         if place == text:
             random_llama(folder)
         kind = "choices" if "choices" in json.loads(Path(path).read_text().partition("\n")[0]) else "text"
-        data = {"name": kind, "root": path, "skip_broken": True} if kind == "choices" else {"name": kind, "root": path}
+        data = {"name": kind, "root": path, "tokenizer": place, "max_length": 64}
         form = TextForm.of(data)
-        data |= {"max_length": 64, "rows": [64, 64, 64], "tokenizer": place}
+        data |= {"rows": [64, 64, 64], "skip_broken": True}
         task = load_task(kind, **{name: value for name, value in data.items() if name != "name"})
         for top in map(int, last):
             config = load_config(
