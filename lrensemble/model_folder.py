@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import re
 import tempfile
 from collections.abc import Iterable
 from importlib import metadata
@@ -52,6 +53,8 @@ def find_folder(place: str | Path, what: str) -> Path:
 
 
 def _of_package(name: str, what: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"{what}: package:{name} is no name of a package")
     try:
         files = metadata.distribution(name).files or []
     except (metadata.PackageNotFoundError, ValueError):

@@ -85,7 +85,7 @@ def predict_files(
             if not error:
                 rows = reader.read(path)
         except UserError as found:
-            error = str(found)
+            error = str(found).removeprefix(str(path)).lstrip(":, ")
         if error:
             waiting.append((str(path), None, error))
         for number, row in enumerate(rows):

@@ -1,10 +1,13 @@
-"""A team for texts: one base by reference, and of every member what it has learnt, swapped in one after the other.
+"""A team for texts: one base by reference, and of every member what it has learnt.
 
-Lower layers that no member changes run once for all of them.
+Lower layers that no member changes run once for all of them. Above them adapters of one base are computed as one batch,
+whose rows are those of every member: of a few rows a layer's weights are read once, not once a member. Of more, and
+where a model's code takes no such batch, what members have learnt is swapped in one after the other.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 
 from lrensemble.errors import UserError
 from lrensemble.evaluation.network import load_model, model_of
+from lrensemble.lengths import TOKENS, alike
 from lrensemble.models import build_model
 from lrensemble.models.adapters import read_adapter, write_adapter
 from lrensemble.models.hf import TextModel
@@ -27,7 +31,6 @@ from lrensemble.tasks.task import Batch
 from lrensemble.tasks.text import TextForm, TextTask
 from lrensemble.tasks.text.reading import SUFFIXES, TextRow, read_rows
 from lrensemble.tasks.text.task import TokenRow
-from lrensemble.tasks.text.tokens import alike
 
 FOLDER = "members"
 WHOLE = "weights.safetensors"  # of a member without adapters
@@ -67,23 +70,36 @@ class TextTeam(nn.Module):
         self.form, self.task, self.learnt, self.vote = form, task, list(learnt), vote
         self.counts, self.temperatures = np.array(weights), np.array(temperatures)
         self.models = nn.ModuleList({id(one.model): one.model for one in learnt}.values())
+        self.apart: set[nn.Module] = set()  # models whose members are computed one after the other
         self.eval()
 
     @torch.inference_mode()
     def forward(self, batch: Batch) -> Tensor:
-        below: dict[int, Batch] = {}
-        members = []
-        for one in self.learnt:
-            if id(one.model) not in below:
-                below[id(one.model)] = _with_lower(one.model, batch)
-            scores = self.task.scores(
-                lambda one=one, **given: functional_call(one.model, dict(one.tensors), (), given),
-                below[id(one.model)],
-            )
-            p = scores.float().softmax(1)
-            members.append(p if "choices" not in batch else torch.where(batch["choices"], p, -0.0))
-        stacked = torch.stack(members).cpu().numpy()
-        return torch.from_numpy(np.asarray(team_vote(stacked, self.counts, self.vote, self.temperatures)))
+        scores: dict[int, Tensor] = {}
+        for model in self.models:
+            own = [i for i, one in enumerate(self.learnt) if one.model is model]
+            scores |= zip(own, self._scores(model, [self.learnt[i].tensors for i in own], batch), strict=True)
+        p = torch.stack([scores[i] for i in range(len(self.learnt))]).float().softmax(2)
+        p = p if "choices" not in batch else torch.where(batch["choices"], p, -0.0)
+        return torch.from_numpy(np.asarray(team_vote(p.cpu().numpy(), self.counts, self.vote, self.temperatures)))
+
+    def _scores(self, model: nn.Module, learnt: Sequence[Mapping[str, Tensor]], batch: Batch) -> Tensor:
+        """Of members that share a model: (members, B, C)."""
+        batch = _with_lower(model, batch)
+
+        def scores(tensors: dict[str, Tensor]) -> Tensor:
+            return self.task.scores(lambda **given: functional_call(model, tensors, (), given), batch)
+
+        at_once = min(len(learnt), TOKENS // batch["mask"].numel())  # members: more tokens gain nothing
+        if at_once > 1 and isinstance(model, TextModel) and model.lora is not None and model not in self.apart:
+            stacked = {name: torch.stack([tensors[name] for tensors in learnt]) for name in learnt[0]}
+            with warnings.catch_warnings():  # attention takes members one after the other
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                try:
+                    return vmap(scores, chunk_size=at_once)(stacked)
+                except RuntimeError:  # what the model does depends on values: experts that are chosen, for example
+                    self.apart.add(model)
+        return torch.stack([scores(dict(tensors)) for tensors in learnt])
 
     def predict(self, rows: Sequence[Any]) -> NDArray[np.float32]:
         """Probabilities (N, C) of texts, of questions ``{"question": ..., "choices": [...]}``, or of rows of files."""

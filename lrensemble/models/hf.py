@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrensemble.errors import UserError, first_line
+from lrensemble.lengths import alike
 from lrensemble.model_folder import CONFIG, TOKENIZER, find_folder, tokenizer_hash, weights_hash
 from lrensemble.models.adapters import inject, library
 from lrensemble.models.lower import LowerLayers
@@ -22,7 +23,7 @@ HEADS = {"classes": "AutoModelForSequenceClassification", "tokens": "AutoModelFo
 
 
 class TextModel(nn.Module):
-    """Sequences of tokens to scores: ids and mask (n, T) -> (n, C), or (n, places, V) of the next tokens.
+    """Sequences of tokens to scores: ids and mask (n, T) -> (n, C), or (kept, V) of the next tokens.
 
     Attributes
     ----------
@@ -36,20 +37,24 @@ class TextModel(nn.Module):
         self.below = LowerLayers(layers_of(inner), lower) if lower else None
 
     def forward(self, ids: Tensor, mask: Tensor, *, keep: Tensor | None = None, lower: Tensor | None = None) -> Tensor:
-        """Scores of sequences; `keep` says at which places next tokens are wanted, `lower` is what `lower` gave."""
-        kept = {} if keep is None else {"logits_to_keep": keep}
-        with contextlib.nullcontext() if lower is None or self.below is None else self.below.known(lower):
-            logits: Tensor = self.inner(input_ids=ids.masked_fill(~mask, self.pad), attention_mask=mask, **kept).logits
+        """Scores of sequences; `keep` (n, T) says at which places next tokens are wanted, `lower` what `lower` gave."""
+        with (
+            contextlib.nullcontext() if keep is None else _only(keep, self.inner.get_output_embeddings()),
+            contextlib.nullcontext() if lower is None or self.below is None else self.below.known(lower),
+        ):
+            logits: Tensor = self.inner(input_ids=ids.masked_fill(~mask, self.pad), attention_mask=mask).logits
         return logits
 
     @torch.no_grad()
     def lower(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the frozen lower layers make of sequences: ids and mask (..., T) -> (..., T, H), 0 for empty ones."""
         assert self.below is not None
-        present = mask.any(-1)
-        found = self.below.output(lambda: self(ids[present], mask[present]))
-        lower = found.new_zeros(*mask.shape, found.shape[-1])
-        lower[present] = found
+        lengths = mask.sum(-1)
+        lower = torch.zeros(*mask.shape, self.inner.config.get_text_config().hidden_size, device=ids.device)
+        for piece in alike(lengths[present := lengths > 0].tolist()):
+            rows = tuple(at[piece] for at in present.nonzero(as_tuple=True))
+            short = (*rows, slice(int(lengths[rows].max())))
+            lower[short] = self.below.output(lambda short=short: self(ids[short], mask[short]))
         return lower
 
     def train(self, mode: bool = True) -> TextModel:
@@ -61,6 +66,16 @@ class TextModel(nn.Module):
                 if module not in upper and not any(p.requires_grad for p in module.parameters()):
                     module.training = False
         return self
+
+
+@contextlib.contextmanager
+def _only(keep: Tensor, output: nn.Module) -> Iterator[None]:
+    """Within, the output layer sees the hidden states of the kept places alone (kept, H), one row after the other."""
+    hook = output.register_forward_pre_hook(lambda _, given: (given[0][keep], *given[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def hf(

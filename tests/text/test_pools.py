@@ -178,6 +178,26 @@ def served_as_predicted(folder, kind):
         assert answer.status_code == 400 and "row 0: " in answer.json()["error"]
 
 
+def asked(hidden):
+    """Whether there is something: of values in a batch of members that is an error."""
+    assert float(hidden.abs().sum()) > 0
+
+
+def batched_as_swapped(team, batch):
+    """Adapters of one base are one batch: their layers run once, and give what each gives alone."""
+    [model], calls = team.models, []
+    counting = model.below.upper[-1].register_forward_hook(lambda *_: calls.append(1))
+    batched, of_batch = team(batch), len(calls)
+    asking = model.below.upper[-1].register_forward_hook(lambda *_: asked(_[2][0]), prepend=True)
+    swapped, of_each = team(batch), len(calls) - of_batch  # a layer that looks at values is nothing for a batch of them
+    assert team.apart == {model}
+    team.apart.clear()
+    counting.remove()
+    asking.remove()
+    assert (of_batch, of_each) == (1, len(team.learnt)) and len(team.learnt) > 1
+    torch.testing.assert_close(batched, swapped, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("kind", ["choices", "classes"])
 def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp_path, llama, bert):
     import peft
@@ -213,9 +233,10 @@ def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp
             ).logits
         else:
             scores = loaded.module.task.scores(
-                lambda ids, mask, keep: adapted(input_ids=ids, attention_mask=mask).logits[:, keep], batch
+                lambda ids, mask, keep: adapted(input_ids=ids, attention_mask=mask).logits[keep], batch
             )
     one = loaded.module
+    batched_as_swapped(one, batch)
     one.learnt, one.counts, one.temperatures = one.learnt[:1], one.counts[:1], one.temperatures[:1]
     np.testing.assert_allclose(loaded.predict_proba(rows), scores.softmax(1).numpy(), atol=1e-5)
 

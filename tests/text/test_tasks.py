@@ -115,7 +115,7 @@ def test_scores_of_choices_are_those_of_a_loop(files, llama, normalise):
     model = transformers.AutoModelForCausalLM.from_pretrained(llama).eval()
 
     def scored(ids, mask, keep):
-        return model(input_ids=ids, attention_mask=mask.long()).logits[:, keep]
+        return model(input_ids=ids, attention_mask=mask.long()).logits[keep]
 
     with torch.no_grad():
         found = task.scores(scored, rows_of(task, "test")).numpy()
@@ -140,7 +140,7 @@ def test_a_scorer_that_knows_nothing_has_chance(tmp_path, llama):
     task = load_task("choices", root=train, tokenizer=str(llama), normalise="tokens", val_fraction=0.5)
 
     def constant(ids, mask, keep):
-        return torch.zeros(len(ids), len(keep), 300)
+        return torch.zeros(int(keep.sum()), 300)
 
     with torch.no_grad():
         scores = DeviceData.of(task, torch.device("cpu")).scores(Scorer(constant), _rows(task, "val"))
@@ -184,7 +184,7 @@ def test_documents_are_predicted_token_by_token(tmp_path, llama):
     model = transformers.AutoModelForCausalLM.from_pretrained(llama).eval()
 
     def logits(ids, mask, keep):
-        return model(input_ids=ids, attention_mask=mask.long()).logits[:, keep]
+        return model(input_ids=ids, attention_mask=mask.long()).logits[keep]
 
     data = DeviceData.of(task, torch.device("cpu"))
     with torch.no_grad():

@@ -38,8 +38,11 @@ class ChoiceTask(TextTask):
     """
 
     def choices(self, name: str) -> Array | None:
-        mask = np.stack([row.values["choices"] for row in self.rows_of[name]])
-        return None if mask.all() else mask
+        """(N, C); None where all rows of val and test have all choices."""
+        masks = {
+            split: np.stack([row.values["choices"] for row in self.rows_of[split]]) for split in {"val", "test", name}
+        }
+        return masks[name] if not all(masks[split].all() for split in ("val", "test")) else None
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -73,11 +76,8 @@ class ChoiceTask(TextTask):
 
 def log_likelihoods(model: Callable[..., Tensor], part: Batch) -> Tensor:
     """Sum of the log-probabilities of the wanted tokens of every sequence, each given those before it: (n,)."""
-    wanted = part["wanted"][:, 1:]
-    at = wanted.any(0).nonzero()[:, 0]  # places before a wanted token of some sequence
-    inputs = {name: value for name, value in part.items() if name != "wanted"}
-    found = token_logs(model(**inputs, keep=at), part["ids"][:, 1:][:, at])
-    return torch.where(wanted[:, at], found, 0).sum(1)
+    sequences = {name: value for name, value in part.items() if name != "wanted"}
+    return token_logs(model, sequences, part["wanted"]).sum(1)
 
 
 def choice_task(

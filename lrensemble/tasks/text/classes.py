@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from lrensemble.array import Array
 from lrensemble.errors import UserError
 from lrensemble.tasks.labels import check_classes, few, in_order
+from lrensemble.tasks.task import SPLITS
 from lrensemble.tasks.text.reading import TextRow, parsed, read_splits
 from lrensemble.tasks.text.splitting import Overlap, divide, same_text
 from lrensemble.tasks.text.task import TextTask, TokenRow, check_length
@@ -98,6 +100,12 @@ def _classes(
     names = sorted(set(values["train"]), key=in_order)
     if 2 * len(names) > len(values["train"]):
         raise UserError(f"{label!r} has {len(names):,} different values in {len(values['train']):,} rows of train")
+    counts = Counter(values["train"])
+    if len(found) < len(SPLITS) and (alone := next((row for row in found["train"] if counts[row[1]] == 1), None)):
+        raise UserError(
+            f"{alone[2]}: no other row of train has the {label} {alone[1]!r}, so no split can be cut off that has all "
+            "classes: correct it, or leave it out"
+        )
     numbers = {name: i for i, name in enumerate(names)}
     for rows in found.values():
         if wrong := next((row for row in rows if row[1] not in numbers), None):

@@ -60,15 +60,14 @@ class DocumentTask(TextTask):
 
     def _token_logs(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """Log-probability of every token but the first, given those before it: (B, T - 1)."""
-        ids, mask = batch["ids"], batch["mask"]
-        places = torch.arange(ids.shape[1] - 1, device=ids.device)
+        sequences = {"ids": batch["ids"], "mask": batch["mask"]}
+        longest = batch["ids"].shape[1]
 
         def logs(part: Batch) -> Tensor:
-            keep = places[: part["ids"].shape[1] - 1]
-            found = token_logs(model(**part, keep=keep), part["ids"][:, 1:])
-            return torch.nn.functional.pad(found, (0, len(places) - len(keep)))
+            found = token_logs(model, part, part["mask"])
+            return torch.nn.functional.pad(found, (0, longest - found.shape[1]))
 
-        return by_length({"ids": ids, "mask": mask}, logs, most=1024)
+        return by_length(sequences, logs, most=1024)[:, 1:]
 
     def scores(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """Of the token as written and any other (B, 2); of a whole window of the mean of its tokens."""

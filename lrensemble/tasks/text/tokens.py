@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from torch import Tensor
 from lrensemble.array import Array
 from lrensemble.errors import UserError, first_line
 from lrensemble.installing import needed
+from lrensemble.lengths import TOKENS, alike
 from lrensemble.model_folder import TOKENIZER, find_folder, tokenizer_hash
 from lrensemble.tasks.task import Batch
 
-TOKENS = 4_096  # of one forward pass without gradients
 PADDING = 0  # a token that no model attends to: `mask` says what is one
 
 
@@ -91,22 +91,16 @@ def by_length(sequences: Mapping[str, Tensor], forward: Callable[[Batch], Tensor
     return torch.cat(found)[torch.cat(pieces).argsort()]
 
 
-def alike(sizes: Sequence[int], most: int = TOKENS) -> Iterator[list[int]]:
-    """Numbers of rows of similar sizes, as many together as are at most `most` when each is as large as the largest."""
-    piece: list[int] = []
-    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
-        if piece and (len(piece) + 1) * sizes[i] > most:
-            yield piece
-            piece = []
-        piece.append(i)
-    if piece:
-        yield piece
+def token_logs(model: Callable[..., Tensor], sequences: Batch, wanted: Tensor) -> Tensor:
+    """Log-probabilities of the `wanted` tokens (n, T), each given those before it, in float32; 0 for others.
 
-
-def token_logs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probabilities of `tokens` (...), of logits (..., V) in whatever precision, in float32."""
-    logits = logits.float()
-    return logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
+    The model is asked for the logits of their places alone: an output layer of 49,152 tokens costs as much as eight
+    of SmolLM2's layers.
+    """
+    keep = torch.nn.functional.pad(wanted[:, 1:], (0, 1))
+    logits = model(**sequences, keep=keep).float()  # (kept, V), in whatever precision
+    found = logits.gather(1, sequences["ids"][:, 1:][keep[:, :-1], None])[:, 0] - logits.logsumexp(1)
+    return torch.zeros(wanted.shape, device=found.device).masked_scatter(keep.roll(1, 1), found)
 
 
 def _part(sequences: Mapping[str, Tensor], rows: Any, lengths: Tensor) -> Batch:
