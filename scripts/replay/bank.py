@@ -24,7 +24,7 @@ from lrensemble.training.config import Config
 Array = NDArray[Any]
 # What people train with when nobody chooses.
 DEFAULTS = ("ONECYCLE(k0=0.1)", "COS(k0=0.1, l=100%)", "COS(k0=0.01, l=100%)", "STEP(k0=0.1, gamma=0.1, l=33.3%)")
-# So many of the best are repeated: half of a budget goes to seeds of the best random policies, nearly all to a cosine's.
+# So many of the best are repeated: half of a budget may be seeds of random policies, nearly all of it of a cosine.
 BEST_DRAWN, BEST_WRITTEN = 10, 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -17,9 +18,8 @@ from lrensemble.cli.main import main
 from lrensemble.recommend.budget import decades, first_runs, half_decades, ladder, next_runs
 from lrensemble.recommend.propose import Known
 from lrensemble.recommend.rounds import read_rounds
-from tests.commands import Commands
+from tests.commands import OPERATIONS, Commands
 from tests.conftest import tiny_config
-from tests.fuzz.test_kill import OPERATIONS
 
 BASE = load_config(tiny_config(policies=["FIX(0.1)"], seeds=[0])).specs()[0]
 ROWS = 200
@@ -144,9 +144,9 @@ def test_it_trains_exactly_so_many_and_says_what_to_use(whole, tmp_path, capsys)
 
 
 def killed(folder: Path, whole: Path, kills: int, rng: random.Random) -> Counter[str]:
-    """Kill it so often on as many pools as that takes; each ends as `whole`. What it was at when it was killed.
+    """Kill it so often, on as many pools as that takes; each ends as `whole`. What it was at when it was killed.
 
-    Every other moment is a number of seconds, the others are operations on files: the n-th, in the middle of a write.
+    First at an operation on files, in the n-th tenth of them all on the n-th pool, then, going on, at some moment.
     """
     file, hits = config(folder), Counter[str]()
     marks = folder / "marks"
@@ -166,25 +166,25 @@ def killed(folder: Path, whole: Path, kills: int, rng: random.Random) -> Counter
         begin = time.monotonic()
         assert run(folder / "quiet") == 0
         operations, seconds = marks.stat().st_size, time.monotonic() - begin
+        pools = itertools.count()
         while hits.total() < kills:
-            pool, code = folder / f"pool{hits.total()}", 1
-            while code:
-                if hits.total() == kills:
-                    code = run(pool)
-                elif hits.total() % 2:
-                    code = run(pool, after=rng.uniform(0, seconds))
-                else:
-                    code = run(pool, last=rng.randint(1, operations))
+            n = next(pools)
+            pool = folder / f"pool{n}"
+            code = run(pool, last=1 + int((n % 10 + rng.random()) / 10 * operations))
+            hits[_stage(pool)] += code != 0
+            if code and hits.total() < kills:
+                code = run(pool, after=rng.uniform(0, seconds / 2))
                 hits[_stage(pool)] += code != 0
+            assert not code or run(pool) == 0
             assert outcome(pool) == outcome(whole)
     return hits
 
 
 def _stage(pool: Path) -> str:
-    done = len(list(pool.glob("members/*/record.json")))
     if not (pool / "rounds").exists():
         return "begin"
     planned = sum(len(json.loads(path.read_text())["proposals"]) for path in (pool / "rounds").glob("?.json"))
+    done = len(Pool.open(pool).complete)
     return "choosing the team" if done == 7 else "training" if done < planned else "proposing"
 
 
