@@ -23,7 +23,6 @@ from lrensemble.cli import output
 from lrensemble.errors import did_you_mean
 from lrensemble.metrics import t_interval
 from lrensemble.pool.files import write_json
-from lrensemble.training.config import Config
 from scripts.replay import bank as banks
 from scripts.replay.plot import draw_replays
 from scripts.replay.shell import one_line
@@ -33,12 +32,6 @@ BUDGETS = (8, 12, 16, 24)
 PANELS = (("nll", "Test NLL of the team, nats", 1), ("accuracy", "Test accuracy of the team, %", 100))
 OURS = "ours"
 SINGLE = "best single of "
-
-
-def drawn(config: Config) -> list[str]:
-    """The random policies of a bank's configuration."""
-    samples = tuple(entry for entry in config.policies if not isinstance(entry, str))
-    return list(dict.fromkeys(spec.policy for spec in config.model_copy(update={"policies": samples}).specs()))
 
 
 def strategies_of(bank: Bank) -> dict[str, Strategy]:
@@ -132,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.job == "train":
         begin = time.process_time()
-        pool = banks.train_bank(args.config, args.overrides, args.pool, args.ladder, args.defaults)
+        pool = banks.train_bank(args.config, args.overrides, args.pool, BUDGETS[-1])
         print(f"{pool.path}: {len(pool.members)} runs, {time.process_time() - begin:.0f} CPU seconds")
         return
     if args.orders < 2:
@@ -142,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
         config, equals, pool = text.partition("=")
         if not equals:
             raise UserError(f"{text!r} is not CONFIG=POOL, for example configs/bank_digits.yaml=pools/digits")
-        bank = read_bank(Pool.open(pool), drawn(load_config(config)))
+        bank = read_bank(Pool.open(pool), banks.drawn(load_config(config)))
         for name in args.strategies:
             if name not in strategies_of(bank):
                 raise UserError(f"unknown strategy {name!r}: {did_you_mean(name, strategies_of(bank))}")
@@ -168,8 +161,6 @@ def main() -> None:
     train.add_argument("config", type=Path)
     train.add_argument("overrides", nargs="*")
     train.add_argument("--pool", type=Path, required=True)
-    train.add_argument("--ladder", type=int, default=8, help="seeds of the policies written out (default: 8)")
-    train.add_argument("--defaults", type=int, default=24, help="seeds of the fixed defaults (default: 24)")
     play = jobs.add_parser("replay", help="replay the strategies")
     play.add_argument("banks", nargs="+", metavar="CONFIG=POOL")
     play.add_argument("--orders", type=int, default=30)

@@ -163,10 +163,10 @@ def _print_bills(result: Evaluation, team: str) -> None:
             f"Team {team} over other ways to train, and the bills of both",
             [
                 {"<over": name}
-                | {"members": str(row.baseline_members), "<NLL gain": _gain(row.nll_gain, 4)}
-                | {"<points": _gain(row.accuracy_gain, 2), "accuracy %": output.percent(row.baseline_accuracy)}
                 | _cost(row.baseline_bill)
-                | {"its own": _cost(row.bill)["trainings"]}
+                | {"own": _cost(row.bill)["trainings"]}  # the four fit into 80 cells with the gain
+                | {"<NLL gain": _gain(row.nll_gain, 4), "<points": _gain(row.accuracy_gain, 2)}
+                | {"accuracy %": output.percent(row.baseline_accuracy), "members": str(row.baseline_members)}
                 for name, row in rows
             ],
         )

@@ -1,12 +1,12 @@
 """Banks for ``scripts/bench_budget``: small tasks cut from real data, and every run that a strategy may ask for.
 
-A bank is an ordinary pool. Its configuration lists policies with a few seeds each; those written out (the ladder, the
-measured peaks) and the fixed defaults are trained with more, for strategies that repeat them.
+A bank is an ordinary pool. Its configuration lists policies with a few seeds each; the fixed defaults and the best of
+the others are trained with more, for strategies that repeat them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from lrensemble.training.config import Config
 Array = NDArray[Any]
 # What people train with when nobody chooses.
 DEFAULTS = ("ONECYCLE(k0=0.1)", "COS(k0=0.1, l=100%)", "COS(k0=0.01, l=100%)", "STEP(k0=0.1, gamma=0.1, l=33.3%)")
+# So many of the best are repeated: half of a budget may be seeds of random policies, nearly all of it of a cosine.
+BEST_DRAWN, BEST_WRITTEN = 10, 3
 
 
 def digits() -> dict[str, Array]:
@@ -105,30 +107,45 @@ def fixed() -> set[str]:
     return {str(Policy.parse(policy)) for policy in DEFAULTS}
 
 
-def bank_specs(config: Config, ladder: int, defaults: int) -> list[RunSpec]:
+def bank_specs(config: Config, more: Mapping[str, int]) -> list[RunSpec]:
     """All runs of a bank, one seed of every policy first: a bank that is not finished is a smaller bank.
 
-    `ladder` and `defaults` are the seeds of policies that are written out, and of `DEFAULTS`.
+    `more` are the seeds of policies that have others than the configuration says.
     """
     specs = config.specs()
-    written = {spec.policy for spec in config.model_copy(update={"policies": _written(config)}).specs()}
-    policies = dict.fromkeys(spec.policy for spec in specs)
-    counts = {p: defaults if p in fixed() else ladder if p in written else len(config.seeds) for p in policies}
-    base = specs[0]
+    counts = {spec.policy: more.get(spec.policy, len(config.seeds)) for spec in specs}
     return [
-        base.model_copy(update={"policy": policy, "seed": seed})
+        specs[0].model_copy(update={"policy": policy, "seed": seed})
         for seed in range(max(counts.values()))
         for policy, count in counts.items()
         if seed < count
     ]
 
 
-def _written(config: Config) -> Sequence[str]:
-    return tuple(entry for entry in config.policies if isinstance(entry, str))
+def drawn(config: Config) -> list[str]:
+    """The random policies of a bank's configuration."""
+    samples = tuple(entry for entry in config.policies if not isinstance(entry, str))
+    return list(dict.fromkeys(spec.policy for spec in config.model_copy(update={"policies": samples}).specs()))
 
 
-def train_bank(path: Path, overrides: Sequence[str], pool: Path, ladder: int = 8, defaults: int = 24) -> Pool:
-    """Train a bank in this process, one thread; what is finished stays."""
+def more_seeds(config: Config, pool: Pool, most: int) -> dict[str, int]:
+    """Seeds of the policies that strategies may repeat in `most` trainings: the defaults and the best of each kind."""
+    losses: dict[str, list[float]] = {}
+    for member in pool.complete:
+        losses.setdefault(str(member.record.spec.policy), []).append(float(member.record.val["nll"]))
+    ranked = sorted(losses, key=lambda policy: float(np.mean(losses[policy])))
+    random = drawn(config)
+    written = [policy for policy in ranked if policy.startswith("COS(") and policy not in random]
+    found = dict.fromkeys([policy for policy in ranked if policy in random][:BEST_DRAWN], most // 2 + 1)
+    return found | dict.fromkeys(written[:BEST_WRITTEN], most - 4) | dict.fromkeys(fixed() & losses.keys(), most)
+
+
+def train_bank(path: Path, overrides: Sequence[str], pool: Path, most: int = 24) -> Pool:
+    """Train a bank for budgets up to `most` in this process, one thread; what is finished stays."""
     config = load_config(path, overrides)
     plan = make_plan(config, pool)
-    return train_pool(plan.of(bank_specs(config, ladder, defaults)), workers=1, threads=1, devices="cpu", control=False)
+
+    def train(more: Mapping[str, int]) -> Pool:
+        return train_pool(plan.of(bank_specs(config, more)), workers=1, threads=1, devices="cpu", control=False)
+
+    return train(more_seeds(config, train({}), most))

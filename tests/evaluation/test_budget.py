@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from lrensemble import Pool, UserError, evaluate, load_config, train_pool
+from lrensemble.cli import output
 from lrensemble.cli.main import main
 from lrensemble.evaluation import over_pools
 from lrensemble.evaluation.halves import jackknife
@@ -222,4 +223,9 @@ def test_the_demo_says_its_bills(tmp_path, monkeypatch, capsys):
             assert policies.endswith("(14 trainings against 28)") and "equal bills" not in policies
             assert set(re.findall(r"(\d+ trainings) each", budget)) <= {"14 trainings", "28 trainings"}
             assert "against" not in budget and "at equal bills: " in budget
-    assert re.search(r"(?m)^seeds-only .* 28 .* 14$", shown) and re.search(r"(?m)^half and half .* 14 .* 14$", shown)
+    assert re.search(r"(?m)^seeds-only +28 +[\d:]+ +14 ", shown)
+    assert re.search(r"(?m)^half and half +14 +[\d:]+ +14 ", shown)
+    monkeypatch.setattr(output, "terminal_width", lambda: 80)
+    assert main(["evaluate", str(path)]) == 0
+    narrow = capsys.readouterr().out.split("and the bills of both\n")[1]
+    assert narrow.splitlines()[0].split() == ["over", "trainings", "time", "own", "NLL", "gain"]

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from lrensemble import Pool
-from tests.commands import Commands, Done
+from tests.commands import OPERATIONS, Commands, Done
 from tests.fuzz.mutations import WORLD, cut, flip_bit
 from tests.fuzz.world import JSON, TRAIN, build, numbers
 
@@ -43,24 +43,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "verify": ("verify", "FIX(0.02)", "pool.yaml", "--target", "0.99", "--pool", "new", "--threads", "1", *JSON),
 }
 HASHED = re.compile(r"sha256|hash|git|^files$|^environment$")
-# Counts the operations that change files of the world; at operation number LAST it is the end.
 DONE = "holds an exported team already"  # export, after a kill that came when it had done its work
-OPERATIONS = """
-import os, signal, sys
-count, last, names = 0, LAST, {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
-marks = os.open(MARKS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-def hook(event, args):
-    global count
-    if event in names or (event == "open" and isinstance(args[0], str) and args[2] & (os.O_WRONLY | os.O_RDWR)):
-        if os.path.abspath(args[0]).startswith(os.getcwd()):
-            count += 1
-            os.write(marks, b".")
-            if count == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-from lrensemble.training import member
-member.CHECKPOINT_SECONDS, member.CHECKPOINT_SHARE = 0.0, 1e9
-"""
 
 
 def contents(world: Path) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
+import random
 import signal
-import subprocess
-import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from lrensemble.cli.main import main
 from lrensemble.recommend.budget import decades, first_runs, half_decades, ladder, next_runs
 from lrensemble.recommend.propose import Known
 from lrensemble.recommend.rounds import read_rounds
+from tests.commands import OPERATIONS, Commands
 from tests.conftest import tiny_config
 
 BASE = load_config(tiny_config(policies=["FIX(0.1)"], seeds=[0])).specs()[0]
@@ -142,27 +143,60 @@ def test_it_trains_exactly_so_many_and_says_what_to_use(whole, tmp_path, capsys)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
 
 
-def killed(folder: Path, moments: list[float]) -> Path:
-    """Start it again and again, kill it so many seconds after it began to work, then let it end."""
-    file, pool = config(folder), folder / "pool"
-    command = [sys.executable, "-m", "lrensemble", *words(file, pool, "--members", "7", "--format", "json")]
-    for moment in moments:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            assert process.stderr is not None and process.stderr.readline()  # what it will train
-            time.sleep(moment)
-            os.kill(process.pid, signal.SIGKILL)
-    assert main(command[3:]) == 0
-    return pool
+def killed(folder: Path, whole: Path, kills: int, rng: random.Random) -> Counter[str]:
+    """Kill it so often, on as many pools as that takes; each ends as `whole`. What it was at when it was killed.
+
+    First at an operation on files, in the n-th tenth of them all on the n-th pool, then, going on, at some moment.
+    """
+    file, hits = config(folder), Counter[str]()
+    marks = folder / "marks"
+    before = OPERATIONS.replace("MARKS", repr(str(marks)))
+    with Commands(folder) as commands:
+
+        def run(pool: Path, last: int = 0, after: float | None = None) -> int:
+            command = words(file, pool, "--members", "7", "--format", "json")
+            commands.start(command, folder, before=before.replace("LAST", str(last)))
+            if after is not None:
+                time.sleep(after)
+                commands.kill()
+            done = commands.wait()
+            assert done.code in (0, -signal.SIGKILL), done.err
+            return done.code
+
+        begin = time.monotonic()
+        assert run(folder / "quiet") == 0
+        operations, seconds = marks.stat().st_size, time.monotonic() - begin
+        pools = itertools.count()
+        while hits.total() < kills:
+            n = next(pools)
+            pool = folder / f"pool{n}"
+            code = run(pool, last=1 + int((n % 10 + rng.random()) / 10 * operations))
+            hits[_stage(pool)] += code != 0
+            if code and hits.total() < kills:
+                code = run(pool, after=rng.uniform(0, seconds / 2))
+                hits[_stage(pool)] += code != 0
+            assert not code or run(pool) == 0
+            assert outcome(pool) == outcome(whole)
+    return hits
+
+
+def _stage(pool: Path) -> str:
+    if not (pool / "rounds").exists():
+        return "begin"
+    planned = sum(len(json.loads(path.read_text())["proposals"]) for path in (pool / "rounds").glob("?.json"))
+    done = len(Pool.open(pool).complete)
+    return "choosing the team" if done == 7 else "training" if done < planned else "proposing"
 
 
 def test_killed_it_goes_on_to_the_same_team(whole, tmp_path):
-    assert outcome(killed(tmp_path, [0.4])) == outcome(whole)
+    assert killed(tmp_path, whole, 1, random.Random(0)).total() == 1
 
 
 @pytest.mark.slow
 def test_killed_at_20_random_moments_it_has_the_same_team(whole, tmp_path):
-    moments = np.random.default_rng(0).uniform(0, 2, 20).tolist()
-    assert outcome(killed(tmp_path, moments)) == outcome(whole)
+    hits = killed(tmp_path, whole, 20, random.Random(1))
+    print(hits)
+    assert hits["training"] and hits["proposing"] and hits["choosing the team"]
 
 
 def test_policies_of_the_configuration_are_the_start_and_other_members_are_not_counted(tmp_path, capsys):

@@ -25,7 +25,7 @@ def small_bank(seed: int = 0) -> Bank:
     config = load_config(
         tiny_config(policies=[*written, {"sample": "FIX(k0=log(1e-3, 1))", "n": 15, "seed": 1}], seeds=[0, 1])
     )
-    specs = bank_specs(config, 4, 4)
+    specs = bank_specs(config, {spec.policy: 4 for spec in config.specs() if spec.policy.startswith("COS")})
     features = spec_features(specs, 1010)
     rng = np.random.default_rng(seed)
     labels = {split: rng.integers(0, CLASSES, ROWS) for split in ("val", "test")}
