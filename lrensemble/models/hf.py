@@ -6,6 +6,7 @@ No code of the folder runs, and nothing is fetched.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class TextModel(nn.Module):
         lower = torch.zeros(*mask.shape, self.inner.config.get_text_config().hidden_size, device=ids.device)
         for piece in alike(lengths[present := lengths > 0].tolist()):
             rows = tuple(at[piece] for at in present.nonzero(as_tuple=True))
-            short = (*rows, slice(int(lengths[rows].max())))
-            lower[short] = self.below.output(lambda short=short: self(ids[short], mask[short]))
+            short: tuple[Tensor | slice, ...] = (*rows, slice(int(lengths[rows].max())))
+            lower[short] = self.below.output(functools.partial(self, ids[short], mask[short]))
         return lower
 
     def train(self, mode: bool = True) -> TextModel:
