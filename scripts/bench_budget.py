@@ -35,9 +35,11 @@ SINGLE = "best single of "
 
 
 def strategies_of(bank: Bank) -> dict[str, Strategy]:
-    """All strategies, with those of the fixed defaults that the bank has."""
+    """All strategies that the bank has the runs for, with those of the fixed defaults."""
     fixed = [policy for policy in bank.runs_of if policy in banks.fixed()]
-    return {**STRATEGIES, **{f"seeds of {policy}": partial(seeds_of, policy) for policy in fixed}}
+    is_measured = any(policy.startswith("LRTUNER(") for policy in bank.runs_of)
+    able = {name: strategy for name, strategy in STRATEGIES.items() if is_measured or "measured" not in name}
+    return {**able, **{f"seeds of {policy}": partial(seeds_of, policy) for policy in fixed}}
 
 
 def curve(bank: Bank, name: str, strategy: Strategy, order: int) -> list[list[float]]:
@@ -120,7 +122,7 @@ def write_csv(path: Path, results: list[dict[str, Any]]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.job == "data":
-        for path in banks.write_data(args.folder, args.fashion, args.cifar):
+        for path in banks.write_data(args.folder, args.fashion, args.cifar, args.text):
             print(path)
         return
     if args.job == "train":
@@ -157,6 +159,7 @@ def main() -> None:
     data.add_argument("folder", type=Path)
     data.add_argument("--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="IDX files")
     data.add_argument("--cifar", type=Path, default=Path("cifar100.npz"), help="train_images, train_labels, test_...")
+    data.add_argument("--text", type=Path, default=Path("text"), help="folder with trec_train.jsonl, trec_test.jsonl")
     train = jobs.add_parser("train", help="train a bank; goes on where it was stopped")
     train.add_argument("config", type=Path)
     train.add_argument("overrides", nargs="*")

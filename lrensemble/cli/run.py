@@ -4,8 +4,9 @@
   lrensemble run CONFIG --time 2h --workers 4
 
 First cosines with peaks a decade apart, or the policies in CONFIG, where it has some (policies=[] here: none). Then
-the half decades around the best cosine, then what is expected to help the team most: other policies, or the good ones
-with other seeds. As many runs are chosen at a time as there are workers. The test split is not read.
+the half decades around the best cosine, three more seeds of the best of all these, and by turns what is expected to
+help the team most and random policies. As many runs are chosen at a time as there are workers. The test split is not
+read.
 """
 
 from __future__ import annotations

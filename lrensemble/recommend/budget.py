@@ -1,4 +1,4 @@
-"""What to train with a fixed number of trainings: a ladder of peak LRs, then what is expected to help the team most.
+"""What to train with a fixed number of trainings: a ladder of peak LRs, seeds of its best, then others.
 
 Pure functions: what is known so far goes in, the next runs come out, so that a replay asks the same code.
 """
@@ -6,6 +6,8 @@ Pure functions: what is known so far goes in, the next runs come out, so that a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from lrensemble.policies import Policy
 from lrensemble.policies.units import format_number
@@ -19,7 +21,7 @@ FEWEST = 3  # trainings: less than that has no team to choose
 # LR says, whatever the loss; the others' LRs are of the size that SGD's have.
 DECADES = (0.1, 0.01, 1.0)
 NORMALISED_DECADES = (1e-3, 1e-4, 1e-2)
-SHARE = 0.25  # of the runs: new policies have peak LRs around those of the best
+SEEDS = 3  # more of the ladder's best policy: from few runs a surrogate does not see what they are worth
 NORMALISED = ("adam", "rmsprop", "lion", "adafactor", "lamb", "adagrad")
 
 
@@ -60,6 +62,26 @@ def half_decades(known: Known, base: RunSpec) -> list[RunSpec]:
     return [_with(base, policy) for policy in around if policy not in trained]
 
 
+def more_seeds(known: Known, base: RunSpec) -> list[RunSpec]:
+    """Fresh seeds of the ladder's best policy (mean NLL), so many that the ladder has `SEEDS` beyond one of each."""
+    rungs = {cosine(peak * 10 ** (half / 2)) for peak in decades(base.optimizer.name) for half in (-1, 0, 1)}
+
+    def is_rung(spec: RunSpec) -> bool:
+        return spec.policy in rungs and _kind(spec) == _kind(base)
+
+    nll: dict[str, list[float]] = {}
+    for spec, loss in zip(known.good, known.nll, strict=True):
+        if is_rung(spec):
+            nll.setdefault(spec.policy, []).append(float(loss))
+    if not nll:
+        return []
+    best = _with(base, min(nll, key=lambda policy: float(np.mean(nll[policy]))))
+    there = [spec.policy for spec in known.specs if is_rung(spec)]
+    fresh = 1 + max(spec.seed for spec in known.specs)
+    missing = SEEDS - (len(there) - len(set(there)))
+    return [best.model_copy(update={"seed": fresh + i}) for i in range(missing)]
+
+
 def _kind(spec: RunSpec) -> tuple[str, ...]:
     return (*configuration(spec), str(spec.training.epochs))
 
@@ -75,8 +97,9 @@ def next_runs(
 ) -> list[Proposal]:
     """The `n` runs to train at the same time next, from everything that is known; the first ones are `first_runs`.
 
-    The half decades around the best decade come first; all further ones are chosen for the team (`propose_from`), each
-    as if those before it were trained.
+    The half decades around the best decade come first, then seeds of the best of all these; after them every other run
+    is chosen for the team (`propose_from`), each as if those before it were trained, the others are random: the
+    surrogate stays where it knows what it gets, and a team gains from what it does not look for.
 
     Parameters
     ----------
@@ -85,5 +108,5 @@ def next_runs(
     ladder : bool
         False where the user's policies were the start.
     """
-    first = half_decades(known, bases[0]) if ladder else []
-    return propose_from(known, bases, n, seed, first=first, candidates=candidates, share=SHARE)
+    first = (half_decades(known, bases[0]) or more_seeds(known, bases[0])) if ladder else []
+    return propose_from(known, bases, n, seed, first=first, candidates=candidates, share=1, by="mixed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,8 @@ POINTS = 400  # members at most that a surrogate is fitted to: it takes the thir
 SHORTLIST = 40  # candidates that stay when the first of several has been chosen
 WEIGHTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)  # that a new member may get in the team
 BINS = 20  # of the probability of the true class, for the accuracy
+
+By = Literal["gain", "nll", "mixed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def divergence(finished: Array, failed: Array, candidates: Array) -> Array:
 
 
 def choose(
-    evidence: Evidence, candidates: Array, seconds: Array, n: int, seed: int, *, by: str = "gain", first: int = 0
+    evidence: Evidence, candidates: Array, seconds: Array, n: int, seed: int, *, by: By = "gain", first: int = 0
 ) -> list[tuple[int, Forecast]]:
     """The `n` candidates to train next, best first, each given that the ones before it are trained.
 
@@ -106,8 +108,9 @@ def choose(
     ----------
     candidates : (Q, F) features
     seconds : (Q,) that training each takes
-    by : {"gain", "nll"}
-        Expected gain of the team per second, or the candidate's own expected NLL.
+    by : {"gain", "nll", "mixed"}
+        Expected gain of the team per second, or the candidate's own expected NLL; mixed: where the runs before it are
+        even in number, a candidate is random, less likely where it would diverge, the others have the largest gain.
     first : int
         So many of the candidates come first, in their order, whatever is expected of them.
     """
@@ -137,7 +140,9 @@ def choose(
         gains, shares = _gains(team, true)
         nll = -np.log(true).mean((1, 2))
         expected = (1 - diverges[left]) * gains.mean(1)
-        score = expected / seconds[left] if by == "gain" else -nll
+        score = -nll if by == "nll" else expected / seconds[left]
+        if by == "mixed" and (len(evidence.features) + len(evidence.failed) + len(chosen)) % 2 == 0:
+            score = -rng.exponential(size=len(left)) / np.maximum(1 - diverges[left], TINY)
         order = np.lexsort((nll, -score))  # of equal ones, the better model
         best = 0 if len(chosen) < first else int(order[0])
         i = int(left[best])
@@ -158,7 +163,7 @@ def choose(
         draw = true[best, k].astype(np.float64)
         model = model.extended(candidates[i], log_odds(draw))
         team = team + shares[best, k] * (draw - team)
-        left = left[1:] if len(chosen) <= first else left[order[1 : 1 + SHORTLIST]]
+        left = np.delete(left, best) if len(chosen) <= first or by == "mixed" else left[order[1 : 1 + SHORTLIST]]
     return chosen
 
 

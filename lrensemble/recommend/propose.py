@@ -14,7 +14,7 @@ from lrensemble.metrics import correct_rows, nll_of, true_class
 from lrensemble.pool import Member, Pool, RunSpec
 from lrensemble.recommend.candidates import Candidates, candidate_specs, peak_range
 from lrensemble.recommend.features import PEAK, configuration, difference, spec_features
-from lrensemble.recommend.gain import FEWEST, Evidence, Forecast, choose
+from lrensemble.recommend.gain import FEWEST, By, Evidence, Forecast, choose
 from lrensemble.recommend.runs import are_complete, expected_seconds, followed, read_runs, took
 
 
@@ -92,6 +92,7 @@ def propose_from(
     first: Sequence[RunSpec] = (),
     candidates: Candidates = candidate_specs,
     share: float = 0.5,
+    by: By = "gain",
 ) -> list[Proposal]:
     """As `propose`, of what is known: a pure function.
 
@@ -102,6 +103,8 @@ def propose_from(
         What the others are chosen from, as `candidate_specs`.
     share : float
         Of the complete runs: the peak LRs of new policies are around those of the best.
+    by : {"gain", "nll", "mixed"}
+        As of `choose`.
     """
     features = spec_features(known.specs, known.train_rows)
     peaks = 10 ** features[:, PEAK]
@@ -131,7 +134,7 @@ def propose_from(
             seconds=float(seconds[i]),
             **vars(forecast),
         )
-        for i, forecast in choose(evidence, new, seconds, n, seed, first=len(before))
+        for i, forecast in choose(evidence, new, seconds, n, seed, by=by, first=len(before))
     ]
 
 

@@ -6,6 +6,7 @@ the others are trained with more, for strategies that repeat them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from lrensemble.training.config import Config
 Array = NDArray[Any]
 # What people train with when nobody chooses.
 DEFAULTS = ("ONECYCLE(k0=0.1)", "COS(k0=0.1, l=100%)", "COS(k0=0.01, l=100%)", "STEP(k0=0.1, gamma=0.1, l=33.3%)")
+DEFAULTS += ("FIX(k0=0.001)", "ONECYCLE(k0=0.01)")  # with Adam
 # So many of the best are repeated: half of a budget may be seeds of random policies, nearly all of it of a cosine.
-BEST_DRAWN, BEST_WRITTEN = 10, 3
+BEST_DRAWN, BEST_WRITTEN = 6, 2
 
 
 def digits() -> dict[str, Array]:
@@ -63,6 +65,21 @@ def _halved(images: Array) -> Array:
     return np.pad(small, ((0, 0), (1, 1), (1, 1)))
 
 
+def tiny_fashion(root: Path) -> dict[str, Array]:
+    """Other rows of Fashion-MNIST at 7x7: 1,000 of train's, 1,000 others to validate, the other 5,000 of test."""
+    arrays = {key: read_idx(path) for key, path in find_idx(root).items()}
+    small = {
+        split: arrays[f"{split}_images"].reshape(-1, 7, 4, 7, 4).mean((2, 4)).round().astype(np.uint8)
+        for split in ("train", "test")
+    }
+    sizes = {"train": slice(-2000, -1000), "val": slice(-1000, None), "test": slice(5000, None)}
+    return {
+        f"{split}_{kind}": rows["test" if split == "test" else "train"][part]
+        for split, part in sizes.items()
+        for kind, rows in (("images", small), ("labels", {s: arrays[f"{s}_labels"] for s in small}))
+    }
+
+
 def cifar(path: Path, classes: int = 20) -> dict[str, Array]:
     """The first classes of CIFAR-100 at 16x16: 2,500 rows to train, 2,000 to validate, 5,000 to test."""
     with np.load(path) as file:
@@ -71,6 +88,20 @@ def cifar(path: Path, classes: int = 20) -> dict[str, Array]:
     chosen = labels < classes
     small = images[chosen].reshape(-1, 16, 2, 16, 2, 3).mean((2, 4)).round().astype(np.uint8)
     return _cut("images", small, labels[chosen], (2500, 2000), 5000)
+
+
+def trec(root: Path) -> dict[str, Array]:
+    """Six kinds of questions (TREC): 1,500 rows to train, 1,000 to validate, 3,452 to test; 100 latent topics each.
+
+    Topics are of TF-IDF (latent semantic analysis), made of all texts without their labels.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    lines = [json.loads(line) for part in ("train", "test") for line in (root / f"trec_{part}.jsonl").open()]
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2).fit_transform([line["text"] for line in lines])
+    topics = TruncatedSVD(100, random_state=0).fit_transform(words).astype(np.float32)
+    return _cut("x", topics, np.array([line["label"] for line in lines]), (1500, 1000))
 
 
 def _cut(key: str, x: Array, y: Array, sizes: tuple[int, int], test: int | None = None) -> dict[str, Array]:
@@ -83,19 +114,20 @@ def _cut(key: str, x: Array, y: Array, sizes: tuple[int, int], test: int | None 
     return {f"{split}_{name}": rows[part] for split, part in parts.items() for name, rows in ((key, x), (labels, y))}
 
 
-def write_data(folder: Path, fashion_root: Path, cifar_path: Path) -> list[Path]:
+def write_data(folder: Path, fashion_root: Path, cifar_path: Path, text_root: Path) -> list[Path]:
     """Write ``folder/<bank>.npz``, those whose source is there; return the files."""
-    sources: dict[str, Callable[[], dict[str, Array]]] = {
-        "digits": digits,
-        "tabular": tabular,
-        "fashion": lambda: fashion(fashion_root),
-        "cifar": lambda: cifar(cifar_path),
+    sources: dict[str, tuple[Path | None, Callable[[], dict[str, Array]]]] = {
+        "digits": (None, digits),
+        "tabular": (None, tabular),
+        "fashion": (fashion_root, lambda: fashion(fashion_root)),
+        "cifar": (cifar_path, lambda: cifar(cifar_path)),
+        "tiny": (fashion_root, lambda: tiny_fashion(fashion_root)),
+        "trec": (text_root, lambda: trec(text_root)),
     }
-    there = {"fashion": fashion_root.exists(), "cifar": cifar_path.exists()}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, make in sources.items():
-        if there.get(name, True):
+    for name, (source, make) in sources.items():
+        if source is None or source.exists():
             arrays = make()
             write_atomic(folder / f"{name}.npz", lambda file, arrays=arrays: np.savez(file, **arrays))
             written.append(folder / f"{name}.npz")

@@ -229,6 +229,11 @@ def ours(deck: Deck, budget: int, *, workers: int = 1, start: str = "decades") -
     return runs
 
 
+def half_ours(deck: Deck, budget: int) -> list[int]:
+    """Half of the budget as `ours` spends it, half for seeds of the best of it: a seeds-only control at equal bills."""
+    return _and_seeds(deck, ours(deck, budget // 2), budget)
+
+
 STRATEGIES: dict[str, Strategy] = {
     "random + greedy": random_runs,
     "TPE + greedy": tpe_runs,
@@ -237,6 +242,7 @@ STRATEGIES: dict[str, Strategy] = {
     "hyper-deep": hyper_deep,
     "ours": ours,
     "ours, 4 at a time": partial(ours, workers=4),
+    "half ours, half seeds": half_ours,
     "ours, measured start": partial(ours, start="measured"),
 }
 # What they do does not depend on the budget: one order serves all.

@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from lrensemble import Pool, load_config
 from lrensemble.cli.main import main
-from lrensemble.recommend.budget import decades, first_runs, half_decades, ladder, next_runs
+from lrensemble.recommend.budget import decades, first_runs, half_decades, ladder, more_seeds, next_runs
 from lrensemble.recommend.propose import Known
 from lrensemble.recommend.rounds import read_rounds
 from tests.commands import OPERATIONS, Commands
@@ -70,6 +71,25 @@ def test_half_decades_are_around_the_best_decade(losses, expected):
     assert [spec.policy for spec in half_decades(known(so_far), BASE)] == cos(*expected)
     half = dict.fromkeys(cos(*expected[:1]), 0.4)
     assert [spec.policy for spec in half_decades(known(so_far | half), BASE)] == cos(*expected[1:])
+
+
+def test_then_seeds_of_the_best_of_the_ladder_come():
+    losses = dict(zip(cos("0.01", "0.1", "1", "0.0316", "0.316"), (0.5, 0.3, 0.9, 0.25, None), strict=True))
+    more = more_seeds(known(losses | {"FIX(k0=0.1)": 0.1}), BASE)
+    assert [(spec.policy, spec.seed) for spec in more] == [(cos("0.0316")[0], i) for i in (1, 2, 3)]
+    assert [p.spec for p in next_runs(known(losses), [BASE], 2, 0)] == more[:2]
+    so_far = known(losses)
+    # Its second seed is worse than another policy: the next one is of that.
+    twice = replace(
+        so_far,
+        specs=[*so_far.specs, more[0]],
+        complete=np.r_[so_far.complete, True],
+        seconds=np.r_[so_far.seconds, 1.0],
+        true=np.vstack([so_far.true, np.full(ROWS, np.exp(-0.45))]),
+        right=np.vstack([so_far.right, so_far.right[:1]]),
+    )
+    assert [(spec.policy, spec.seed) for spec in more_seeds(twice, BASE)] == [(cos("0.1")[0], i) for i in (2, 3)]
+    assert not more_seeds(known(dict.fromkeys(losses)), BASE)
 
 
 def test_half_decades_come_first_and_others_fill_the_workers():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,23 @@ def test_gain_per_second():
     seconds[best] = 1e6
     (other, _), *_ = choose(evidence, bench.features[left], seconds, 1, 0)
     assert other != best
+
+
+def test_mixed_is_the_largest_gain_after_an_odd_number_of_runs_else_random_but_not_what_diverges():
+    bench = synthetic(seed=0)
+    left = np.arange(5, len(bench))
+    features, ones = bench.features[left], np.ones(len(left))
+    odd = evidence_of(bench, range(5))
+    assert choose(odd, features, ones, 1, 0, by="mixed") == choose(odd, features, ones, 1, 0)
+    even = evidence_of(bench, range(4))
+    first = [choose(even, features, ones, 1, seed, by="mixed")[0][0] for seed in range(20)]
+    assert len(set(first)) > 10
+    both = [i for i, _ in choose(even, features, ones, len(left), 0, by="mixed")]
+    assert sorted(both) == [*range(len(left))]  # nothing is lost on the way
+    risky = replace(odd, failed=features[np.argsort(features[:, 1])[-9:]] + 0.01)
+    chances = gain.divergence(risky.features, risky.failed, features)
+    picks = [choose(risky, features, ones, 1, seed, by="mixed")[0][0] for seed in range(20)]
+    assert chances[picks].mean() < chances.mean() - 0.1
 
 
 def test_with_too_little_known_candidates_are_spread():
