@@ -35,7 +35,6 @@ def test_every_page_is_in_the_navigation_once():
     assert sorted(named) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not (find_spec("mkdocs") and find_spec("mkdocstrings")), reason="needs the extra docs")
 def test_the_site_is_built_without_a_broken_link(tmp_path):
     command = [

@@ -1,7 +1,7 @@
 """Make checkpoints that exist members of a pool: they are run on its validation and test rows.
 
   lrensemble adopt POOL runs/ --model my_models:Net --config my_data.yaml
-  lrensemble adopt POOL checkpoints/*.pt --model my_models:Net --study sqlite:///tune.db
+  lrensemble adopt POOL *.pt --model my_models:Net --study sqlite:///tune.db
 
 FILE is a checkpoint (safetensors, a state dict of torch.save, Lightning's .ckpt, timm's .pth.tar) or a folder: of
 Hugging Face, peft or timm, or with checkpoints somewhere in it. Nothing is unpickled. Hyperparameters, LR policy, steps
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if found:
         output.say(f"{found}.")
     _print(str(pool.path), pool.task.rows["val"], members)
-    output.say_next(f"lrensemble {'evaluate' if found else 'ls'} {pool.path}")
+    output.say_command("lrensemble", "evaluate" if found else "ls", pool.path)
     return 0
 
 

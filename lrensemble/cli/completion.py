@@ -1,8 +1,8 @@
 """Completion of commands, options and files in the shell: prints what a shell must read.
 
-bash   lrensemble completion bash > ~/.local/share/bash-completion/completions/lrensemble
-zsh    lrensemble completion zsh > DIR/_lrensemble     DIR is in $fpath
-fish   lrensemble completion fish > ~/.config/fish/completions/lrensemble.fish
+lrensemble completion bash > ~/.local/share/bash-completion/completions/lrensemble
+lrensemble completion zsh > DIR/_lrensemble     # DIR is in $fpath
+lrensemble completion fish > ~/.config/fish/completions/lrensemble.fish
 """
 
 from __future__ import annotations

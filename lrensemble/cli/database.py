@@ -29,7 +29,8 @@ def add_actions(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     sync = add("sync", "add every finished run of pools to the database of policies")
     sync.add_argument("pools", metavar="FOLDER", nargs="+", help="pools, or folders of pools")
     top = add("top", "the best policies of a task, by all pools of the database")
-    top.add_argument("--by", choices=ORDERS, default="accuracy", help="default: accuracy (on validation)")
+    orders = f"{', '.join(ORDERS)} (default: accuracy, on validation)"
+    top.add_argument("--by", metavar="ORDER", choices=ORDERS, default="accuracy", help=orders)
     top.add_argument("--target", metavar="SHARE", type=float, help="validation accuracy (default: the median run's)")
     top.add_argument("-n", metavar="N", type=output.whole(), default=10, help="so many policies (default: 10)")
     tasks = add("tasks", "the tasks of the database")

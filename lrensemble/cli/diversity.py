@@ -1,8 +1,8 @@
 """Measure how different the members of a pool are, on its validation split.
 
-  lrensemble diversity POOL                        all metrics of all members and of the saved teams; the best teams
-  lrensemble diversity POOL --metric QS --pairs    the matrix of pairs
-  lrensemble diversity POOL -o diversity.png       heatmap of pairs, accuracy against diversity of all teams
+  lrensemble diversity POOL                       all metrics, the best teams
+  lrensemble diversity POOL --metric QS --pairs   the matrix of pairs
+  lrensemble diversity POOL -o diversity.png      heatmap of pairs, all teams
 
 With up to 18 members every team is scored, of more a random sample. Ctrl-C shows what was found until then.
 Of more than 64 members --best 64 takes the best.

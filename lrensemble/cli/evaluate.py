@@ -130,11 +130,11 @@ def _print(result: Evaluation, pool: Pool) -> None:
         if result.caution:
             output.say(f"Note: {result.caution}.")
     if best is None:
-        output.say_next(f"lrensemble select {pool.path}")
+        output.say_command("lrensemble", "select", pool.path)
     elif answer.startswith("Worth"):
-        output.say_next(f"lrensemble export {pool.path} {best.name} -o {best.name}")
+        output.say_command("lrensemble", "export", pool.path, best.name, "-o", best.name)
     else:
-        output.say_next(f"lrensemble report {pool.path}")
+        output.say_command("lrensemble", "report", pool.path)
 
 
 def _row(result: Evaluation, score: Score, objective: str) -> dict[str, str]:

@@ -89,5 +89,5 @@ def run(args: argparse.Namespace) -> int:
             f"batch of {timing.batch}: {timing.text('team')}, the best single member {timing.text('single')}: the "
             f"fastest of {timing.calls} calls (10 % to 90 %) as {timing.format}, {timing.device}"
         )
-    output.say_next(f"lrensemble predict {args.output} FILE")
+    output.say_command("lrensemble", "predict", args.output, "FILE")
     return 0

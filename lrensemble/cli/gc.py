@@ -2,10 +2,10 @@
 
 In this order, until the pool (with its control) is not larger than --max-size:
   1. leftovers of killed processes (these go without --max-size, too)
-  2. weights of members in no team: the control's, then the worst on validation first
+  2. weights of members in no team: the control's, then the worst first
   3. failed members
-  4. with --members: whole members in no team, predictions included. Training makes its own again; members of your
-     own loops and imports are gone
+  4. with --members: whole members in no team, with their predictions
+     (training makes its own again; your own loops' and imports are gone)
 The members of teams and the best ones stay whole, and predictions stay with their members: select and evaluate need
 no weights. A member that is being trained is never touched.
 """
@@ -80,9 +80,13 @@ def run(args: argparse.Namespace) -> int:
 def _print(plan: Sweep, deleted: bool) -> None:
     from lrensemble.pool.sizes import size_text
 
-    if plan.items:
+    sizes = f"{size_text(plan.bytes)} -> {size_text(plan.bytes_after)}"
+    if not plan.items:
+        output.say(f"{plan.pool}: {size_text(plan.bytes)}, nothing to delete")
+    else:
+        output.say(f"{plan.pool}: {sizes}{'' if deleted else '. Nothing was deleted yet: the same with --yes does it'}")
         output.print_rows(
-            f"{plan.pool}: {'deleted' if deleted else 'would be deleted, in this order'}",
+            "Deleted" if deleted else "Would be deleted, in this order",
             [
                 {
                     "<what": item.what,
@@ -97,10 +101,3 @@ def _print(plan: Sweep, deleted: bool) -> None:
         )
     for line in plan.skipped:
         output.note(f"left alone: {line}")
-    sizes = f"{size_text(plan.bytes)} -> {size_text(plan.bytes_after)}"
-    if not plan.items:
-        output.say(f"{plan.pool}: {size_text(plan.bytes)}, nothing to delete")
-    elif deleted:
-        output.say(f"{plan.pool}: {sizes}")
-    else:
-        output.say(f"{plan.pool}: {sizes}. Nothing was deleted yet: the same with --yes does it")

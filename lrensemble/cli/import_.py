@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if diverged := sum(member.record.status == "diverged" for member in members):
         output.note(f"{diverged} with predictions that are not finite: kept as diverged, never selected")
-    output.say_next(f"lrensemble select {pool.path}")
+    output.say_command("lrensemble", "select", pool.path)
     return 0
 
 

@@ -1,14 +1,14 @@
 """Write a configuration to begin with: commented, and it trains as it is.
 
-  lrensemble init                                  digits.yaml: scikit-learn's digits, a minute
-  lrensemble init images                           images.yaml, with a small folder of pictures in place of yours
-  lrensemble init images photos                    for the folder photos/train/CLASS/IMAGE, photos/test/CLASS/IMAGE
+  lrensemble init                    scikit-learn's digits, a minute
+  lrensemble init images             with a small folder of pictures for yours
+  lrensemble init images photos      photos/train/CLASS/IMAGE, photos/test/...
   lrensemble init tabular patients.csv --target diagnosis
-  lrensemble init model                            own_model.py with a network to change, and its configuration
-  lrensemble init events                           simulated events for spiking networks
-  lrensemble init text questions.jsonl             {"text": ..., "label": ...}: LoRA on a small encoder
+  lrensemble init model              own_model.py has a network to change
+  lrensemble init events             simulated events for spiking networks
+  lrensemble init text texts.jsonl   {"text": ..., "label": ...}, LoRA
 
-  lrensemble init --schema                         lrensemble.schema.json: keys and types, for your editor
+  lrensemble init --schema           keys and types of all, for your editor
 
 TASK may also be any other example: cifar10, finetune, fashion_mnist, ...
 """
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     output.say(f"{path}: a configuration to read and change")
     for line in made:
         output.say(line)
-    output.say_next(f"lrensemble train {path}")
+    output.say_command("lrensemble", "train", path)
     return 0
 
 

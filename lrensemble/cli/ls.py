@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         if m.get("reason") and m["status"] != "damaged":
             output.say(f"{m['id']} {m['status']}: {m['reason']}")
     if counts["complete"]:
-        output.say_next(f"lrensemble {'evaluate' if teams else 'select'} {pool.path}")
+        output.say_command("lrensemble", "evaluate" if teams else "select", pool.path)
     return 0
 
 
@@ -151,5 +151,5 @@ def _list_pools(pools: list[Pool], folder: Path, format: str) -> int:
             for row in facts
         ],
     )
-    output.say_next("lrensemble ls POOL")
+    output.say_command("lrensemble", "ls", pools[0].path if len(pools) == 1 else "POOL")
     return 0

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -70,6 +71,11 @@ def say_more(text: str) -> None:
     """A line that -v adds."""
     if view.verbose:
         say(text)
+
+
+def say_command(*words: object, then: str = "") -> None:
+    """The command to give next, quoted for the shell, and what to say of it."""
+    say_next(shlex.join(map(str, words)) + then)
 
 
 def say_next(text: str) -> None:

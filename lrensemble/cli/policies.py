@@ -2,7 +2,7 @@
 
   lrensemble policies list
   lrensemble policies show TRI2
-  lrensemble policies plot "STEP(k0=0.1, gamma=0.1, l=60e)" "COS(k0=[0.05, 0.1], l=100%)" --budget 200e -o lr.svg
+  lrensemble policies plot "COS(k0=[0.05, 0.1], l=100%)" --budget 200e -o lr.svg
   lrensemble policies fit checkpoints/pool 3f2a -o trace.svg
   lrensemble policies sync checkpoints
   lrensemble policies top --data digits
@@ -105,9 +105,9 @@ def _show(args: argparse.Namespace) -> int:
     output.say(f"Source: {facts['source']}")
     output.print_table(
         "",
-        ["<name", "<meaning", "<allowed", "<default"],
+        ["<name", "<default", "<meaning", "<allowed"],
         [
-            [p["name"], p["meaning"], p["allowed"], "must be given" if p["required"] else str(p["default"])]
+            [p["name"], "none" if p["required"] else str(p["default"]), p["meaning"], p["allowed"]]
             for p in facts["parameters"]
         ],
     )

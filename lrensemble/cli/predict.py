@@ -7,10 +7,12 @@ are answered, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from typing import Any
 
 from lrensemble.cli import output
 
+CLASSES = 5  # that are counted by name
 HELP = "what an exported team says of images, rows of a table, or texts"
 
 
@@ -69,11 +71,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(rows: list[dict[str, Any]], abstain: float | None, errors: int) -> None:
-    caption = f"n = {len(rows):,}"
+    counts = Counter(str(row["class"]) for row in rows if not row["abstains"])
+    most = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(CLASSES))
+    rest = counts.total() - sum(count for _, count in counts.most_common(CLASSES))
+    found = f"n = {len(rows):,}"
     if abstain is not None:
-        caption += f", {sum(row['abstains'] for row in rows):,} without an answer (confidence below {abstain:g})"
-    if errors:
-        caption += f"; {errors:,} more could not be read"
+        found += f", {len(rows) - counts.total():,} without an answer (confidence below {abstain:g})"
+    found += f": {most}" if counts else ""
+    found += f", other classes ({rest:,})" if rest else ""
+    output.say(found + (f"; {errors:,} more could not be read" if errors else ""))
     output.print_table(
         "",
         ["<file", "<class", "confidence", "<most probable"],
@@ -86,5 +92,4 @@ def _print(rows: list[dict[str, Any]], abstain: float | None, errors: int) -> No
             ]
             for row in rows
         ],
-        caption,
     )

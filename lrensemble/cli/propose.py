@@ -1,7 +1,7 @@
 """Propose which policies to train next so that the team of a pool gets better; with --train train them, in rounds.
 
-  lrensemble propose POOL                                 what to train next, and why
-  lrensemble propose CONFIG --train --rounds 5            train CONFIG, propose, train that, and so on
+  lrensemble propose POOL                        what to train next, and why
+  lrensemble propose CONFIG --train --rounds 5   train, propose, train that, ...
   lrensemble propose CONFIG --train --members 40 --time 2h
 
 A surrogate learns from the shape of the LR curves in the pool what each would predict on the validation rows; proposals
@@ -12,7 +12,6 @@ any time, the same command goes on; several processes with one pool on a shared 
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 
 from lrensemble.cli import output, rounds
@@ -83,7 +82,7 @@ def _propose(args: argparse.Namespace) -> int:
         f"(n = {pool.task.rows['val']:,})"
     )
     output.print_rows(
-        f"{pool.path}: what to train next, best first",
+        f"{pool.path}: what to train next, in this order",
         [
             {
                 "<policy": p.spec.policy,
@@ -103,7 +102,6 @@ def _propose(args: argparse.Namespace) -> int:
     for p in proposals:
         output.say_more(f"{p.spec.policy}: {p.explanation}")
     if (config := pool.path / CONFIGURATION).exists():
-        seed = f" seeds=[{first.spec.seed}]" if first.spec.seed else ""
-        policy = shlex.quote(f'policies=["{first.spec.policy}"]')
-        output.say_next(f"lrensemble train {config} --pool {pool.path} {policy}{seed}")
+        overrides = [f'policies=["{first.spec.policy}"]', *([f"seeds=[{first.spec.seed}]"] if first.spec.seed else [])]
+        output.say_command("lrensemble", "train", config, "--pool", pool.path, *overrides)
     return 0

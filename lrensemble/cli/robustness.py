@@ -63,15 +63,25 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json({"pool": str(pool.path), **results})
         return 0
-    printers: dict[str, Callable[[Any], None]] = {
+    printers: dict[str, Callable[[Any, str], None]] = {
         "lr_scales": _print_lr,
         "corruption": _print_corruption,
         "ood": _print_ood,
         "loss": _print_loss,
     }
+    team = _spoken_of(pool, {row.name for name, rows in results.items() if name != "lr_scales" for row in rows})
     for name, rows in results.items():
-        printers[name](rows)
+        printers[name](rows, team)
     return 0
+
+
+def _spoken_of(pool: Pool, names: set[str]) -> str:
+    """The team of the answers: of those that take part the one to use; "" where none does."""
+    from lrensemble.pool import best_team
+
+    teams = [pool.team(name) for name in pool.team_names if name in names]
+    best = best_team(teams) or next(iter(teams), None)
+    return best.name if best else ""
 
 
 def _sections(args: argparse.Namespace) -> list[str]:
@@ -135,11 +145,19 @@ def _write(pool: Pool, results: dict[str, Any]) -> None:
         write_json(pool.path / "robustness" / f"{name}.json", {"created": now(), "rows": rows})
 
 
-def _print_corruption(rows: list[Corrupted]) -> None:
+def _print_corruption(rows: list[Corrupted], team: str) -> None:
     by_team: dict[str, list[Corrupted]] = {}
     for row in rows:
         by_team.setdefault(row.name, []).append(row)
     single, *others = by_team
+    gains = [row.accuracy_gain for row in by_team.get(team, ()) if row.level and row.accuracy_gain]
+    if gains:
+        better, worse = (sum(gain.direction == sign for gain in gains) for sign in (1, -1))
+        means = [sum(100 * row.accuracy for row in by_team[name] if row.level) / len(gains) for name in (team, single)]
+        output.say(
+            f"On corrupted rows team {team} has {means[0]:.2f} % of test right, the best single member {means[1]:.2f} "
+            f"% (means of {len(gains)} corruptions); better is shown for {better} of them, worse for {worse}"
+        )
     columns = ["<team", *(f"{row.corruption} {row.level or ''}".strip() for row in by_team[single])]
     output.print_table(
         f"Accuracy % on corrupted test rows (n = {rows[0].rows:,}), three levels each",
@@ -149,7 +167,7 @@ def _print_corruption(rows: list[Corrupted]) -> None:
         f"± {196 * (0.25 / rows[0].rows) ** 0.5:.2f} points; all intervals are in --format json.",
     )
     output.print_table(
-        f"Points over the best single member ({single}) on the same rows",
+        "Points over the best single member on the same rows",
         columns,
         [[name, *(_marked(row) for row in by_team[name])] for name in others],
         "* shown: the paired 95 % interval excludes 0, and McNemar's test agrees (each alone, not as one of many).",
@@ -161,7 +179,15 @@ def _marked(row: Corrupted) -> str:
     return "-" if gain is None else f"{gain.value:+.2f}{'*' if gain.direction else ' '}"
 
 
-def _print_ood(rows: list[Detection]) -> None:
+def _print_ood(rows: list[Detection], team: str) -> None:
+    single = rows[0].name
+    for data in dict.fromkeys(row.data for row in rows):
+        found = {row.name: row.max_probability for row in rows if row.data == data}
+        if team in found:
+            output.say(
+                f"Team {team} tells images of {data} from its own with AUROC {_auroc(found[team])} %, the best single "
+                f"member with {_auroc(found[single])} % (50: chance; by max probability)"
+            )
     output.print_rows(
         "Telling foreign from own test images by uncertainty: AUROC % with 95 % intervals (50: chance)",
         [
@@ -182,7 +208,14 @@ def _auroc(found: Auroc) -> str:
     return f"{output.percent(found.value)} [{output.percent(found.low)}, {output.percent(found.high)}]"
 
 
-def _print_loss(rows: list[LossDifference]) -> None:
+def _print_loss(rows: list[LossDifference], team: str) -> None:
+    members = [row for row in rows if row.policy is not None]
+    said = [f"team {row.name} by {row.loss_difference:.4f}" for row in rows if row.name == team]
+    low, high = min(row.loss_difference for row in members), max(row.loss_difference for row in members)
+    said.append(
+        f"its {len(members)} members by {low:.4f} to {high:.4f}" if said else f"members by {low:.4f} to {high:.4f}"
+    )
+    output.say(f"NLL is higher on test than on train: {', '.join(said)} nats")
     output.print_table(
         f"Loss difference: NLL on test (n = {rows[0].test_rows:,}) minus NLL on train (n = {rows[0].train_rows:,})",
         ["<member or team", "<policy", "train NLL", "test NLL", "difference", "train %", "test %"],
@@ -200,8 +233,14 @@ def _print_loss(rows: list[LossDifference]) -> None:
     )
 
 
-def _print_lr(rows: list[LrRobustness]) -> None:
+def _print_lr(rows: list[LrRobustness], team: str) -> None:
     factors = list(rows[0].accuracies)
+    steady = min(rows, key=lambda row: float("inf") if row.spread is None else row.spread)
+    kept = "diverges or fails with some of them" if steady.spread is None else f"changes by {steady.spread:.2f} points"
+    output.say(
+        f"{steady.policy}: validation accuracy {kept} with the LR x {', '.join(factors)} (n = {steady.rows:,})"
+        + (f"; the steadiest of {len(rows)}" if len(rows) > 1 else "")
+    )
     output.print_table(
         f"Base-LR robustness: validation accuracy % (n = {rows[0].rows:,}) with the LR multiplied",
         ["<member", "<policy", *(f"x {factor}" for factor in factors), "spread", "worst"],

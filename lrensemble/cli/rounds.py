@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING
 
 from lrensemble.cli import output
@@ -73,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
         ],
         "These are promises: the rows that chose a team flatter it, the more members to choose from the more.",
     )
-    control = f" (lrensemble train {args.pool} trains the control)" if config.control else ""
-    output.say_next(f"lrensemble evaluate {pool.path}{control}")
+    control = f" (lrensemble train {shlex.quote(str(args.pool))} trains the control)" if config.control else ""
+    output.say_command("lrensemble", "evaluate", pool.path, then=control)
     return 0
 
 

@@ -151,7 +151,7 @@ def _print(pool: Pool, ended: str, runs: list[Member], teams: dict[str, Team]) -
             f"{len(others)} other members of the pool are not counted, and cost nothing here; {joined} of them are in "
             "the team"
         )
-    output.say_next(f"lrensemble evaluate {pool.path}")
+    output.say_command("lrensemble", "evaluate", pool.path)
 
 
 def _others(pool: Pool, runs: list[Member]) -> list[Member]:

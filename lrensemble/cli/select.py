@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     for team in teams:
         if team.stopped:
             output.say(f"{team.name}: {team.stopped}")
-    output.say_next(f"lrensemble evaluate {pool.path}")
+    output.say_command("lrensemble", "evaluate", pool.path)
     return 0
 
 

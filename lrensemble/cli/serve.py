@@ -10,7 +10,6 @@ import argparse
 
 from lrensemble.cli import output
 from lrensemble.cli.predict import add_reading
-from lrensemble.installing import needed
 
 HELP = "an exported team over HTTP (extra serve)"
 
@@ -26,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lrensemble.installing import needed
+
     with needed("serve needs fastapi and uvicorn", "serve"):
         import uvicorn
 

@@ -26,9 +26,13 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json({**record.model_dump(mode="json"), "status": member.status, "history": history})
         return 0
-    spec = record.spec
+    spec, rows, accuracy = record.spec, pool.task.rows["val"], record.val.get("accuracy")
+    end = f" ({record.reason})" if record.reason else ""
+    if accuracy is not None:
+        error = output.standard_error(accuracy, rows)
+        end += f", validation accuracy {output.percent(accuracy)} ± {error} % (n = {rows:,})"
+    output.say(f"{member.id}, {spec.label}: {member.status}{end}")
     facts: list[tuple[str, Any]] = [
-        ("status", member.status + (f": {record.reason}" if record.reason else "")),
         ("policy", spec.policy or "-"),
         *([("derived", f"{spec.derived} of member {record.parent}")] if spec.derived else []),
         ("model", spec.model),
@@ -52,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     facts += [(key, f"{value:,}") for key, value in record.costs.items()]
     facts += record.environment.items()
     facts += [("created", record.created), ("finished", record.finished or "-"), ("folder", member.path)]
-    output.print_table(f"member {member.id}", ["<", "<"], [[str(k), str(v)] for k, v in facts])
+    output.print_table("", ["<", "<"], [[str(k), str(v)] for k, v in facts])
     if history:
         every = -(-len(history) // LINES)
         shown = [line for i, line in enumerate(history) if (len(history) - 1 - i) % every == 0]

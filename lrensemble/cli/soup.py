@@ -39,16 +39,16 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         output.print_json({"rows": found[0].rows, "groups": found})
         return 0
-    output.print_table(
-        f"Soups of {args.pool} on the validation split (n = {found[0].rows:,}), ± standard error",
-        ("<start", "<what", "members", "NLL", "accuracy %"),
-        [row for soups in found for row in _rows(soups)],
-    )
     for soups in found:
         if soups.written is not None:
             output.say(f"{soups.label}: {_written(soups)}")
     if failed := sum(soups.written is None for soups in found):
         output.say(f"{failed} of {len(found)}: no soup holds up on validation (its NLL is higher): nothing was written")
+    output.print_table(
+        f"Soups of {args.pool} on the validation split (n = {found[0].rows:,}), ± standard error",
+        ("<start", "<what", "members", "NLL", "accuracy %"),
+        [row for soups in found for row in _rows(soups)],
+    )
     return 0
 
 

@@ -43,5 +43,6 @@ def run(args: argparse.Namespace) -> int:
     for line in skipped:
         output.note(f"left out: {line}")
     output.say(f"{folder}: {len(runs)} runs")
-    output.say_next(f"tensorboard --logdir {folder}")
+    if runs:
+        output.say_command("tensorboard", "--logdir", folder)
     return 0

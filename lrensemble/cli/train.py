@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             control = ", then this one again for its share of the control" if config.control else ""
             output.say_next(f"the other shards{control}")
         elif counts["complete"]:
-            output.say_next(f"lrensemble select {pool.path}")
+            output.say_command("lrensemble", "select", pool.path)
     if failed:
         output.note(f"{failed} members failed (with the control): lrensemble ls and show say why")
         return 1

@@ -4,7 +4,7 @@ Trains until the target is reached, out of reach, or the budget is spent. The ru
 and repeating the command goes on, and what was asked before is answered at once. CONFIG says what is trained: a YAML
 file whose policies, seeds and grid do not count, or the folder of a pool that `lrensemble train` made.
 
-    lrensemble verify "COS(k0=0.1, l=100%)" --target 0.95 --budget 20e configs/digits.yaml --seeds 3 --try 3
+  lrensemble verify "COS(k0=0.1, l=100%)" digits.yaml --target 0.95 --budget 20e
 """
 
 from __future__ import annotations
@@ -91,6 +91,9 @@ def run(args: argparse.Namespace) -> int:
 def _print(answer: Verification) -> None:
     for warning in answer.warnings:
         output.note(f"warning: {warning}")
+    output.say(_verdict(answer))
+    for change in answer.proposals:
+        output.say(f"{'next' if answer.attempts[1:] else 'try'}: {change.policy}  ({change.why})")
     steps = answer.epochs * answer.steps_per_epoch
     output.print_rows(
         f"{answer.pool}: validation accuracy {100 * answer.target:g} % within {answer.epochs} epochs ({steps:,} steps)",
@@ -110,11 +113,8 @@ def _print(answer: Verification) -> None:
         f"Validation split, n = {answer.rows:,}; best % up to the end or the target, ± its binomial standard error. "
         "The first epoch above a target is helped by noise of that size.",
     )
-    for change in answer.proposals:
-        output.say(f"{'next' if answer.attempts[1:] else 'try'}: {change.policy}  ({change.why})")
     if any(run.given_up for attempt in answer.attempts for run in attempt.runs):
         output.say(_how_sure(answer))
-    output.say(_verdict(answer))
 
 
 def _median(attempt: Attempt, key: str) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -155,7 +156,7 @@ def read_evaluation(pool: Pool, team: Team) -> tuple[dict[str, Any] | None, str]
         The file is damaged or was changed.
     """
     path = pool.file_of_team(FOLDER, team.name)
-    again = f"lrensemble evaluate {pool.path} --team {team.name}"
+    again = f"lrensemble evaluate {shlex.quote(str(pool.path))} --team {team.name}"
     if not os.path.lexists(path):
         return None, f"team {team.name} was not evaluated on the test split: {again}"
     found = read_model(Stored, path, f"run {again}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,7 +63,10 @@ def resolve(pool: Pool, teams: Teams, *splits: str) -> tuple[list[Team], dict[st
         return list({team.name: team for team in chosen}.values()), {}
     chosen, left_out = whole_teams(pool, *splits)
     if not chosen:
-        reasons = [*left_out.values(), f"{pool.path} has no teams yet: run lrensemble select {pool.path}"]
+        reasons = [
+            *left_out.values(),
+            f"{pool.path} has no teams yet: run lrensemble select {shlex.quote(str(pool.path))}",
+        ]
         raise UserError(reasons[0])
     return chosen, left_out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,7 @@ from lrensemble.opening import file_hash
 from lrensemble.pool import Named
 from lrensemble.pool.files import read_model
 from lrensemble.pool.record import FileInfo
+from lrensemble.pool.timings import Timing
 from lrensemble.tabular import Column
 from lrensemble.tasks.text import TextForm
 
@@ -113,31 +114,6 @@ class Check(Part):
     rows: int
     largest_difference: float
     undecided: int = 0  # rows that differ because a member is undecided, up to rounding: two classes, or a spike
-
-
-class Timing(Part):
-    """Milliseconds per batch, beside the best single member exported in the same way.
-
-    Attributes
-    ----------
-    team_ms, single_ms : of the fastest call: whatever else a machine does only makes it slower
-    team_spread, single_spread : 10 % and 90 % of all calls; None in cards of before
-    calls : of each
-    """
-
-    format: str
-    device: str
-    batch: int
-    team_ms: float
-    single_ms: float
-    team_spread: tuple[float, float] | None = None
-    single_spread: tuple[float, float] | None = None
-    calls: int | None = None
-
-    def text(self, who: Literal["team", "single"]) -> str:
-        """``1.2 ms (1.3 to 2)``."""
-        fastest, spread = getattr(self, f"{who}_ms"), getattr(self, f"{who}_spread")
-        return f"{fastest:.3g} ms" + (f" ({spread[0]:.3g} to {spread[1]:.3g})" if spread else "")
 
 
 class Card(Part):

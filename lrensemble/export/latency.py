@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from lrensemble.evaluation.network import load_network
-from lrensemble.export.card import Timing
 from lrensemble.export.ensemble import Ensemble
 from lrensemble.export.formats import FILES, read_module, write_module
 from lrensemble.export.team import module_of
 from lrensemble.pool import Pool
+from lrensemble.pool.timings import Timing
 from lrensemble.tasks import Task
 from lrensemble.tasks.text import TextTask
 
@@ -99,4 +99,5 @@ def _device() -> str:
     if (info := Path("/proc/cpuinfo")).is_file():
         found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(errors="replace"), re.MULTILINE)
         name = found[1] if found else name
-    return f"{name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"

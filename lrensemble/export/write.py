@@ -30,6 +30,7 @@ from lrensemble.pool.files import clear_disk_errors, now, write_atomic, write_js
 from lrensemble.pool.given import given_pool
 from lrensemble.pool.links import refuse_links
 from lrensemble.pool.record import FileInfo
+from lrensemble.pool.timings import write_timings
 from lrensemble.renamed import renamed
 from lrensemble.selection import team_vote
 from lrensemble.tasks import Images, Task
@@ -142,6 +143,11 @@ def export_team(
         write_json(temporary / NAME, card.model_dump(mode="json"))
         text = readme(card).encode()
         write_atomic(temporary / "README.md", lambda file: file.write(text))
+    if card.timings:
+        try:
+            write_timings(pool, team, card.timings)
+        except (UserError, OSError) as error:  # a pool to read only: the card has them
+            tell(f"the report of {pool.path} will not show the times: {error}")
     return card
 
 

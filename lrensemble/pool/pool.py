@@ -63,9 +63,11 @@ class Pool:
         """Open the pool in the folder `path`; raise `UserError` when there is none."""
         path = Path(path)
         if not (path / POOL).is_file():
-            why = "it does not exist" if not path.exists() else "there is no pool.json in it"
-            near = did_you_mean(path.name, [p.parent.name for p in path.parent.glob(f"*/{POOL}")])
-            raise UserError(f"{path} is not a pool: {why}. Pools in {path.parent}: {near}")
+            why = "it does not exist" if not path.exists() else f"there is no {POOL} in it"
+            below, near = ([str(p.parent) for p in place.glob(f"*/{POOL}")] for place in (path, path.parent))
+            hint = f"pools in it are {', '.join(sorted(below)[:10])}" if below else ""
+            hint = hint or (did_you_mean(path, near) if near else "lrensemble train makes one")
+            raise UserError(f"{path} is not a pool: {why}; {hint}")
         task = read_model(Header, path / POOL, "copy it from where the pool was made")
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -149,7 +150,7 @@ def team_to_use(pool: str | Path, teams: Sequence[Team]) -> Team:
     """The best of a pool's teams; `UserError` where none was selected but random ones."""
     team = best_team(teams)
     if team is None:
-        raise UserError(f"{pool} has no team to use: lrensemble select {pool} chooses one")
+        raise UserError(f"{pool} has no team to use: lrensemble select {shlex.quote(str(pool))} chooses one")
     return team
 
 

@@ -125,7 +125,8 @@ class Plan:
         members = sum(size(runs[i]) for i in self.todo)
         control_to_come = self.config.control and not (self.pool / CONTROL).exists()
         control = len(self.runs) * max(map(size, self.runs)) if control_to_come else 0
-        return members + control + STATE_COPIES * 4 * max(run.parameters for run in self.runs)
+        state = STATE_COPIES * 4 * max(run.parameters for run in self.runs)
+        return members + control + state if members or control else 0
 
     def steps(self, run: PlannedRun) -> int:
         """Optimizer steps of a run."""

@@ -17,7 +17,7 @@ def test_says_first_and_deletes_with_yes(pool: Pool, capsys):
     before = sorted(pool.path.rglob("*"))
     assert main(["gc", path, "--max-size", "0"]) == 1  # teams and predictions stay, so it is more than 0
     captured = capsys.readouterr()
-    assert "would be deleted, in this order" in captured.out
+    assert captured.out.startswith(f"{path}: ")
     assert "Nothing was deleted yet: the same with --yes does it" in captured.out
     assert "that is more than 0 B: the rest is kept" in captured.err
     assert sorted(pool.path.rglob("*")) == before

@@ -15,6 +15,7 @@ from lrensemble.cli.main import main
 from lrensemble.evaluation.stored import read_evaluation
 from lrensemble.export.card import Card
 from lrensemble.pool.files import write_sealed
+from lrensemble.pool.timings import read_timings
 from lrensemble.selection import VOTES, team_vote
 from tests.conftest import PATIENCE, tiny_config
 from tests.export.conftest import FORMATS, save_team
@@ -146,6 +147,7 @@ def test_the_card_has_the_test_split_only_after_evaluate(pool: Pool, tmp_path):
     flops = sum(pool.find(i).record.costs["flops"] for i in team.members)
     assert f"| FLOPs per row | {flops:,} |" in text
     assert [t.batch for t in card.timings] == [1, 128]
+    assert read_timings(pool, pool.team(card.name)) == card.timings
     for timing in card.timings:
         for fastest, spread in ((timing.team_ms, timing.team_spread), (timing.single_ms, timing.single_spread)):
             assert 0 < fastest <= spread[0] <= spread[1] and timing.calls >= 5

@@ -107,7 +107,7 @@ def test_other_class_count_is_refused(pool: Pool):
 def test_what_is_no_pool(tmp_path: Path, trained: Path):
     with pytest.raises(UserError, match="it does not exist"):
         Pool.open(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"no pool.json.*Pools in"):
+    with pytest.raises(UserError, match=r"no pool.json.*; pools in it are .*tiny"):
         Pool.open(trained.parent)
     (tmp_path / "pool.json").write_text('{"format": 1, "na')
     with pytest.raises(UserError, match="cut off or damaged"):

@@ -21,6 +21,7 @@ from lrensemble.cli.main import main
 from lrensemble.pool import best_team
 from lrensemble.pool.files import json_text
 from lrensemble.pool.record import FileInfo
+from lrensemble.pool.timings import Timing, read_timings, write_timings
 from lrensemble.pool.writing import write_end
 from lrensemble.report.page import charts, page, report_info, svg
 from lrensemble.report.page.costs import costs_of
@@ -64,6 +65,27 @@ def test_the_answer_comes_first_and_nothing_else_is_written(pool: Pool, capsys):
     assert [main_words.index(part) for part in order] == sorted(main_words.index(part) for part in order)
     assert "n = 450" in words
     assert "seeds-only control: 4 members" in words.lower()
+
+
+def test_times_of_a_prediction_are_those_of_this_team(pool: Pool):
+    [team] = select_teams(pool, ["top-k"], size=2)
+    assert "How long a prediction takes was not measured" in page(report_info(pool))
+    spread = {"team_spread": (1.5, 9.0), "single_spread": (0.6, 2.5)}
+    write_timings(
+        pool, team, [Timing(format="torch", device="Some CPU", batch=8, team_ms=1.25, single_ms=0.5, calls=9, **spread)]
+    )
+    text = page(report_info(pool))
+    words = text_of(check(text)).replace("( ", "(").replace(" )", ")")
+    assert "8 rows 0.5 (0.6 to 2.5) 1.25 (1.5 to 9) 2.50" in words and "on Some CPU" in words
+    # Of another team of that name, and of a file that is cut off, nothing is shown.
+    path = pool.path / "timings" / f"{team.name}.json"
+    weights = dict(zip(team.members, (0.25, 0.75), strict=True))
+    pool.save_team(team.model_copy(update={"members": weights}))
+    assert "was not measured" in page(report_info(pool))
+    pool.save_team(team)
+    assert read_timings(pool, team)
+    path.write_bytes(path.read_bytes()[:90])
+    assert "was not measured" in page(report_info(pool))
 
 
 def test_the_same_pool_gives_the_same_page(pool: Pool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +20,8 @@ QUESTIONS = dict(
             "Is the selector worth it?",
             "Does it matter who is in the team?",
             "Is it the LR policies?",
-            "A good use of the budget? Against half tuning, half seeds",
-            "A good use of the budget? Against seeds of a default",
+            "A good use of the budget?",
+            "Is tuning worth it?",
         ),
         strict=True,
     )
@@ -54,7 +55,8 @@ def answer(evaluation: Evaluation | None, team: Team | None, members: int, pool:
     """What the test split says about `team`, in the words of its verdict."""
     if evaluation is None or team is None:
         return Headline(
-            "No team yet", [f"Members only: choose teams with lrensemble select {pool}, then report again."]
+            "No team yet",
+            [f"Members only: choose teams with lrensemble select {shlex.quote(str(pool))}, then report again."],
         )
     score = evaluation.score(team.name)
     against = {row.baseline: row for row in evaluation.comparisons if row.name == team.name}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lrensemble.pool import Member, Pool, Team
 from lrensemble.pool.costs import MEASURES, OPERATIONS
 from lrensemble.pool.energy import carbon_intensity, energy_of
+from lrensemble.pool.timings import Timing, read_timings
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Costs:
         Of how many runs of the pool the seconds are known, and how many there are.
     use : list of Use
         FLOPs and parameters; of spiking networks their operations.
+    timings : what `export` measured of the team and of the best single member
     """
 
     pool: Trained
@@ -61,6 +63,7 @@ class Costs:
     timed: int
     runs: int
     use: list[Use]
+    timings: tuple[Timing, ...]
 
 
 def costs_of(pool: Pool, team: Team | None, best: Member) -> Costs:
@@ -82,6 +85,7 @@ def costs_of(pool: Pool, team: Team | None, best: Member) -> Costs:
             for key, unit in (MEASURES | OPERATIONS).items()
             if key in MEASURES or key in best.record.costs
         ],
+        timings=read_timings(pool, team) if team else (),
     )
 
 

@@ -26,7 +26,7 @@ WORK = 4e10  # probabilities to average, on each split: seconds on two cores
 MOST, LEAST = 20_000, 400  # teams in a sample
 SIZES = 24  # different team sizes in a sample
 ROWS = 2**28  # bytes of predictions in memory at a time
-POINTS = 300  # the best teams, each with its members
+POINTS = 200  # the best teams, each with its members
 CELLS = (44, 30)  # of the density of all teams: columns (diversity), rows (accuracy)
 
 
