@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lrensemble.errors import UserError
+from lrensemble.errors import UserError, did_you_mean
 
 POOL = "pool.json"  # a folder with this file is a pool
 CONFIGURATION = "config.json"  # in a pool that was trained: the configuration as it was understood
@@ -57,3 +57,12 @@ def delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def no_pool(path: Path) -> UserError:
+    """What to say of a folder that is no pool: why, and which pools are below or beside it."""
+    why = "it does not exist" if not path.exists() else f"there is no {POOL} in it"
+    below, near = ([str(p.parent) for p in place.glob(f"*/{POOL}")] for place in (path, path.parent))
+    hint = f"pools in it are {', '.join(sorted(below)[:10])}" if below else ""
+    hint = hint or (did_you_mean(path, near) if near else "lrensemble train makes one")
+    return UserError(f"{path} is not a pool: {why}; {hint}")

@@ -17,7 +17,7 @@ from lrensemble.choices import guessing
 from lrensemble.errors import MachineError, UserError, did_you_mean
 from lrensemble.pool.files import Once, clear_disk_errors, now, read_model, write_array, write_sealed
 from lrensemble.pool.labels import PREDICTED, checked_choices, checked_labels, is_unfinished, labels_hash, read_labels
-from lrensemble.pool.links import POOL, folder_at
+from lrensemble.pool.links import POOL, folder_at, no_pool
 from lrensemble.pool.member import Member, count_statuses
 from lrensemble.pool.predictions import Predictions
 from lrensemble.pool.record import FINISHED, Header, MemberSpec, Record, loop_spec
@@ -63,11 +63,7 @@ class Pool:
         """Open the pool in the folder `path`; raise `UserError` when there is none."""
         path = Path(path)
         if not (path / POOL).is_file():
-            why = "it does not exist" if not path.exists() else f"there is no {POOL} in it"
-            below, near = ([str(p.parent) for p in place.glob(f"*/{POOL}")] for place in (path, path.parent))
-            hint = f"pools in it are {', '.join(sorted(below)[:10])}" if below else ""
-            hint = hint or (did_you_mean(path, near) if near else "lrensemble train makes one")
-            raise UserError(f"{path} is not a pool: {why}; {hint}")
+            raise no_pool(path)
         task = read_model(Header, path / POOL, "copy it from where the pool was made")
         if task.format > FORMAT:
             raise UserError(f"{path} was written by a newer lrensemble (format {task.format}; this one knows {FORMAT})")
