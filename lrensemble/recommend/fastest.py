@@ -2,8 +2,8 @@
 
 0. The baseline with several seeds sets the target. Short runs of constant LRs find the largest that does not kill.
 1. Constant LRs, then the families of policies at the best two, with a fifth of the budget and one seed.
-2. Settings of the best families, and the budget itself, by successive halving: a rung's runs are policies of that
-   budget, not the beginnings of longer ones.
+2. Settings of the best families, then the budget itself, in steps: a step's runs are policies of that budget, not the
+   beginnings of longer ones.
 3. `iso_accuracy.decide` with several seeds, the winner again with fresh ones; then the test split is read, once.
 
 All runs are members of one pool, so the same call goes on where it was stopped.

@@ -26,9 +26,9 @@ SHORT = 6  # epochs of a run that asks whether an LR kills
 CONSTANTS = 5
 FLOOR = 0.01  # of the peak, of waves and restarts
 FAMILIES_KEPT = 3
-RUNGS = (0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28, 0.4, 1.0)  # of the baseline's epochs
-KEPT = 3  # settings that always go on to the next budget
-SCREEN = 0.2
+SCREEN = 0.2  # of the baseline's epochs
+SETTINGS_KEPT = 3
+BUDGETS = (0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28, 0.4, 1.0)
 WARMED = "ONECYCLE"
 ABOVE = (2, 3)  # times the largest constant LR that lives: a long warm-up stands more (Smith & Topin 2019)
 # Settings of every family, the one to begin with first; lengths are shares of the run's own budget.
@@ -223,9 +223,10 @@ def search_policies(
     kept = kept[:FAMILIES_KEPT]
     tell(f"2. settings and budgets of {', '.join(f'{name} (k0={k0:g})' for name, k0 in kept)}")
     policies = [_text(setting, k0) for name, k0 in kept for setting in FAMILIES[name]]
-    for budget in sorted({max(WINDOW, round(rung * epochs)) for rung in RUNGS}):
-        ranked = trials.run(Contestant(policy=policy, epochs=budget) for policy in policies)
-        policies = [candidate.policy for candidate in ranked[: max(KEPT, -(-len(ranked) // 2))]]
+    # All at one budget: which is best at a much shorter one says little of where the target is reached.
+    ranked = trials.run(Contestant(policy=policy, epochs=short) for policy in policies)[:SETTINGS_KEPT]
+    for budget in sorted({max(WINDOW, round(share * epochs)) for share in BUDGETS}):
+        trials.run(candidate.model_copy(update={"epochs": budget}) for candidate in ranked)
         if len({candidate.epochs for candidate in trials.steady(wanted) if candidate.epochs <= budget}) >= finalists:
             break  # a longer budget cannot be faster
 

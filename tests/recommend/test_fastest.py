@@ -29,7 +29,7 @@ TRAINING = {"epochs": 10, "batch_size": 128}
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     monkeypatch.setattr(fastest_trials, "FAMILIES", {"EXP": fastest_trials.FAMILIES["EXP"][:2]})
-    monkeypatch.setattr(fastest_trials, "RUNGS", (0.5, 1.0))
+    monkeypatch.setattr(fastest_trials, "BUDGETS", (0.5, 1.0))
     monkeypatch.setattr(fastest_trials, "CONSTANTS", 2)
     # An epoch takes a second: what these small networks really take is the machine's noise, and would decide.
     ticks = itertools.count()
