@@ -40,9 +40,10 @@ class Selector(BaseEstimator):  # type: ignore[misc]
     """Choose a team, i.e. a weight for every member, from predictions on validation data.
 
     A selector stores its arguments untouched and implements ``_choose(ballots)``, or, where it needs all
-    probabilities in memory and knows the soft vote only, ``_select(P, y)``.
+    probabilities in memory and knows the soft vote only, ``_select(P, y)``. Most selectors take some of the first six
+    attributes as arguments; their own descriptions name what is particular to them.
 
-    Parameters
+    Attributes
     ----------
     objective : {"nll", "accuracy"} or name of a metric
     size : int, optional
@@ -55,11 +56,6 @@ class Selector(BaseEstimator):  # type: ignore[misc]
         Seconds; then the best so far is returned and `stopped_` says so.
     one_se : bool
         Return the smallest team of the trajectory within one standard error of the best.
-
-    Most selectors have some of these; their own descriptions name what is particular to them.
-
-    Attributes
-    ----------
     weights_ : (M,) array
         Non-negative, sums to 1; 0 for members that are not in the team.
     members_ : (S,) array of int
