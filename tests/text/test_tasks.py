@@ -236,12 +236,25 @@ def test_rows_that_are_no_questions(tmp_path, llama, message):
     assert any("1 of 21 rows are left out" in note for note in task.notes)
 
 
+@pytest.mark.parametrize("fewer", ["val", "test"])
+def test_rows_of_fewer_choices_may_be_in_one_split_alone(tmp_path, llama, fewer):
+    for name in ("train", "val", "test"):
+        choices = ["a", "b", "c"] if name != fewer else ["a", "b"]
+        rows = [{"question": f"{name} {j}", "choices": choices, "answer": j % 2} for j in range(6)]
+        rows[0]["choices"] = ["a", "b", "c"]
+        write_lines(tmp_path / f"{name}.jsonl", rows)
+    task = load_task("choices", root=tmp_path, tokenizer=str(llama))
+    counts = {name: task.choices(name).sum(1).tolist() for name in ("val", "test")}
+    assert counts == {name: [3] + [2 if name == fewer else 3] * 5 for name in ("val", "test")}
+
+
 def test_what_is_wrong_with_texts(tmp_path, files, llama, bert):
     good = texts(20)
     for row, message in (
         ({"text": "", "label": "warm"}, "line 21: text is '': a text is needed"),
         ({"text": "a", "label": None}, "line 21: label is None"),
         ({"text": "a", "label": 0.5}, "line 21: label is 0.5"),
+        ({"text": "a", "label": "hot"}, "line 21: no other row of train has the label 'hot'"),
     ):
         path = write_lines(tmp_path / "train.jsonl", [*good, row])
         with pytest.raises(UserError, match=message):
@@ -259,6 +272,7 @@ def test_what_is_wrong_with_texts(tmp_path, files, llama, bert):
         ({}, "data.tokenizer is needed"),
         ({"tokenizer": str(tmp_path)}, "holds no model: there is no config.json"),
         ({"tokenizer": "package:no-such-package"}, "no package 'no-such-package' is installed"),
+        ({"tokenizer": "package:../x"}, "package:../x is no name of a package"),
         ({"tokenizer": str(llama), "max_length": 1}, "data.max_length = 1 is not possible"),
         ({"tokenizer": str(llama), "rows": [1000, 5, 5]}, "data.rows: 1,000 of train, but there are 36"),
         ({"tokenizer": str(llama), "overlap": "keep"}, "data.overlap"),
