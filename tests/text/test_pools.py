@@ -199,7 +199,7 @@ def batched_as_swapped(team, batch):
 
 
 @pytest.mark.parametrize("kind", ["choices", "classes"])
-def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp_path, llama, bert):
+def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp_path, llama, bert, capsys):
     import peft
     import transformers
 
@@ -209,6 +209,10 @@ def test_an_exported_team_predicts_and_peft_reads_its_members(kind, request, tmp
     assert card.checks["adapters"].rows == 12 and card.checks["adapters"].largest_difference < 1e-5
     assert {timing.batch for timing in card.timings} == {1, 12}
     served_as_predicted(tmp_path / "team", kind)
+    (wrong := tmp_path / "wrong.jsonl").write_text("[1]\n")
+    main(["predict", str(tmp_path / "team"), str(wrong), "--format", "json"])
+    [error] = json.loads(capsys.readouterr().out)["errors"]
+    assert error["file"] == str(wrong) and error["error"].startswith("line 1: '[1]'")
     folder = tmp_path / "team" / "members" / card.members[0].id
     assert {path.name for path in folder.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
     assert not list((tmp_path / "team").rglob("model.safetensors"))  # the base is not in it
