@@ -425,7 +425,7 @@ def test_failures_in_the_control_are_counted(config_file, tmp_path, capsys):
     captured = capsys.readouterr()
     assert code == 1
     assert "1 complete" in captured.out
-    assert "1 members failed (with the control)" in captured.err
+    assert "1 member failed (with the control)" in captured.err
 
 
 def test_sigterm_stops_like_ctrl_c(config_file, tmp_path):
