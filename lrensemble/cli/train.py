@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         elif counts["complete"]:
             output.say_command("lrensemble", "select", pool.path)
     if failed:
-        output.note(f"{failed} {'member' if failed == 1 else 'members'} failed (with the control): lrensemble ls and show say why")
+        who = "member" if failed == 1 else "members"
+        output.note(f"{failed} {who} failed (with the control): lrensemble ls and show say why")
         return 1
     if not OPEN & {*counts}:
         pool.usable()  # says so when every member diverged

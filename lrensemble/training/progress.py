@@ -47,7 +47,8 @@ class Progress(Watcher):
         training = {member.id: member.record.spec.training for member in members}
         self.epochs = {member_id: entry.epochs for member_id, entry in training.items() if entry}
         skipped = f", {finished} of them finished before" if finished else ""
-        self.console.print(Text(shown(f"{pool.path}: {self.total} {'member' if self.total == 1 else 'members'}{skipped}")))
+        who = "member" if self.total == 1 else "members"
+        self.console.print(Text(shown(f"{pool.path}: {self.total} {who}{skipped}")))
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
