@@ -124,7 +124,7 @@ def _policies(row: Comparison | None, note: str, objective: str) -> str:
     text = f"{DIVERSITY[judged(row, objective)[0].direction]}: {_words(row, objective)} over seeds-only"
     if row.bill is None or row.baseline_bill is None:
         return text
-    return f"{text}, a team of as many models ({_bills(row.bill, row.baseline_bill)})"
+    return f"{text}, from as many models ({_bills(row.bill, row.baseline_bill)})"
 
 
 def _bills(bill: Bill, other: Bill) -> str:

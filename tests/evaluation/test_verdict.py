@@ -111,7 +111,7 @@ def test_bills_are_called_equal_only_where_they_are():
     *_, policies, budget, _ = verdict([comparison("best single", NOTHING), seeds], 9, "", equal_bill=together).split(
         "\n"
     )
-    assert policies.endswith("over seeds-only, a team of as many models (8 trainings against 16)")
+    assert policies.endswith("over seeds-only, from as many models (8 trainings against 16)")
     assert budget.startswith(
         "A good use of the budget? Not shown, at equal bills: not shown to differ from seeds-only,"
     )
